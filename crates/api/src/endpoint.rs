@@ -1,0 +1,73 @@
+//! Endpoints on the wire.
+
+use gregal_core::{
+    endpoint::{Endpoint, EndpointState},
+    id::{EndpointId, ModelId, ProjectId, SiteId},
+    time::Time,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Serves a model.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointCreate {
+    /// What requests will carry as `model`: 1 to 63 of `a-z`, `0-9`, `-`, beginning with a letter.
+    pub name: String,
+    /// What to serve.
+    #[schema(value_type = String)]
+    pub model: ModelId,
+    /// The site to serve at, by id or name; absent: where the weights are.
+    #[serde(default)]
+    pub site: Option<String>,
+}
+
+/// An endpoint.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EndpointView {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: EndpointId,
+    /// The project that shares it.
+    #[schema(value_type = String)]
+    pub project: ProjectId,
+    /// Where it answers.
+    #[schema(value_type = String)]
+    pub site: SiteId,
+    /// Its name.
+    pub name: String,
+    /// What it serves.
+    #[schema(value_type = String)]
+    pub model: ModelId,
+    /// Where it stands.
+    #[schema(value_type = String)]
+    pub state: EndpointState,
+    /// Why it stands there.
+    pub message: Option<String>,
+    /// The OpenAI-compatible base address, once its site has one: `.../v1`.
+    pub base_url: Option<String>,
+    /// When it was asked for.
+    #[schema(value_type = String)]
+    pub created_at: Time,
+    /// When it answered first.
+    #[schema(value_type = Option<String>)]
+    pub ready_at: Option<Time>,
+}
+
+impl EndpointView {
+    /// The endpoint, reached by way of its site's address.
+    pub fn at(endpoint: &Endpoint, site_url: Option<&str>) -> Self {
+        Self {
+            id: endpoint.id,
+            project: endpoint.project,
+            site: endpoint.site,
+            name: endpoint.name.clone(),
+            model: endpoint.model,
+            state: endpoint.state,
+            message: endpoint.message.clone(),
+            base_url: site_url.map(|url| format!("{url}/v1")),
+            created_at: endpoint.created_at,
+            ready_at: endpoint.ready_at,
+        }
+    }
+}

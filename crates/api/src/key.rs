@@ -1,0 +1,92 @@
+//! Keys on the wire.
+
+use gregal_core::{
+    access::Role,
+    id::{KeyId, OrganisationId, ProjectId},
+    key::Key,
+    time::Time,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Makes a key of a project.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyCreate {
+    /// What people call it, 1 to 80 characters.
+    pub name: String,
+    /// What it may do; nobody can grant more than he holds.
+    #[schema(value_type = String, example = "developer")]
+    pub role: Role,
+    /// Seconds until it stops working by itself; absent: never.
+    #[serde(default)]
+    pub expires_in_s: Option<u32>,
+}
+
+/// A key, without its secret.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct KeyView {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: KeyId,
+    /// The organisation it acts for.
+    #[schema(value_type = Option<String>)]
+    pub organisation: Option<OrganisationId>,
+    /// The one project it is bound to.
+    #[schema(value_type = Option<String>)]
+    pub project: Option<ProjectId>,
+    /// What people call it.
+    pub name: String,
+    /// What it may do.
+    #[schema(value_type = String)]
+    pub role: Role,
+    /// When it was made.
+    #[schema(value_type = String)]
+    pub created_at: Time,
+    /// When it stops working by itself.
+    #[schema(value_type = Option<String>)]
+    pub expires_at: Option<Time>,
+    /// When it was revoked.
+    #[schema(value_type = Option<String>)]
+    pub revoked_at: Option<Time>,
+}
+
+impl From<&Key> for KeyView {
+    fn from(key: &Key) -> Self {
+        Self {
+            id: key.id,
+            organisation: key.organisation,
+            project: key.project,
+            name: key.name.clone(),
+            role: key.role,
+            created_at: key.created_at,
+            expires_at: key.expires_at,
+            revoked_at: key.revoked_at,
+        }
+    }
+}
+
+/// A new key with its secret.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct KeyCreated {
+    /// The key.
+    pub key: KeyView,
+    /// The secret, shown only here. None when an idempotent retry asks again: it is not kept.
+    pub secret: Option<String>,
+}
+
+// A secret must not reach a log by way of `{:?}`.
+impl std::fmt::Debug for KeyCreated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyCreated").field("key", &self.key).field("secret", &"[hidden]").finish()
+    }
+}
+
+/// Whom a key acts for and what it may do.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WhoAmI {
+    /// The key.
+    pub key: KeyView,
+    /// What its role allows, as `noun:verb`.
+    pub actions: Vec<String>,
+}

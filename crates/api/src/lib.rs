@@ -1,0 +1,24 @@
+//! The contract: wire types, routes, problem codes, grants, OpenAPI and the typed client.
+//! Never here: handlers, decisions, or anything that touches a database.
+
+pub mod audit;
+pub mod catalogue;
+pub mod client;
+pub mod dataset;
+pub mod endpoint;
+pub mod grant;
+pub mod invoice;
+pub mod job;
+pub mod key;
+pub mod model;
+pub mod openapi;
+pub mod organisation;
+pub mod page;
+pub mod placement;
+pub mod problem;
+pub mod project;
+pub mod protocol;
+pub mod routes;
+pub mod signed;
+pub mod site;
+pub mod usage;

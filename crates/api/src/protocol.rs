@@ -1,0 +1,359 @@
+//! What a site and the control plane say to each other. Sites dial out; control never dials in.
+//!
+//! A site sends what it *observes* and receives what is *wanted*: one signed [`Intent`], always whole, never a change to
+//! an earlier one. Whatever is lost on the way is said again with the next sync. A site keeps its last intent on disk and
+//! goes on serving and metering by it when control is away.
+
+use gregal_core::{
+    access::Role,
+    id::{AllowanceId, DatasetId, EndpointId, JobId, KeyId, ModelId, OrganisationId, ProjectId, SiteId},
+    job::{Heldout, JobEnd, Program, Progress},
+    meter::UsageEvent,
+    money::Nano,
+    price::PriceBook,
+    residency::ResidencyPolicy,
+    site::{Capacity, Site},
+    sku::Sku,
+    time::Time,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::signed::Signed;
+
+/// Purpose that intents are signed for.
+pub const INTENT_PURPOSE: &str = "gregal-intent-v1";
+/// Most usage records in one batch.
+pub const USAGE_BATCH_MAX: usize = 1_000;
+/// Most progress points of one job in one sync.
+pub const PROGRESS_POINTS_MAX: usize = 200;
+
+/// What a site observes, and what it already knows.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SyncRequest {
+    /// Which start of the site's process is talking: random, made at start.
+    pub incarnation: String,
+    /// Where tenants reach this site.
+    pub url: String,
+    /// Version of the site's program.
+    pub code_version: String,
+    /// What it has for rent.
+    #[schema(value_type = Object)]
+    pub capacity: Capacity,
+    /// Revision of the intent it holds; control answers at once if it has a newer one, else waits up to `wait_ms`.
+    pub intent_revision: u64,
+    /// How long control may wait for news, in milliseconds; at most 10,000.
+    pub wait_ms: u32,
+    /// Every attempt the site knows and that has not been acknowledged as ended.
+    #[schema(value_type = Vec<Object>)]
+    pub attempts: Vec<ObservedAttempt>,
+    /// Every replica the site runs or has just ended.
+    #[schema(value_type = Vec<Object>)]
+    pub replicas: Vec<ObservedReplica>,
+    /// Datasets stored since the last acknowledged sync (repeat until acknowledged).
+    #[schema(value_type = Vec<Object>)]
+    pub datasets: Vec<ObservedDataset>,
+    /// What has been used of each allowance, in total since it was granted.
+    #[schema(value_type = Vec<Object>)]
+    pub allowances: Vec<ObservedAllowance>,
+}
+
+/// One attempt at a job, as the site sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ObservedAttempt {
+    /// Which job.
+    pub job: JobId,
+    /// The fencing number it was bound with.
+    pub attempt: u32,
+    /// Where it stands.
+    pub phase: AttemptPhase,
+    /// Progress points not yet acknowledged, oldest first.
+    #[serde(default)]
+    pub progress: Vec<Progress>,
+}
+
+/// Where an attempt stands at its site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum AttemptPhase {
+    /// The sandbox is being made, data unpacked. Not billed.
+    Starting,
+    /// The program said it is ready, at this time. Billed from here.
+    Running {
+        /// When it was ready first.
+        since: Time,
+    },
+    /// It ended, and every usage record of it has been handed over.
+    Ended {
+        /// When it was ready first, if ever.
+        since: Option<Time>,
+        /// When it ended.
+        at: Time,
+        /// How it ended.
+        end: JobEnd,
+        /// Whether it did what was asked.
+        succeeded: bool,
+        /// Whether it ended because it was asked to.
+        cancelled: bool,
+        /// What a training made.
+        product: Option<ProducedModel>,
+        /// Held-out result of a training.
+        heldout: Option<Heldout>,
+    },
+}
+
+/// A model that an attempt made, stored at the site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProducedModel {
+    /// SHA-256 over its files, hex: the address it is stored under.
+    pub digest: String,
+    /// Size of its files.
+    pub bytes: u64,
+    /// Parameters.
+    pub parameters: u64,
+    /// Floating-point operations spent.
+    pub flop: u64,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Energy, in millijoules.
+    pub energy_mj: u64,
+    /// How the energy is known.
+    pub energy_method: String,
+    /// SHA-256 of the dataset it learned from, hex.
+    pub dataset_digest: String,
+    /// SHA-256 of the base model, hex.
+    pub base_model_digest: Option<String>,
+    /// Version of the program that trained it.
+    pub code_version: String,
+}
+
+/// One served model, as the site sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedReplica {
+    /// Which endpoint.
+    pub endpoint: EndpointId,
+    /// Where it stands.
+    pub phase: ReplicaPhase,
+    /// Why, for people; never content.
+    pub message: Option<String>,
+}
+
+/// Where a replica stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplicaPhase {
+    /// Loading weights.
+    Loading,
+    /// Answers.
+    Ready,
+    /// Gone, as was wanted.
+    Stopped,
+    /// Keeps failing; the site has given up.
+    Failed,
+}
+
+/// A dataset whose bytes have arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedDataset {
+    /// Which one.
+    pub dataset: DatasetId,
+    /// SHA-256 of its bytes, hex.
+    pub digest: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// What a site has used of an allowance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedAllowance {
+    /// Which one.
+    pub allowance: AllowanceId,
+    /// Held or used so far, in total.
+    pub used: Nano,
+    /// Whether a request was lately refused, or nearly, for want of it.
+    pub wants_more: bool,
+}
+
+/// What control answers.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SyncAnswer {
+    /// The site's id.
+    #[schema(value_type = String)]
+    pub site: SiteId,
+    /// Key that intents, grants and checkpoints are signed with (Ed25519), hex.
+    pub control_key: String,
+    /// The newest intent, if newer than the one held.
+    #[schema(value_type = Option<Object>)]
+    pub intent: Option<Signed>,
+    /// Until when control takes the site as alive.
+    #[schema(value_type = String)]
+    pub lease_until: Time,
+    /// Attempts whose end is recorded: the site may forget them.
+    #[schema(value_type = Vec<Object>)]
+    pub attempts_ended: Vec<AttemptRef>,
+    /// Datasets whose arrival is recorded.
+    #[schema(value_type = Vec<String>)]
+    pub datasets_stored: Vec<DatasetId>,
+}
+
+/// Names one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptRef {
+    /// Which job.
+    pub job: JobId,
+    /// Its fencing number.
+    pub attempt: u32,
+}
+
+/// Everything a site should do and may believe. Signed; always whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Grows with every change.
+    pub revision: u64,
+    /// The site it is for.
+    pub site: Site,
+    /// When it was made.
+    pub made_at: Time,
+    /// Attempts that should be running. One that is absent should not.
+    pub attempts: Vec<WantedAttempt>,
+    /// Endpoints that should be answering. One that is absent should not.
+    pub endpoints: Vec<WantedEndpoint>,
+    /// Datasets that may be written or read here.
+    pub datasets: Vec<WantedDataset>,
+    /// Keys that may ask for inference here. Absent or expired ones may not.
+    pub keys: Vec<SiteKey>,
+    /// Organisations with content here, and their ceilings.
+    pub organisations: Vec<SiteOrganisation>,
+    /// Credit the site may serve against by itself.
+    pub allowances: Vec<Allowance>,
+    /// Every price book, so that the site can hold the worst case.
+    pub price_books: Vec<PriceBook>,
+}
+
+/// An attempt that should run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WantedAttempt {
+    /// Which job.
+    pub job: JobId,
+    /// Its fencing number.
+    pub attempt: u32,
+    /// Who pays.
+    pub organisation: OrganisationId,
+    /// Who shares it.
+    pub project: ProjectId,
+    /// What it does.
+    pub program: Program,
+    /// Digests of the datasets it names.
+    pub inputs: Vec<(DatasetId, String)>,
+    /// The shape it was sold.
+    pub sku: Sku,
+    /// The longest it may run and be billed, in seconds.
+    pub seconds_max: u32,
+    /// True: it should end now, and say so.
+    pub cancel: bool,
+}
+
+/// An endpoint that should answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedEndpoint {
+    /// Which one.
+    pub endpoint: EndpointId,
+    /// Who pays.
+    pub organisation: OrganisationId,
+    /// Who shares it.
+    pub project: ProjectId,
+    /// What requests carry as `model`.
+    pub name: String,
+    /// What it serves.
+    pub model: ModelId,
+    /// Where the weights are stored.
+    pub model_digest: String,
+    /// What its tokens are priced as.
+    pub price_item: String,
+    /// True: no new requests, finish the rest, then stop.
+    pub drain: bool,
+}
+
+/// A dataset with leave to be here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedDataset {
+    /// Which one.
+    pub dataset: DatasetId,
+    /// Who pays.
+    pub organisation: OrganisationId,
+    /// Who shares it.
+    pub project: ProjectId,
+    /// Its digest, once control knows it.
+    pub digest: Option<String>,
+    /// True: its bytes should be gone.
+    pub delete: bool,
+}
+
+/// A key that may ask for inference at this site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteKey {
+    /// Its id.
+    pub key: KeyId,
+    /// SHA-256 of its secret, hex.
+    pub digest: String,
+    /// What it may do.
+    pub role: Role,
+    /// Who pays.
+    pub organisation: OrganisationId,
+    /// The one project it is bound to; none reaches every project of the organisation.
+    pub project: Option<ProjectId>,
+    /// When it stops working by itself.
+    pub expires_at: Option<Time>,
+}
+
+/// An organisation with content at this site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteOrganisation {
+    /// Which one.
+    pub organisation: OrganisationId,
+    /// Where its content may be.
+    pub residency: ResidencyPolicy,
+}
+
+/// Credit leased to a site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowance {
+    /// Its id.
+    pub allowance: AllowanceId,
+    /// Whose credit.
+    pub organisation: OrganisationId,
+    /// Granted in total since it was made; only grows.
+    pub granted: Nano,
+    /// When the site must stop serving against it.
+    pub expires_at: Time,
+}
+
+/// Usage records on their way to control.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UsageBatch {
+    /// At most 1,000 records.
+    #[schema(value_type = Vec<Object>)]
+    pub events: Vec<UsageEvent>,
+}
+
+/// What became of a batch. Every record of it is durable when this is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UsageReceipt {
+    /// Counted now.
+    pub accepted: u32,
+    /// Counted before; nothing changed.
+    pub duplicates: u32,
+    /// Refused, with the reason; kept in quarantine, never counted.
+    pub refused: Vec<UsageRefusal>,
+}
+
+/// A record that was not counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UsageRefusal {
+    /// The record's id.
+    pub id: String,
+    /// Why.
+    pub reason: String,
+}

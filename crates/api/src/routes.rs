@@ -1,0 +1,195 @@
+//! Every route of the control plane on one page. The router, the OpenAPI document, the authorisation matrix and the
+//! tests of tests are all made from this table: a route that is not here does not exist.
+
+use gregal_core::access::Action;
+
+/// How a route proves who is asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone: health and the contract itself.
+    Public,
+    /// A key whose role allows this action on the object named.
+    Key(Action),
+    /// A key, whatever its role: it asks about itself.
+    AnyKey,
+    /// A site's secret.
+    Site,
+}
+
+/// One route.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// Its name: noun, then verb. Handlers, client methods and OpenAPI operations share it.
+    pub id: &'static str,
+    /// HTTP method.
+    pub method: &'static str,
+    /// Path, parameters in braces.
+    pub path: &'static str,
+    /// Who may ask.
+    pub access: Access,
+    /// Schema of the request's body, if it has one.
+    pub request: Option<&'static str>,
+    /// Schema of the answer's body, if it has one.
+    pub response: Option<&'static str>,
+    /// Status of a good answer.
+    pub status: u16,
+    /// Whether it changes something (and so leaves an audit entry).
+    pub changes: bool,
+    /// What it is for, one sentence.
+    pub summary: &'static str,
+}
+
+impl Route {
+    /// Whether the route makes something and so takes an `Idempotency-Key`.
+    pub fn creates(&self) -> bool {
+        self.method == "POST" && self.status == 201
+    }
+}
+
+const fn read(id: &'static str, path: &'static str, access: Access, response: &'static str, summary: &'static str) -> Route {
+    Route { id, method: "GET", path, access, request: None, response: Some(response), status: 200, changes: false, summary }
+}
+
+const fn create(
+    id: &'static str,
+    path: &'static str,
+    action: Action,
+    (request, response): (&'static str, &'static str),
+    summary: &'static str,
+) -> Route {
+    Route {
+        id,
+        method: "POST",
+        path,
+        access: Access::Key(action),
+        request: Some(request),
+        response: Some(response),
+        status: 201,
+        changes: true,
+        summary,
+    }
+}
+
+const fn ask(
+    id: &'static str,
+    path: &'static str,
+    access: Access,
+    (request, response): (&'static str, &'static str),
+    changes: bool,
+    summary: &'static str,
+) -> Route {
+    Route {
+        id,
+        method: "POST",
+        path,
+        access,
+        request: Some(request),
+        response: Some(response),
+        status: 200,
+        changes,
+        summary,
+    }
+}
+
+const fn delete(id: &'static str, path: &'static str, action: Action, response: &'static str, summary: &'static str) -> Route {
+    Route {
+        id,
+        method: "DELETE",
+        path,
+        access: Access::Key(action),
+        request: None,
+        response: Some(response),
+        status: 200,
+        changes: true,
+        summary,
+    }
+}
+
+use Access::{AnyKey, Key, Public, Site};
+use Action as A;
+
+/// The routes of the control plane, grouped by noun.
+pub const ROUTES: &[Route] = &[
+    read("health_live", "/healthz", Public, "Health", "Say whether the process runs."),
+    read("health_ready", "/readyz", Public, "Health", "Say whether the store answers."),
+    read("metrics_read", "/metrics", Public, "text/plain", "Counters in Prometheus' text format; no tenant is named."),
+    read("openapi_read", "/api/v1/openapi.json", Public, "object", "Read this contract."),
+    read("whoami", "/api/v1/whoami", AnyKey, "WhoAmI", "Say whom the key acts for and what it may do."),
+    // Catalogue
+    read("skus_list", "/api/v1/skus", Key(A::CatalogueRead), "SkuList", "List what can be rented."),
+    read("prices_list", "/api/v1/prices", Key(A::CatalogueRead), "PriceList", "List the prices that hold now."),
+    read("sites_list", "/api/v1/sites", Key(A::CatalogueRead), "SiteList", "List the sites and the law they stand under."),
+    read("site_read", "/api/v1/sites/{site}", Key(A::CatalogueRead), "SiteView", "Read a site's facts."),
+    create("site_create", "/api/v1/sites", A::SiteCreate, ("SiteCreate", "SiteCreated"), "Register a site; its secret is shown once."),
+    // Organisations, projects, keys
+    create("organisation_create", "/api/v1/organisations", A::OrganisationCreate, ("OrganisationCreate", "OrganisationCreated"), "Make an organisation and its owner's key, shown once."),
+    read("organisations_list", "/api/v1/organisations", Key(A::OrganisationRead), "OrganisationList", "List the organisations the key may see."),
+    read("organisation_read", "/api/v1/organisations/{organisation}", Key(A::OrganisationRead), "OrganisationView", "Read an organisation."),
+    Route { id: "residency_write", method: "PUT", path: "/api/v1/organisations/{organisation}/residency", access: Key(A::ResidencyWrite), request: Some("ResidencyView"), response: Some("OrganisationView"), status: 200, changes: true, summary: "Set where the organisation's content may be." },
+    create("project_create", "/api/v1/organisations/{organisation}/projects", A::ProjectCreate, ("ProjectCreate", "ProjectView"), "Make a project."),
+    read("projects_list", "/api/v1/organisations/{organisation}/projects", Key(A::ProjectRead), "ProjectList", "List projects."),
+    read("project_read", "/api/v1/projects/{project}", Key(A::ProjectRead), "ProjectView", "Read a project."),
+    create("key_create", "/api/v1/projects/{project}/keys", A::KeyCreate, ("KeyCreate", "KeyCreated"), "Make a key of a project; its secret is shown once."),
+    read("keys_list", "/api/v1/projects/{project}/keys", Key(A::KeyRead), "KeyList", "List keys, never their secrets."),
+    delete("key_revoke", "/api/v1/keys/{key}", A::KeyRevoke, "KeyView", "Revoke a key everywhere."),
+    // Datasets
+    create("dataset_create", "/api/v1/projects/{project}/datasets", A::DatasetCreate, ("DatasetCreate", "DatasetCreated"), "Announce a dataset; the answer says where to store its bytes."),
+    read("datasets_list", "/api/v1/projects/{project}/datasets", Key(A::DatasetRead), "DatasetList", "List datasets."),
+    read("dataset_read", "/api/v1/datasets/{dataset}", Key(A::DatasetRead), "DatasetView", "Read a dataset's facts."),
+    delete("dataset_delete", "/api/v1/datasets/{dataset}", A::DatasetDelete, "DatasetView", "Remove a dataset's bytes; its facts stay for lineage."),
+    // Jobs
+    create("job_create", "/api/v1/projects/{project}/jobs", A::JobCreate, ("JobCreate", "JobView"), "Submit a job."),
+    read("jobs_list", "/api/v1/projects/{project}/jobs", Key(A::JobRead), "JobList", "List jobs."),
+    read("job_read", "/api/v1/jobs/{job}", Key(A::JobRead), "JobView", "Read a job."),
+    read("job_progress", "/api/v1/jobs/{job}/progress", Key(A::JobRead), "ProgressList", "Read a job's progress series."),
+    ask("job_cancel", "/api/v1/jobs/{job}/cancel", Key(A::JobCancel), ("Empty", "JobView"), true, "Cancel a job; what ran is billed."),
+    // Models and endpoints
+    read("models_list", "/api/v1/projects/{project}/models", Key(A::ModelRead), "ModelList", "List models."),
+    read("model_read", "/api/v1/models/{model}", Key(A::ModelRead), "ModelView", "Read a model and its lineage."),
+    create("endpoint_create", "/api/v1/projects/{project}/endpoints", A::EndpointCreate, ("EndpointCreate", "EndpointView"), "Serve a model."),
+    read("endpoints_list", "/api/v1/projects/{project}/endpoints", Key(A::EndpointRead), "EndpointList", "List endpoints."),
+    read("endpoint_read", "/api/v1/endpoints/{endpoint}", Key(A::EndpointRead), "EndpointView", "Read an endpoint."),
+    delete("endpoint_delete", "/api/v1/endpoints/{endpoint}", A::EndpointDelete, "EndpointView", "Drain an endpoint and stop it."),
+    // Content and placement
+    create("grant_create", "/api/v1/projects/{project}/grants", A::GrantCreate, ("GrantCreate", "GrantCreated"), "Get a short-lived grant for content at a site."),
+    ask("placement_explain", "/api/v1/projects/{project}/placements", Key(A::PlacementExplain), ("PlacementAsk", "PlacementAnswer"), false, "Say where content could be placed, and which rule forbids the rest."),
+    // Money
+    read("usage_list", "/api/v1/organisations/{organisation}/usage", Key(A::UsageRead), "UsageList", "Read raw usage records."),
+    read("usage_summary", "/api/v1/organisations/{organisation}/usage/summary", Key(A::UsageRead), "UsageSummary", "Read usage summed by meter and item."),
+    read("invoice_draft", "/api/v1/organisations/{organisation}/invoice-draft", Key(A::InvoiceRead), "InvoiceDraftView", "Read the draft invoice of a period."),
+    read("balance_read", "/api/v1/organisations/{organisation}/balance", Key(A::InvoiceRead), "BalanceView", "Read what is available, held and accrued."),
+    read("postings_list", "/api/v1/organisations/{organisation}/postings", Key(A::InvoiceRead), "PostingList", "Read the ledger of an organisation."),
+    // Audit
+    read("audit_list", "/api/v1/organisations/{organisation}/audit", Key(A::AuditRead), "AuditList", "Read an organisation's view of the audit log, with proofs."),
+    read("audit_list_all", "/api/v1/audit", Key(A::AuditReadAll), "AuditList", "Read the whole audit log, with proofs."),
+    read("audit_checkpoint", "/api/v1/audit/checkpoint", Public, "text/plain", "Read the signed checkpoint of the audit log."),
+    // Sites dial out
+    ask("site_sync", "/site/v1/sync", Site, ("SyncRequest", "SyncAnswer"), true, "A site says what it sees and learns what is wanted."),
+    ask("site_usage", "/site/v1/usage", Site, ("UsageBatch", "UsageReceipt"), true, "A site hands over usage records."),
+];
+
+/// Finds a route by its name.
+pub fn route(id: &str) -> Option<&'static Route> {
+    ROUTES.iter().find(|route| route.id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_route_has_its_own_name_and_its_own_place() {
+        let names: BTreeSet<_> = ROUTES.iter().map(|route| route.id).collect();
+        let places: BTreeSet<_> = ROUTES.iter().map(|route| (route.method, route.path)).collect();
+        assert_eq!((names.len(), places.len()), (ROUTES.len(), ROUTES.len()));
+    }
+
+    #[test]
+    fn whatever_changes_something_asks_who_is_there() {
+        for route in ROUTES.iter().filter(|route| route.changes) {
+            assert!(!matches!(route.access, Public), "{} changes something and is open to anyone", route.id);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What can be done and by whom: the actions of the API and the roles that carry them.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident $text:literal;)*) => {
+        /// Everything that can be asked of the cloud. Policies speak of these by their text.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Action { $($(#[$doc])* #[serde(rename = $text)] $name,)* }
+
+        impl Action {
+            /// Every action there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// How policies, audit entries and problem details spell it: `noun:verb`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+        }
+    };
+}
+
+actions! {
+    /// Read the cloud's public facts: SKUs, prices, sites.
+    CatalogueRead "catalogue:read";
+    /// Make an organisation (operators).
+    OrganisationCreate "organisation:create";
+    /// Read an organisation.
+    OrganisationRead "organisation:read";
+    /// Change an organisation's residency policy.
+    ResidencyWrite "residency:write";
+    /// Make a project.
+    ProjectCreate "project:create";
+    /// Read a project.
+    ProjectRead "project:read";
+    /// Make a key.
+    KeyCreate "key:create";
+    /// List keys (never their secrets).
+    KeyRead "key:read";
+    /// Revoke a key.
+    KeyRevoke "key:revoke";
+    /// Register a site (operators).
+    SiteCreate "site:create";
+    /// Dial in: renew the lease, take intents, report progress and usage (the site itself).
+    SiteSync "site:sync";
+    /// Announce a dataset and get a grant to store it.
+    DatasetCreate "dataset:create";
+    /// Read a dataset's facts.
+    DatasetRead "dataset:read";
+    /// Remove a dataset.
+    DatasetDelete "dataset:delete";
+    /// Submit a job.
+    JobCreate "job:create";
+    /// Read a job's facts and progress.
+    JobRead "job:read";
+    /// Cancel a job.
+    JobCancel "job:cancel";
+    /// Read a model's facts and lineage.
+    ModelRead "model:read";
+    /// Serve a model.
+    EndpointCreate "endpoint:create";
+    /// Read an endpoint's facts.
+    EndpointRead "endpoint:read";
+    /// Stop serving.
+    EndpointDelete "endpoint:delete";
+    /// Ask a served model (at the site).
+    EndpointInfer "endpoint:infer";
+    /// Get a short-lived grant to read or write content at a site.
+    GrantCreate "grant:create";
+    /// Ask where content could be placed, and why not.
+    PlacementExplain "placement:explain";
+    /// Read usage.
+    UsageRead "usage:read";
+    /// Read invoices and the ledger.
+    InvoiceRead "invoice:read";
+    /// Read the audit log of one's organisation.
+    AuditRead "audit:read";
+    /// Read the whole cloud's audit log (operators).
+    AuditReadAll "audit:read_all";
+}
+
+/// What a key's holder may do. Who holds a role may grant it and lower ones, never a higher one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Runs the cloud: makes organisations and sites. No access to tenants' content or objects.
+    Operator,
+    /// Everything in the organisation.
+    Owner,
+    /// Everything but money and residency.
+    Admin,
+    /// Makes and uses datasets, jobs, models and endpoints.
+    Developer,
+    /// Asks served models, nothing else.
+    Inference,
+    /// Reads what developers see.
+    Viewer,
+    /// Reads usage and invoices.
+    Billing,
+    /// Reads facts and the audit log.
+    Auditor,
+}
+
+impl Role {
+    /// Every role there is.
+    pub const ALL: &'static [Self] = &[
+        Self::Operator,
+        Self::Owner,
+        Self::Admin,
+        Self::Developer,
+        Self::Inference,
+        Self::Viewer,
+        Self::Billing,
+        Self::Auditor,
+    ];
+
+    /// How policies and people spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+            Self::Developer => "developer",
+            Self::Inference => "inference",
+            Self::Viewer => "viewer",
+            Self::Billing => "billing",
+            Self::Auditor => "auditor",
+        }
+    }
+
+    /// Whether a holder of this role may hand out `other`: nobody grants more than he holds.
+    pub const fn may_grant(self, other: Self) -> bool {
+        match self {
+            Self::Owner => !matches!(other, Self::Operator),
+            Self::Admin => matches!(other, Self::Developer | Self::Inference | Self::Viewer),
+            Self::Developer => matches!(other, Self::Inference),
+            Self::Operator | Self::Inference | Self::Viewer | Self::Billing | Self::Auditor => false,
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Jobs: work that runs to completion, and the moves it may make.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{DatasetId, HoldId, JobId, KeyId, ModelId, OrganisationId, ProjectId, SiteId},
+    time::Time,
+};
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Admitted, money held, waiting for room.
+    Queued,
+    /// Bound to a site that has not said it is ready yet. Not billed.
+    Starting,
+    /// Ready and billed.
+    Running,
+    /// Asked to stop; the site has not proved the end yet.
+    Cancelling,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly.
+    Failed,
+    /// Ended because it was asked to.
+    Cancelled,
+}
+
+impl JobState {
+    /// Whether it has ended for good.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+
+    /// Its name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Cancelling => "cancelling",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What a job does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Program {
+    /// Trains or fine-tunes a model with the embedded engine.
+    Train {
+        /// What to learn from.
+        dataset: DatasetId,
+        /// Questions asked after training and never trained on.
+        #[serde(default)]
+        heldout: Option<DatasetId>,
+        /// A dataset that holds a GGUF file to fine-tune; none starts from nothing.
+        #[serde(default)]
+        base_model: Option<DatasetId>,
+        /// Name of the model that comes out.
+        model_name: String,
+        /// Settings of the training, as the embedded engine documents them; absent ones take its defaults.
+        #[serde(default)]
+        settings: serde_json::Map<String, serde_json::Value>,
+    },
+    /// Runs a command in the sandbox.
+    Command {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// Datasets mounted read-only under `/input/ID`.
+        #[serde(default)]
+        inputs: Vec<DatasetId>,
+        /// Whether it may reach the network; needs the site's consent.
+        #[serde(default)]
+        network: bool,
+    },
+}
+
+/// What the site says a running job has done so far. Numbers only: logs are content and stay at the site.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Steps planned.
+    pub steps: u64,
+    /// Loss at this step.
+    pub loss: f64,
+    /// Tokens trained on so far.
+    pub tokens: u64,
+    /// Tokens a second, lately.
+    pub tokens_per_s: f64,
+    /// Milliseconds since the job was ready.
+    pub elapsed_ms: u64,
+    /// Energy so far, in millijoules.
+    pub energy_mj: u64,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobEnd {
+    /// The exit code, if it exited by itself.
+    pub code: Option<i32>,
+    /// One of `finished`, `failed`, `timed_out`, `out_of_memory`, `stopped`, `lost`, `never_started`.
+    pub reason: String,
+    /// What a tenant can do about it; never content.
+    pub hint: Option<String>,
+}
+
+/// Held-out questions asked after training, and how many answers were exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heldout {
+    /// Questions asked.
+    pub asked: u64,
+    /// Answers equal to the expected text.
+    pub exact: u64,
+}
+
+/// A job's facts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Who pays.
+    pub organisation: OrganisationId,
+    /// Who shares it.
+    pub project: ProjectId,
+    /// The key that submitted it.
+    pub submitted_by: KeyId,
+    /// What people call it.
+    pub name: String,
+    /// What it does.
+    pub program: Program,
+    /// The SKU it asks for.
+    pub sku: String,
+    /// The longest it may run, in seconds.
+    pub seconds_max: u32,
+    /// Where it stands.
+    pub state: JobState,
+    /// Why it waits, in words a tenant can act on; none when it does not.
+    pub waits_for: Option<String>,
+    /// The site it is bound to, or must run at because its data is there.
+    pub site: Option<SiteId>,
+    /// How often it was bound: the fencing number of the newest attempt. 0 while never bound.
+    pub attempt: u32,
+    /// The money set aside for it.
+    pub hold: HoldId,
+    /// The newest progress.
+    pub progress: Option<Progress>,
+    /// Held-out result of a training.
+    pub heldout: Option<Heldout>,
+    /// How it ended.
+    pub end: Option<JobEnd>,
+    /// The model it made.
+    pub model: Option<ModelId>,
+    /// When it was submitted.
+    pub created_at: Time,
+    /// When it was ready first.
+    pub started_at: Option<Time>,
+    /// When it ended.
+    pub ended_at: Option<Time>,
+    /// Grows by one with every change.
+    pub version: u64,
+}
+
+/// A move a job may make. Whoever asks for one has seen the job's version; the store refuses a stale one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "move", rename_all = "snake_case")]
+pub enum JobMove {
+    /// Queued: it is given to a site. A new attempt begins, and with it a new fencing number.
+    Bind {
+        /// Which site.
+        site: SiteId,
+    },
+    /// Starting: the site says it is ready. From here on it is billed.
+    Ready {
+        /// When it was.
+        at: Time,
+    },
+    /// Starting or running: its attempt is lost (and its lease has run out); it waits again.
+    Requeue {
+        /// What happened, for people.
+        why: String,
+    },
+    /// Queued: it goes on waiting, for this reason.
+    Wait {
+        /// What it waits for, for people.
+        why: String,
+    },
+    /// Starting or running: it was asked to stop, and the site has to prove the end. A queued job runs nowhere, so there
+    /// is nothing to prove: end it as cancelled.
+    AskCancel,
+    /// It ended.
+    End {
+        /// How.
+        end: JobEnd,
+        /// As what: a final state.
+        state: JobState,
+        /// When.
+        at: Time,
+    },
+}
+
+impl JobMove {
+    /// Its name, for messages and audit entries.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Bind { .. } => "bind",
+            Self::Ready { .. } => "ready",
+            Self::Requeue { .. } => "requeue",
+            Self::Wait { .. } => "wait",
+            Self::AskCancel => "ask_cancel",
+            Self::End { .. } => "end",
+        }
+    }
+
+    /// The state it leads to.
+    pub const fn leads_to(&self) -> JobState {
+        match self {
+            Self::Bind { .. } => JobState::Starting,
+            Self::Ready { .. } => JobState::Running,
+            Self::Requeue { .. } | Self::Wait { .. } => JobState::Queued,
+            Self::AskCancel => JobState::Cancelling,
+            Self::End { state, .. } => *state,
+        }
+    }
+}
+
+/// A move that a job may not make.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a {} job does not move to {} by `{by}`: {why}", from.as_str(), to.as_str())]
+pub struct IllegalMove {
+    /// Where it stands.
+    pub from: JobState,
+    /// Where it would go.
+    pub to: JobState,
+    /// The move's name.
+    pub by: &'static str,
+    /// Which rule is against it.
+    pub why: &'static str,
+}
+
+impl Job {
+    /// How often a job may be bound before it is given up.
+    pub const ATTEMPTS_MAX: u32 = 3;
+
+    /// Whether an observation of some attempt speaks of this job as it stands: older attempts are fenced off, and nothing
+    /// is observed of a job that waits or has ended.
+    pub const fn accepts(&self, attempt: u32) -> bool {
+        let bound = matches!(self.state, JobState::Starting | JobState::Running | JobState::Cancelling);
+        bound && attempt == self.attempt
+    }
+
+    /// Whether it may be bound once more after its attempt was lost.
+    pub const fn may_retry(&self) -> bool {
+        self.attempt < Self::ATTEMPTS_MAX
+    }
+
+    /// The job after a move, one version on; or the rule that is against it.
+    pub fn apply(&self, step: JobMove) -> Result<Self, IllegalMove> {
+        self.allows(&step)?;
+        let mut job = Self { state: step.leads_to(), version: self.version + 1, ..self.clone() };
+        match step {
+            JobMove::Bind { site } => {
+                job.site = Some(site);
+                job.attempt += 1;
+                job.waits_for = None;
+            }
+            JobMove::Ready { at } => job.started_at = self.started_at.or(Some(at)),
+            // The site stays: its data, and the checkpoints it resumes from, are there.
+            JobMove::Requeue { why } | JobMove::Wait { why } => job.waits_for = Some(why),
+            JobMove::AskCancel => {}
+            JobMove::End { end, at, .. } => {
+                job.end = Some(end);
+                job.ended_at = Some(at);
+                job.waits_for = None;
+            }
+        }
+        Ok(job)
+    }
+
+    fn allows(&self, step: &JobMove) -> Result<(), IllegalMove> {
+        use JobState::{Cancelled, Cancelling, Failed, Queued, Running, Starting, Succeeded};
+        let why = match (self.state, step) {
+            (Succeeded | Failed | Cancelled, _) => "it has ended",
+            (_, JobMove::End { state, .. }) if !state.is_final() => "that is no end",
+            (Queued, JobMove::Bind { .. }) if !self.may_retry() => "it has had its attempts",
+            (Starting | Running, JobMove::Requeue { .. }) if !self.may_retry() => "it has had its attempts",
+            (Queued, JobMove::Bind { site }) if self.site.is_some_and(|pinned| pinned != *site) => {
+                "its data is at another site"
+            }
+            (Queued | Starting, JobMove::End { state: Succeeded, .. }) => "it was never ready",
+            (Starting | Running, JobMove::End { state: Cancelled, .. }) => "it was not asked to stop",
+            (Queued, JobMove::Bind { .. } | JobMove::Wait { .. })
+            | (Starting, JobMove::Ready { .. })
+            | (Starting | Running, JobMove::Requeue { .. } | JobMove::AskCancel)
+            | (Queued | Starting | Running | Cancelling, JobMove::End { .. }) => return Ok(()),
+            (Queued, _) => "it runs nowhere",
+            (Cancelling, _) => "it was asked to stop",
+            (Starting | Running, JobMove::Bind { .. }) => "it is bound already",
+            (Starting | Running, _) => "it waits no more",
+        };
+        Err(IllegalMove { from: self.state, to: step.leads_to(), by: step.name(), why })
+    }
+}

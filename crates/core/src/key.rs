@@ -1,0 +1,55 @@
+//! Keys: credentials that programs carry. Only their digest is ever kept.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    access::Role,
+    id::{KeyId, OrganisationId, ProjectId},
+    time::Time,
+};
+
+/// What a key is known by. The secret itself exists only in the answer that made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// Its id.
+    pub id: KeyId,
+    /// The organisation it acts for; none for an operator's key.
+    pub organisation: Option<OrganisationId>,
+    /// The one project it is bound to; none lets it reach every project of its organisation.
+    pub project: Option<ProjectId>,
+    /// What people call it.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// SHA-256 of the secret, hex.
+    pub digest: String,
+    /// When it was made.
+    pub created_at: Time,
+    /// When it stops working by itself.
+    pub expires_at: Option<Time>,
+    /// When it was revoked.
+    pub revoked_at: Option<Time>,
+    /// Grows by one with every change.
+    pub version: u64,
+}
+
+impl Key {
+    /// Whether the key works at this time.
+    pub fn works_at(&self, now: Time) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// What every secret starts with, so that scanners find leaked ones.
+pub const SECRET_PREFIX: &str = "gk_";
+
+/// Shapes 32 bytes of entropy into a secret: `gk_` and 64 hex digits.
+pub fn secret_from(entropy: &[u8; 32]) -> String {
+    format!("{SECRET_PREFIX}{}", hex::encode(entropy))
+}
+
+/// SHA-256 of a secret, hex. Secrets carry 256 bits of entropy, so a slow hash would add nothing.
+pub fn digest_of(secret: &str) -> String {
+    hex::encode(Sha256::digest(secret.as_bytes()))
+}

@@ -1,0 +1,27 @@
+//! Gregal's vocabulary and its decisions: plain values in, plain answers out, the same on every machine.
+//! Never here: input, output, SQL, HTTP, threads, or a clock that is read (`world` only says what a clock is).
+
+pub mod access;
+pub mod audit;
+pub mod dataset;
+pub mod endpoint;
+pub mod energy;
+pub mod hold;
+pub mod id;
+pub mod invoice;
+pub mod job;
+pub mod key;
+pub mod ledger;
+pub mod merkle;
+pub mod meter;
+pub mod model;
+pub mod money;
+pub mod organisation;
+pub mod price;
+pub mod residency;
+pub mod schedule;
+pub mod site;
+pub mod sku;
+pub mod time;
+pub mod vat;
+pub mod world;

@@ -1,0 +1,172 @@
+//! Price books: what a counted thing costs, from when on.
+
+#![deny(clippy::float_arithmetic)]
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    meter::Meter,
+    money::{Cents, Nano, Overflow, div_half_up},
+    time::Time,
+};
+
+/// The price of one thing on one meter: `nano` nano-euro for every `per` units.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceRow {
+    /// What is counted.
+    pub meter: Meter,
+    /// The SKU or model class it holds for; `*` holds where nothing nearer does.
+    pub item: String,
+    /// Nano-euro.
+    pub nano: u64,
+    /// Units the price is for; at least 1.
+    pub per: u64,
+    /// How an invoice words it.
+    pub label: String,
+}
+
+/// A dated set of prices. A change is a new book; the old one keeps rating what was used before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceBook {
+    /// Number of this version.
+    pub version: u32,
+    /// From when on it holds.
+    pub from: Time,
+    /// Its prices.
+    pub rows: Vec<PriceRow>,
+}
+
+/// The item that holds where no nearer one does.
+pub const ANY_ITEM: &str = "*";
+
+/// The most rows a book may have.
+pub const ROWS_MAX: usize = 10_000;
+
+/// Why a price book cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PriceError {
+    /// Versions count from 1.
+    #[error("price book versions count from 1")]
+    Version,
+    /// More rows than a book may have.
+    #[error("a price book has at most {ROWS_MAX} rows, this one has {rows}")]
+    TooMany {
+        /// How many there are.
+        rows: usize,
+    },
+    /// A row is incomplete or senseless.
+    #[error("the price of `{item}` on `{meter}` is not usable: {why}")]
+    Row {
+        /// Which meter.
+        meter: &'static str,
+        /// Which item.
+        item: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+impl PriceRow {
+    /// What a quantity costs, exactly: nano-euro as numerator and denominator. 128 bits hold every such product.
+    pub const fn exact(&self, quantity: u64) -> (u128, u64) {
+        (quantity as u128 * self.nano as u128, self.per)
+    }
+
+    /// What a quantity costs, in whole nano-euro, rounded down.
+    pub fn amount_floor(&self, quantity: u64) -> Result<Nano, Overflow> {
+        let (numerator, denominator) = self.exact(quantity);
+        nano_of(numerator.checked_div(u128::from(denominator)))
+    }
+
+    /// What a quantity costs, in whole nano-euro, rounded up: what a hold sets aside.
+    pub fn amount_ceil(&self, quantity: u64) -> Result<Nano, Overflow> {
+        let (numerator, denominator) = self.exact(quantity);
+        if denominator == 0 {
+            return Err(Overflow);
+        }
+        nano_of(Some(numerator.div_ceil(u128::from(denominator))))
+    }
+
+    /// What a quantity costs, in cents, rounded once, half up, from the exact amount.
+    pub fn net(&self, quantity: u64) -> Result<Cents, Overflow> {
+        let (numerator, denominator) = self.exact(quantity);
+        let denominator = u128::from(denominator) * u128::from(Nano::PER_CENT.unsigned_abs());
+        let cents = div_half_up(numerator, denominator).ok_or(Overflow)?;
+        i64::try_from(cents).map(Cents::new).map_err(|_| Overflow)
+    }
+
+    fn check(&self) -> Result<(), PriceError> {
+        let why = if self.meter == Meter::Energy {
+            "energy is shown, never priced"
+        } else if self.per == 0 {
+            "`per` is at least 1"
+        } else if self.item.is_empty() {
+            "`item` is empty; `*` stands for every item"
+        } else if self.label.trim().is_empty() {
+            "`label` is empty"
+        } else {
+            return Ok(());
+        };
+        Err(PriceError::Row { meter: self.meter.as_str(), item: self.item.clone(), why })
+    }
+}
+
+fn nano_of(nano: Option<u128>) -> Result<Nano, Overflow> {
+    nano.and_then(|nano| i64::try_from(nano).ok()).map(Nano::new).ok_or(Overflow)
+}
+
+impl PriceBook {
+    /// The price of an item on a meter: the exact item's, else that of `*`.
+    pub fn row(&self, meter: Meter, item: &str) -> Option<&PriceRow> {
+        let find = |wanted: &str| self.rows.iter().find(|row| row.meter == meter && row.item == wanted);
+        find(item).or_else(|| find(ANY_ITEM))
+    }
+
+    /// Whether it can rate: sensible rows, each meter and item once, no price on energy.
+    pub fn check(&self) -> Result<(), PriceError> {
+        if self.version == 0 {
+            return Err(PriceError::Version);
+        }
+        if self.rows.len() > ROWS_MAX {
+            return Err(PriceError::TooMany { rows: self.rows.len() });
+        }
+        let mut seen = BTreeSet::new();
+        for row in &self.rows {
+            row.check()?;
+            if !seen.insert((row.meter, row.item.as_str())) {
+                let why = "it stands there twice";
+                return Err(PriceError::Row { meter: row.meter.as_str(), item: row.item.clone(), why });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The book that holds at a time: the one that began last, the higher version if two began together.
+pub fn at(books: &[PriceBook], time: Time) -> Option<&PriceBook> {
+    books.iter().filter(|book| book.from <= time).max_by_key(|book| (book.from, book.version))
+}
+
+/// The prices a cloud starts with, in euro: 0.04 a core-hour, 2.40 an accelerator-hour, 0.20 a million tokens read and
+/// 0.60 a million tokens written.
+pub fn default_book(from: Time) -> PriceBook {
+    const HOUR_MS: u64 = 3_600_000;
+    const MILLION: u64 = 1_000_000;
+    const EURO_CENT: u64 = Nano::PER_CENT.unsigned_abs();
+    let row = |meter, cents: u64, per, label: &str| PriceRow {
+        meter,
+        item: ANY_ITEM.into(),
+        nano: cents * EURO_CENT,
+        per,
+        label: label.into(),
+    };
+    let rows = vec![
+        row(Meter::ComputeCore, 4, HOUR_MS, "CPU core, per hour"),
+        row(Meter::Accelerator, 240, HOUR_MS, "Accelerator, per hour"),
+        row(Meter::TokensIn, 20, MILLION, "Tokens read, per million"),
+        row(Meter::TokensOut, 60, MILLION, "Tokens written, per million"),
+    ];
+    PriceBook { version: 1, from, rows }
+}
