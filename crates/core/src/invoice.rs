@@ -176,8 +176,8 @@ fn lines_of<'a>(
 ) -> Result<Vec<InvoiceLine>, InvoiceError> {
     let mut sums: BTreeMap<(Meter, &str, u32), (&PriceRow, u64, u64)> = BTreeMap::new();
     for event in events {
-        let priced = meter::priced_by(event, books)
-            .map_err(|source| InvoiceError::Rate { id: event.id.clone(), source })?;
+        let priced =
+            meter::priced_by(event, books).map_err(|source| InvoiceError::Rate { id: event.id.clone(), source })?;
         let Some((book, row)) = priced else { continue };
         let (_, quantity, records) = sums.entry((event.meter, &event.item, book.version)).or_insert((row, 0, 0));
         *quantity = quantity.checked_add(event.quantity).ok_or(Overflow)?;

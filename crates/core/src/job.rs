@@ -287,8 +287,9 @@ impl Job {
         let why = match (self.state, step) {
             (Succeeded | Failed | Cancelled, _) => "it has ended",
             (_, JobMove::End { state, .. }) if !state.is_final() => "that is no end",
-            (Queued, JobMove::Bind { .. }) if !self.may_retry() => "it has had its attempts",
-            (Starting | Running, JobMove::Requeue { .. }) if !self.may_retry() => "it has had its attempts",
+            (Queued, JobMove::Bind { .. }) | (Starting | Running, JobMove::Requeue { .. }) if !self.may_retry() => {
+                "it has had its attempts"
+            }
             (Queued, JobMove::Bind { site }) if self.site.is_some_and(|pinned| pinned != *site) => {
                 "its data is at another site"
             }

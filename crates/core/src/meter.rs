@@ -198,8 +198,7 @@ pub fn priced_by<'a>(
         return Ok(None);
     }
     let book = price::at(books, event.ended_at).ok_or(RateError::NoBook { at: event.ended_at })?;
-    let no_price =
-        || RateError::NoPrice { book: book.version, meter: event.meter.as_str(), item: event.item.clone() };
+    let no_price = || RateError::NoPrice { book: book.version, meter: event.meter.as_str(), item: event.item.clone() };
     let row = book.row(event.meter, &event.item).ok_or_else(no_price)?;
     Ok(Some((book, row)))
 }

@@ -21,6 +21,7 @@ pub struct Cents(i64);
 #[error("an amount of money is too large to count")]
 pub struct Overflow;
 
+#[expect(clippy::should_implement_trait, reason = "sums of money can fail, which `std::ops` cannot say")]
 impl Nano {
     /// Nothing.
     pub const ZERO: Self = Self(0);
@@ -78,6 +79,7 @@ pub(crate) fn div_half_up(numerator: u128, denominator: u128) -> Option<u128> {
     Some(whole + u128::from(rest >= denominator - rest))
 }
 
+#[expect(clippy::should_implement_trait, reason = "sums of money can fail, which `std::ops` cannot say")]
 impl Cents {
     /// Rounds to the nearest cent. Half a cent goes away from zero, so that a credit note of an amount is exactly the
     /// invoice of that amount with the other sign.

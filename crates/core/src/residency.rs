@@ -12,7 +12,9 @@ pub struct Jurisdiction([u8; 2]);
 
 /// A text that is no country code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a country code, one looks like `FR`; `EU` stands for all member states where a list is asked for")]
+#[error(
+    "`{0}` is not a country code, one looks like `FR`; `EU` stands for all member states where a list is asked for"
+)]
 pub struct JurisdictionError(String);
 
 /// The member states of the European Union (27 since 2020), ISO 3166-1 alpha-2.
@@ -95,7 +97,7 @@ impl ResidencyPolicy {
 
 /// A residency rule that a site breaks: what was found, and what would be allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error("`{rule}`: {found} is not among {allowed}")]
+#[error("`{rule}`: the site has {found}, the policy asks for {allowed}")]
 pub struct RuleBroken {
     /// The rule's name, one of [`RULES`].
     pub rule: &'static str,
@@ -117,8 +119,7 @@ pub const CERTIFICATION: &str = "residency.certification";
 pub const OPERATOR: &str = "residency.operator";
 
 /// Every rule, in the order they are looked at.
-pub const RULES: [&str; 5] =
-    [SITE_JURISDICTION, OPERATOR_JURISDICTION, PARENT_JURISDICTION, CERTIFICATION, OPERATOR];
+pub const RULES: [&str; 5] = [SITE_JURISDICTION, OPERATOR_JURISDICTION, PARENT_JURISDICTION, CERTIFICATION, OPERATOR];
 
 impl ResidencyPolicy {
     /// Every rule that a site breaks, in a fixed order; empty where content may be there. An empty list of jurisdictions

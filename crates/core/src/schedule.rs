@@ -139,7 +139,8 @@ fn decide(job: &Waiting, spaces: &mut BTreeMap<SiteId, Space<'_>>) -> Decision {
     }
     let reason = waits_for(job, &sites, spaces);
     for site in &sites {
-        if let Some(space) = spaces.get_mut(site).filter(|space| space.is_known() && space.room.shortage(job).is_none()) {
+        if let Some(space) = spaces.get_mut(site).filter(|space| space.is_known() && space.room.shortage(job).is_none())
+        {
             space.ahead += 1;
         }
     }
@@ -222,21 +223,39 @@ impl<'a> Space<'a> {
         if !self.is_known() {
             return format!("`{name}` has not said what it has yet");
         }
-        let gpus = self.gpus_for(job.gpu_model.as_deref());
-        let totals = (self.room.cpus_milli_total, self.room.memory_bytes_total, &self.room.gpus_total);
-        match shortage(job, (self.cpus_milli, self.memory_bytes, gpus), totals) {
+        let free = Amounts {
+            cpus_milli: self.cpus_milli,
+            memory_bytes: self.memory_bytes,
+            gpus: self.gpus_for(job.gpu_model.as_deref()),
+        };
+        match shortage(job, &free, &self.room.all_for(job)) {
             Some(short) => format!("{short} at `{name}`"),
-            None => format!("{} it waits for room at `{name}`", jobs_ahead(self.ahead)),
+            None => format!("{} for room at `{name}`", jobs_ahead(self.ahead)),
         }
     }
 }
 
+/// What a job could use of a site; accelerators of the model it asks for only.
+#[derive(Debug)]
+struct Amounts {
+    cpus_milli: u32,
+    memory_bytes: u64,
+    gpus: u32,
+}
+
 impl Room {
+    fn all_for(&self, job: &Waiting) -> Amounts {
+        Amounts {
+            cpus_milli: self.cpus_milli_total,
+            memory_bytes: self.memory_bytes_total,
+            gpus: usable(&counted(&self.gpus_total), job.gpu_model.as_deref()),
+        }
+    }
+
     /// What is missing for a job even when nothing else runs here.
     fn shortage(&self, job: &Waiting) -> Option<String> {
-        let gpus = usable(&counted(&self.gpus_total), job.gpu_model.as_deref());
-        let all = (self.cpus_milli_total, self.memory_bytes_total, gpus);
-        shortage(job, all, (self.cpus_milli_total, self.memory_bytes_total, &self.gpus_total))
+        let all = self.all_for(job);
+        shortage(job, &all, &all)
     }
 }
 
@@ -267,25 +286,27 @@ fn listed(mut parts: Vec<String>) -> String {
 }
 
 fn jobs_ahead(count: u32) -> String {
-    if count == 1 { "1 job ahead of".into() } else { format!("{count} jobs ahead of") }
+    if count == 1 { "1 job ahead of it waits".into() } else { format!("{count} jobs ahead of it wait") }
 }
 
 /// What a job lacks, in words: cores, memory, accelerators free, and of how many in all.
-fn shortage(job: &Waiting, free: (u32, u64, u32), total: (u32, u64, &[String])) -> Option<String> {
+fn shortage(job: &Waiting, free: &Amounts, all: &Amounts) -> Option<String> {
     let mut short = Vec::new();
-    if job.cpus_milli > free.0 {
-        let (lack, asked) = (cores(job.cpus_milli - free.0), cores(job.cpus_milli));
-        short.push(format!("{lack} of {asked} cores short ({} of {} free)", cores(free.0), cores(total.0)));
+    if job.cpus_milli > free.cpus_milli {
+        let (lack, asked) = (cores(job.cpus_milli - free.cpus_milli), cores(job.cpus_milli));
+        let (free, all) = (cores(free.cpus_milli), cores(all.cpus_milli));
+        short.push(format!("{lack} of {asked} cores short ({free} of {all} free)"));
     }
-    if job.memory_bytes > free.1 {
-        let (lack, asked) = (bytes(job.memory_bytes - free.1), bytes(job.memory_bytes));
-        short.push(format!("{lack} of {asked} memory short ({} of {} free)", bytes(free.1), bytes(total.1)));
+    if job.memory_bytes > free.memory_bytes {
+        let (lack, asked) = (bytes(job.memory_bytes - free.memory_bytes), bytes(job.memory_bytes));
+        let (free, all) = (bytes(free.memory_bytes), bytes(all.memory_bytes));
+        short.push(format!("{lack} of {asked} memory short ({free} of {all} free)"));
     }
-    if job.gpus > free.2 {
+    if job.gpus > free.gpus {
         let model = job.gpu_model.as_deref();
         let kind = model.map_or_else(|| "accelerators".into(), |model| format!("`{model}` accelerators"));
-        let all = usable(&counted(total.2), model);
-        short.push(format!("{} of {} {kind} short ({} of {all} free)", job.gpus - free.2, job.gpus, free.2));
+        let lack = job.gpus - free.gpus;
+        short.push(format!("{lack} of {} {kind} short ({} of {} free)", job.gpus, free.gpus, all.gpus));
     }
     if short.is_empty() { None } else { Some(short.join(", ")) }
 }

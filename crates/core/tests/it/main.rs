@@ -1,0 +1,14 @@
+//! What core promises, seen through its public doors: tables for what is finite, properties for what is not.
+#![expect(clippy::unwrap_used, reason = "a test that cannot build its own facts should stop there")]
+
+mod audit;
+mod endpoint;
+mod given;
+mod invoice;
+mod job;
+mod ledger;
+mod merkle;
+mod meter;
+mod price;
+mod residency;
+mod schedule;

@@ -1,0 +1,298 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use gregal_core::{
+    id::{JobId, OrganisationId, SiteId},
+    schedule::{Decision, Room, Snapshot, Waiting, schedule},
+    time::Time,
+};
+use proptest::prelude::*;
+
+use crate::given::cases;
+
+const GIB: u64 = 1 << 30;
+
+fn site(number: u128) -> SiteId {
+    SiteId::from_u128(number)
+}
+
+fn waiting(number: u128, cores: u32, sites: &[u128]) -> Waiting {
+    Waiting {
+        job: JobId::from_u128(number),
+        organisation: OrganisationId::from_u128(1),
+        since: Time::default(),
+        cpus_milli: cores * 1000,
+        memory_bytes: u64::from(cores) * GIB,
+        gpus: 0,
+        gpu_model: None,
+        sites: sites.iter().map(|number| site(*number)).collect(),
+    }
+}
+
+fn gpu_job(number: u128, gpus: u32, model: Option<&str>) -> Waiting {
+    Waiting { gpus, gpu_model: model.map(Into::into), ..waiting(number, 1, &[1]) }
+}
+
+fn room(number: u128, cores_free: u32, cores: u32) -> Room {
+    Room {
+        site: site(number),
+        name: format!("home-{number}"),
+        alive: true,
+        cpus_milli_free: cores_free * 1000,
+        cpus_milli_total: cores * 1000,
+        memory_bytes_free: u64::from(cores_free) * GIB,
+        memory_bytes_total: u64::from(cores) * GIB,
+        gpus_free: vec![],
+        gpus_total: vec![],
+    }
+}
+
+fn gpu_room(free: &[&str], total: &[&str]) -> Room {
+    let models = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    Room { gpus_free: models(free), gpus_total: models(total), ..room(1, 64, 64) }
+}
+
+/// What a pass says: the site's number, or the words.
+fn said(waiting: Vec<Waiting>, rooms: Vec<Room>) -> Vec<String> {
+    let names: BTreeMap<SiteId, String> = rooms.iter().map(|room| (room.site, room.name.clone())).collect();
+    let word = |decision: Decision| match decision {
+        Decision::Start { site, .. } => format!("start at {}", names[&site]),
+        Decision::Wait { reason, .. } => format!("wait: {reason}"),
+        Decision::Never { reason, .. } => format!("never: {reason}"),
+    };
+    schedule(&Snapshot { waiting, rooms }, Time::default()).into_iter().map(word).collect()
+}
+
+#[test]
+fn a_job_takes_the_site_it_fills_best() {
+    let job = waiting(1, 2, &[1, 2, 3]);
+    assert_eq!(said(vec![job], vec![room(1, 8, 8), room(2, 3, 8), room(3, 1, 8)]), ["start at home-2"]);
+}
+
+#[test]
+fn work_without_accelerators_stays_away_from_free_ones() {
+    let tight = gpu_room(&["H100"], &["H100"]);
+    assert_eq!(said(vec![waiting(1, 60, &[1, 2])], vec![tight, room(2, 128, 128)]), ["start at home-2"]);
+}
+
+#[test]
+fn a_full_site_says_how_much_is_missing() {
+    let short = Waiting { memory_bytes: 4 * GIB, ..waiting(1, 4, &[1]) };
+    assert_eq!(
+        said(vec![short], vec![room(1, 2, 8)]),
+        ["wait: 2 of 4 cores short (2 of 8 free), 2 GiB of 4 GiB memory short (2 GiB of 8 GiB free) at `home-1`"]
+    );
+    assert_eq!(
+        said(vec![gpu_job(1, 4, Some("H100"))], vec![gpu_room(&["H100", "L40S"], &["H100"; 4])]),
+        ["wait: 3 of 4 `H100` accelerators short (1 of 4 free) at `home-1`"]
+    );
+    let half = Waiting { cpus_milli: 1500, memory_bytes: 1, ..waiting(1, 1, &[1]) };
+    assert_eq!(said(vec![half], vec![room(1, 1, 2)]), ["wait: 0.5 of 1.5 cores short (1 of 2 free) at `home-1`"]);
+}
+
+#[test]
+fn what_can_never_fit_is_refused_at_once_and_keeps_nothing() {
+    assert_eq!(
+        said(vec![waiting(1, 16, &[1]), waiting(2, 1, &[1])], vec![room(1, 8, 8)]),
+        [
+            "never: 8 of 16 cores short (8 of 8 free), 8 GiB of 16 GiB memory short (8 GiB of 8 GiB free) at `home-1`, \
+             with nothing else running: ask for less, or for a site that has more",
+            "start at home-1",
+        ]
+    );
+    assert!(said(vec![waiting(1, 1, &[])], vec![room(1, 8, 8)])[0].starts_with("never: no site may hold its data"));
+    assert!(said(vec![gpu_job(1, 1, Some("H200"))], vec![gpu_room(&["H100"], &["H100"])])[0].starts_with("never"));
+    assert!(said(vec![gpu_job(1, 3, None)], vec![gpu_room(&["H100"], &["H100", "L40S"])])[0].starts_with("never"));
+}
+
+#[test]
+fn a_silent_or_unknown_site_leaves_hope() {
+    let dark = Room { alive: false, ..room(1, 8, 8) };
+    assert_eq!(said(vec![waiting(1, 2, &[1])], vec![dark.clone()]), ["wait: `home-1` does not answer"]);
+    assert!(said(vec![waiting(1, 16, &[1])], vec![dark])[0].starts_with("never"));
+    let new = room(1, 0, 0);
+    assert_eq!(said(vec![waiting(1, 2, &[1])], vec![new]), ["wait: `home-1` has not said what it has yet"]);
+    assert_eq!(said(vec![waiting(1, 2, &[9])], vec![]), ["wait: a site it may run at has not said what it has yet"]);
+}
+
+#[test]
+fn nobody_overtakes_a_job_that_waits_for_the_same_site() {
+    let jobs = vec![waiting(1, 4, &[1]), waiting(2, 1, &[1]), waiting(3, 1, &[1, 2]), waiting(4, 1, &[1])];
+    assert_eq!(
+        said(jobs, vec![room(1, 2, 4), room(2, 4, 4)]),
+        [
+            "wait: 2 of 4 cores short (2 of 4 free), 2 GiB of 4 GiB memory short (2 GiB of 4 GiB free) at `home-1`",
+            "wait: 1 job ahead of it waits for room at `home-1`",
+            "start at home-2",
+            "wait: 2 jobs ahead of it wait for room at `home-1`",
+        ]
+    );
+}
+
+#[test]
+fn who_waited_longer_goes_first_and_then_who_submitted_first() {
+    let early = Waiting { since: Time::from_millis(-1), ..waiting(1, 4, &[1]) };
+    let jobs = vec![waiting(9, 4, &[1]), waiting(2, 4, &[1]), early];
+    let decisions = schedule(&Snapshot { waiting: jobs, rooms: vec![room(1, 8, 8)] }, Time::default());
+    let starts: Vec<_> = decisions.iter().filter(|decision| matches!(decision, Decision::Start { .. })).collect();
+    assert_eq!(starts.iter().map(|decision| decision.job()).collect::<Vec<_>>(), [1, 9].map(JobId::from_u128));
+}
+
+#[test]
+fn accelerators_whose_model_the_site_chooses_are_not_promised_twice() {
+    let jobs = vec![gpu_job(1, 1, None), gpu_job(2, 1, Some("H100")), gpu_job(3, 1, Some("H100"))];
+    let words = said(jobs, vec![gpu_room(&["H100", "H100", "L40S"], &["H100", "H100", "L40S"])]);
+    // The first may have got an H100, so one is all that is left for sure.
+    assert_eq!(words[..2], ["start at home-1", "start at home-1"]);
+    assert!(words[2].starts_with("wait: 1 of 1 `H100` accelerators short"));
+}
+
+const MODELS: [&str; 2] = ["H100", "L40S"];
+
+fn any_room(number: u128) -> impl Strategy<Value = Room> {
+    let gpus = prop::collection::vec((prop::sample::select(&MODELS[..]), any::<bool>()), 0..5);
+    (prop::bool::weighted(0.8), 0..9u32, 0..9u32, 0..9u64, 0..9u64, gpus).prop_map(
+        move |(alive, cpus, cpus_more, memory, memory_more, gpus)| Room {
+            alive,
+            cpus_milli_free: cpus * 500,
+            cpus_milli_total: (cpus + cpus_more) * 500,
+            memory_bytes_free: memory * GIB,
+            memory_bytes_total: (memory + memory_more) * GIB,
+            gpus_free: gpus.iter().filter(|(_, free)| *free).map(|(model, _)| (*model).to_owned()).collect(),
+            gpus_total: gpus.iter().map(|(model, _)| (*model).to_owned()).collect(),
+            ..room(number, 0, 0)
+        },
+    )
+}
+
+fn any_job() -> impl Strategy<Value = Waiting> {
+    let sites = prop::sample::subsequence(vec![1u128, 2, 3, 4, 5], 0..=5);
+    let model = prop::option::of(prop::sample::select(&MODELS[..]));
+    (0..4i64, 0..8u32, 0..8u64, 0..3u32, model, sites).prop_map(|(since, cpus, memory, gpus, model, sites)| Waiting {
+        since: Time::from_millis(since),
+        cpus_milli: cpus * 500,
+        memory_bytes: memory * GIB,
+        gpus,
+        gpu_model: model.map(Into::into),
+        ..waiting(0, 0, &sites)
+    })
+}
+
+fn snapshots() -> impl Strategy<Value = Snapshot> {
+    // Site 5 is allowed to some and known to nobody.
+    let rooms = (any_room(1), any_room(2), any_room(3), any_room(4)).prop_map(|(a, b, c, d)| vec![a, b, c, d]);
+    (prop::collection::vec(any_job(), 0..25), rooms).prop_map(|(mut waiting, rooms)| {
+        for (at, job) in waiting.iter_mut().enumerate() {
+            job.job = JobId::from_u128(1000 + at as u128);
+        }
+        Snapshot { waiting, rooms }
+    })
+}
+
+/// Jobs that started at each site.
+fn started<'a>(snapshot: &'a Snapshot, decisions: &[Decision]) -> BTreeMap<SiteId, Vec<&'a Waiting>> {
+    let jobs: BTreeMap<JobId, &Waiting> = snapshot.waiting.iter().map(|job| (job.job, job)).collect();
+    let mut at: BTreeMap<SiteId, Vec<&Waiting>> = BTreeMap::new();
+    for decision in decisions {
+        if let Decision::Start { job, site } = decision {
+            at.entry(*site).or_default().push(jobs[job]);
+        }
+    }
+    at
+}
+
+fn ever_fits(job: &Waiting, room: &Room) -> bool {
+    let gpus = room.gpus_total.iter().filter(|model| job.gpu_model.as_ref().is_none_or(|wanted| wanted == *model));
+    job.cpus_milli <= room.cpus_milli_total
+        && job.memory_bytes <= room.memory_bytes_total
+        && job.gpus as usize <= gpus.count()
+}
+
+fn is_known(room: &Room) -> bool {
+    room.cpus_milli_total > 0 && room.memory_bytes_total > 0
+}
+
+proptest! {
+    #![proptest_config(cases(1024))]
+
+    #[test]
+    fn no_pass_gives_out_more_than_is_free(snapshot in snapshots()) {
+        for (site, jobs) in started(&snapshot, &schedule(&snapshot, Time::default())) {
+            let room = snapshot.rooms.iter().find(|room| room.site == site).unwrap();
+            prop_assert!(room.alive);
+            prop_assert!(jobs.iter().all(|job| job.sites.contains(&site)));
+            prop_assert!(jobs.iter().map(|job| job.cpus_milli).sum::<u32>() <= room.cpus_milli_free);
+            prop_assert!(jobs.iter().map(|job| job.memory_bytes).sum::<u64>() <= room.memory_bytes_free);
+            prop_assert!(jobs.iter().map(|job| job.gpus).sum::<u32>() as usize <= room.gpus_free.len());
+            for model in MODELS {
+                let asked: u32 = jobs.iter().filter(|job| job.gpu_model.as_deref() == Some(model)).map(|job| job.gpus).sum();
+                prop_assert!(asked as usize <= room.gpus_free.iter().filter(|free| *free == model).count());
+            }
+        }
+    }
+
+    #[test]
+    fn every_job_gets_exactly_one_decision(snapshot in snapshots()) {
+        let decisions = schedule(&snapshot, Time::default());
+        let decided: BTreeSet<JobId> = decisions.iter().map(Decision::job).collect();
+        prop_assert_eq!(decisions.len(), snapshot.waiting.len());
+        prop_assert_eq!(decided, snapshot.waiting.iter().map(|job| job.job).collect::<BTreeSet<_>>());
+    }
+
+    #[test]
+    fn neither_the_order_of_rooms_nor_the_names_of_jobs_matter((snapshot, rooms) in snapshots().prop_flat_map(|snapshot| {
+        let rooms = Just(snapshot.rooms.clone()).prop_shuffle();
+        (Just(snapshot), rooms)
+    })) {
+        let decisions = schedule(&snapshot, Time::default());
+        prop_assert_eq!(&decisions, &schedule(&snapshot, Time::default()));
+        let shuffled = Snapshot { rooms, ..snapshot.clone() };
+        prop_assert_eq!(&decisions, &schedule(&shuffled, Time::default()));
+        let mut renamed = snapshot.clone();
+        for job in &mut renamed.waiting {
+            job.job = other_name(job.job, &snapshot);
+        }
+        let expected: Vec<Decision> = decisions.into_iter().map(|decision| {
+            let job = other_name(decision.job(), &snapshot);
+            match decision {
+                Decision::Start { site, .. } => Decision::Start { job, site },
+                Decision::Wait { reason, .. } => Decision::Wait { job, reason },
+                Decision::Never { reason, .. } => Decision::Never { job, reason },
+            }
+        }).collect();
+        prop_assert_eq!(expected, schedule(&renamed, Time::default()));
+    }
+
+    #[test]
+    fn only_what_no_known_site_could_ever_run_is_refused(snapshot in snapshots()) {
+        for decision in schedule(&snapshot, Time::default()) {
+            let job = snapshot.waiting.iter().find(|job| job.job == decision.job()).unwrap();
+            let hope = job.sites.iter().any(|site| {
+                snapshot.rooms.iter().find(|room| room.site == *site).is_none_or(|room| !is_known(room) || ever_fits(job, room))
+            });
+            prop_assert_eq!(matches!(decision, Decision::Never { .. }), !hope);
+        }
+    }
+
+    #[test]
+    fn nobody_starts_where_someone_before_him_waits(snapshot in snapshots()) {
+        let mut kept: BTreeSet<SiteId> = BTreeSet::new();
+        for decision in schedule(&snapshot, Time::default()) {
+            let job = snapshot.waiting.iter().find(|job| job.job == decision.job()).unwrap();
+            match decision {
+                Decision::Start { site, .. } => prop_assert!(!kept.contains(&site)),
+                Decision::Wait { reason, .. } => {
+                    prop_assert!(!reason.is_empty());
+                    let could = |room: &&Room| job.sites.contains(&room.site) && is_known(room) && ever_fits(job, room);
+                    kept.extend(snapshot.rooms.iter().filter(could).map(|room| room.site));
+                }
+                Decision::Never { .. } => {}
+            }
+        }
+    }
+}
+
+/// Names in the opposite order.
+fn other_name(job: JobId, snapshot: &Snapshot) -> JobId {
+    let at = snapshot.waiting.iter().position(|waiting| waiting.job == job).unwrap();
+    JobId::from_u128(5000 - at as u128)
+}
