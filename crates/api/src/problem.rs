@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 macro_rules! problems {
-    ($($(#[$doc:meta])* $name:ident $code:literal $status:literal $title:literal;)*) => {
+    ($(#[doc = $doc:literal] $name:ident $code:literal $status:literal $title:literal $help:literal;)*) => {
         /// Everything that can go wrong, as the outside may know it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Code { $($(#[$doc])* #[serde(rename = $code)] $name,)* }
+        pub enum Code { $(#[doc = $doc] #[serde(rename = $code)] $name,)* }
 
         impl Code {
             /// Every code there is.
@@ -22,6 +22,11 @@ macro_rules! problems {
                 match self { $(Self::$name => $status),* }
             }
 
+            /// What it means and what to do about it: the text of its page.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$name => concat!($doc, "\n\n", $help)),* }
+            }
+
             /// A title that is the same for every occurrence.
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title),* }
@@ -32,39 +37,39 @@ macro_rules! problems {
 
 problems! {
     /// The body, a parameter or a header is not what the contract says.
-    InvalidRequest "invalid_request" 400 "the request is not valid";
+    InvalidRequest "invalid_request" 400 "the request is not valid" "Read `detail`: it names the field or position. Compare with `contract/openapi.json`.";
     /// No key came with the request, or one that does not work.
-    Unauthenticated "unauthenticated" 401 "no valid key";
+    Unauthenticated "unauthenticated" 401 "no valid key" "Send `Authorization: Bearer gk_...`. A key that was revoked or has expired does not work any more: make a new one.";
     /// The prepaid credit or the budget does not cover the worst case.
-    BudgetExceeded "budget_exceeded" 402 "not enough credit";
+    BudgetExceeded "budget_exceeded" 402 "not enough credit" "What a job or a chat may cost at most is held before it runs. `detail` says how much is short. Ask for less time or fewer tokens, or add credit.";
     /// The key's role does not allow this on an object it may see.
-    Forbidden "forbidden" 403 "not allowed";
+    Forbidden "forbidden" 403 "not allowed" "Use a key with a role that allows the action (`gregal whoami` lists what yours allows), or ask an owner.";
     /// The residency policy forbids this place; the rule is named.
-    ResidencyRefused "residency_refused" 403 "forbidden by the residency policy";
+    ResidencyRefused "residency_refused" 403 "forbidden by the residency policy" "Choose a site inside the ceiling: `gregal place explain` says which are, and what would have to change for the others. No permit overrides this.";
     /// It does not exist, or is somebody else's.
-    NotFound "not_found" 404 "not found";
+    NotFound "not_found" 404 "not found" "Check the id and the key: what belongs to somebody else is answered exactly like what does not exist.";
     /// The path knows other methods.
-    MethodNotAllowed "method_not_allowed" 405 "method not allowed";
+    MethodNotAllowed "method_not_allowed" 405 "method not allowed" "See `contract/openapi.json` for the methods of each path.";
     /// The object changed meanwhile, or is in a state that does not allow this.
-    Conflict "conflict" 409 "conflict";
+    Conflict "conflict" 409 "conflict" "Read the object again and decide anew.";
     /// The name is taken.
-    Taken "taken" 409 "already taken";
+    Taken "taken" 409 "already taken" "Choose another name.";
     /// The same idempotency key came with another request.
-    IdempotencyMismatch "idempotency_mismatch" 409 "the idempotency key belongs to another request";
+    IdempotencyMismatch "idempotency_mismatch" 409 "the idempotency key belongs to another request" "Use a fresh idempotency key for a new act; use the same one only to repeat the same request.";
     /// The body is larger than the route takes.
-    TooLarge "too_large" 413 "the body is too large";
+    TooLarge "too_large" 413 "the body is too large" "Send less. `detail` says how much the route takes.";
     /// Nothing in this cloud can ever hold what is asked.
-    NeverFits "never_fits" 422 "can never be placed";
+    NeverFits "never_fits" 422 "can never be placed" "Ask for a smaller SKU or another site: waiting would not help.";
     /// Too many requests wait already.
-    Overloaded "overloaded" 429 "too many requests";
+    Overloaded "overloaded" 429 "too many requests" "Wait as long as `retry-after` says, then try again.";
     /// Our fault.
-    Internal "internal" 500 "internal error";
+    Internal "internal" 500 "internal error" "Nothing was changed. Try again; if it stays, quote `request` to the operator.";
     /// Not spoken yet; see the compatibility page.
-    NotImplemented "not_implemented" 501 "not implemented";
+    NotImplemented "not_implemented" 501 "not implemented" "The compatibility page lists what is spoken.";
     /// Something this depends on is away; try again later.
-    Unavailable "unavailable" 503 "unavailable";
+    Unavailable "unavailable" 503 "unavailable" "Try again with a growing pause.";
     /// The disk has no room; nothing was stored.
-    StorageFull "storage_full" 507 "no room to store";
+    StorageFull "storage_full" 507 "no room to store" "The operator has to make room; what was stored before is safe.";
 }
 
 /// What a refused or failed request answers, as `application/problem+json`.

@@ -1,0 +1,345 @@
+//! Both planes in one process on embedded defaults: a control plane, one site, the local engine and the embedded store.
+//! They speak over loopback exactly as they would over a network.
+
+use std::{
+    fs,
+    future::Future,
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use gregal_api::{
+    client::Client,
+    site::{SiteCreate, SiteCreated},
+};
+use gregal_control::{Control, ControlOptions};
+use gregal_core::{
+    site::{Accelerator, Capacity},
+    world::RealWorld,
+};
+use gregal_engine::{
+    Engine,
+    local::{Local, LocalOptions},
+};
+use gregal_site::{Site, SiteOptions};
+use gregal_store::{Store, StoreOptions};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::{Settings, WeakerIsolation};
+
+/// Version of the program, as lineage and health say it.
+pub(crate) const CODE_VERSION: &str = concat!("gregal ", env!("CARGO_PKG_VERSION"));
+/// How long a drain may take before it is cut.
+const DRAIN: Duration = Duration::from_secs(15);
+
+/// A running cloud.
+pub(crate) struct Cloud {
+    /// Where the API and the console are.
+    pub control_url: String,
+    /// Where the gateway and the site's content are.
+    pub site_url: String,
+    /// The operator's key, if it was made now or is kept for the tour.
+    pub operator_secret: Option<String>,
+    /// Protections the machine cannot give, in words.
+    pub protections_missing: Vec<String>,
+    stop_site: CancellationToken,
+    stop_control: CancellationToken,
+    site: JoinHandle<Result<()>>,
+    control: JoinHandle<Result<()>>,
+}
+
+/// Whether the operator's key is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OperatorKey {
+    /// Shown once, kept nowhere.
+    ShownOnce,
+    /// Kept in the data folder, readable by its owner alone: the tour walks on after a crash.
+    Kept,
+}
+
+impl Cloud {
+    /// Starts both planes and waits until the site has dialled in.
+    pub(crate) async fn start(settings: Settings, operator: OperatorKey) -> Result<Self> {
+        let dir = prepare(&settings.data_dir)?;
+        let control_listener = bind("control.listen", settings.control.listen).await?;
+        let site_listener = bind("site.listen", settings.site.listen).await?;
+        let control_url = url(&settings.control.url, control_listener.local_addr()?);
+        let site_url = url(&settings.site.url, site_listener.local_addr()?);
+
+        let (stop_control, stop_site) = (CancellationToken::new(), CancellationToken::new());
+        let control = open_control(&settings, &dir, &control_url).await?;
+        let mut operator_secret = operator_secret(&control, &dir, operator).await?;
+        let control_task = serve_control(control.clone(), control_listener, stop_control.clone());
+
+        let started = async {
+            let engine = open_engine(&settings, &dir)?;
+            let capacity = capacity(&settings, &engine).await?;
+            let protections_missing = capacity.protections_missing.clone();
+            let secret = site_secret(&settings, &dir, &control, &control_url, &mut operator_secret).await?;
+            let site = Site::open(SiteOptions {
+                data_dir: dir.join("site"),
+                control_url: control_url.clone(),
+                site_secret: secret,
+                url: site_url.clone(),
+                world: Arc::new(RealWorld),
+                engine: Arc::new(engine),
+                lm_program: vec![executable()?.to_string_lossy().into_owned(), "lm".into()],
+                capacity,
+                milliwatts_per_core: settings.engine.milliwatts_per_core,
+                code_version: CODE_VERSION.into(),
+                console_origin: control_url.clone(),
+            })
+            .await
+            .context("the site could not be opened")?;
+            Ok::<_, anyhow::Error>((site, protections_missing))
+        }
+        .await;
+        let (site, protections_missing) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                stop_control.cancel();
+                return Err(error);
+            }
+        };
+        let site_task = serve_site(site, site_listener, stop_site.clone());
+        Ok(Self {
+            control_url,
+            site_url,
+            operator_secret,
+            protections_missing,
+            stop_site,
+            stop_control,
+            site: site_task,
+            control: control_task,
+        })
+    }
+
+    /// Drains: the site first, so that its last usage still reaches control.
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.stop_site.cancel();
+        let site = tokio::time::timeout(DRAIN, self.site).await;
+        self.stop_control.cancel();
+        let control = tokio::time::timeout(DRAIN, self.control).await;
+        for (name, ended) in [("site", site), ("control plane", control)] {
+            match ended {
+                Ok(joined) => joined.with_context(|| format!("the {name} broke"))??,
+                Err(_) => tracing::warn!(name, "did not drain in time and was cut; nothing acknowledged is lost"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Resolves at the first Ctrl-C or request to end.
+pub(crate) async fn shutdown_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => {
+            tracing::warn!(%error, "cannot listen for SIGTERM; only Ctrl-C drains");
+            let _ = tokio::signal::ctrl_c().await;
+            return;
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+fn prepare(dir: &Path) -> Result<PathBuf> {
+    let dir = std::path::absolute(dir).with_context(|| format!("`{}` is no path", dir.display()))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .with_context(|| format!("could not make the data folder `{}`\n\nhint: choose another with --data-dir", dir.display()))?;
+    let probe = dir.join(".write-probe");
+    fs::write(&probe, b"probe").and_then(|()| fs::remove_file(&probe)).with_context(|| {
+        format!("cannot write to the data folder `{}`\n\nhint: make it writable, free some room, or choose another with --data-dir", dir.display())
+    })?;
+    Ok(dir)
+}
+
+async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        let flag = if setting == "control.listen" { "--control-listen" } else { "--site-listen" };
+        format!("cannot listen on {address} (`{setting}`)\n\nhint: something else may use it; {flag} 127.0.0.1:0 takes a free port")
+    })
+}
+
+fn url(asked: &str, bound: SocketAddr) -> String {
+    if asked.is_empty() { format!("http://{bound}") } else { asked.trim_end_matches('/').to_owned() }
+}
+
+async fn open_control(settings: &Settings, dir: &Path, url: &str) -> Result<Control> {
+    let address = if settings.control.store.is_empty() {
+        format!("sqlite://{}", dir.join("control.sqlite").display())
+    } else {
+        settings.control.store.clone()
+    };
+    let store = Store::open(StoreOptions::new(address)).await.context("the store could not be opened")?;
+    Control::open(ControlOptions {
+        store,
+        world: Arc::new(RealWorld),
+        url: url.to_owned(),
+        seller: settings.control.seller,
+        origin: settings.control.origin.clone(),
+        code_version: CODE_VERSION.into(),
+    })
+    .await
+    .context("the control plane could not be opened")
+}
+
+fn open_engine(settings: &Settings, dir: &Path) -> Result<Local> {
+    let mut options = LocalOptions::new(executable()?, dir.join("engine"));
+    options.allow_weaker = settings.engine.weaker_isolation == WeakerIsolation::YesIAcceptWeakerIsolation;
+    Local::open(options).context("the engine could not be opened")
+}
+
+async fn capacity(settings: &Settings, engine: &Local) -> Result<Capacity> {
+    let inventory = engine.inventory();
+    let capabilities = engine.capabilities().await.context("the engine does not say what it can do")?;
+    let all = u32::try_from(inventory.cpu.threads.saturating_mul(1000)).unwrap_or(u32::MAX);
+    let ask = &settings.engine;
+    Ok(Capacity {
+        cpus_milli: if ask.cpus_milli == 0 { all } else { ask.cpus_milli },
+        memory_bytes: if ask.memory_mib == 0 { inventory.memory_bytes } else { ask.memory_mib << 20 },
+        accelerators: inventory
+            .gpus
+            .iter()
+            .map(|gpu| Accelerator {
+                uuid: gpu.uuid.clone(),
+                model: gpu.model.clone(),
+                memory_bytes: gpu.memory_bytes,
+                healthy: gpu.health.concerns.is_empty(),
+            })
+            .collect(),
+        protections_missing: capabilities
+            .missing_for_untrusted()
+            .into_iter()
+            .map(|(protection, why)| format!("{protection:?}: {why}"))
+            .collect(),
+        engine: "local".into(),
+    })
+}
+
+/// The operator's key: made at the first start, kept only if asked to.
+async fn operator_secret(control: &Control, dir: &Path, operator: OperatorKey) -> Result<Option<String>> {
+    let path = dir.join("operator.key");
+    if operator == OperatorKey::Kept
+        && let Some(secret) = read_secret(&path)?
+    {
+        return Ok(Some(secret));
+    }
+    let mut made = control.operator_key_ensure().await.context("the operator's key could not be made")?;
+    if operator == OperatorKey::Kept {
+        if made.is_none() {
+            made = Some(control.operator_key_mint().await.context("the operator's key could not be made")?);
+        }
+        if let Some(secret) = &made {
+            write_secret(&path, secret)?;
+        }
+    }
+    Ok(made)
+}
+
+/// The secret this machine's site dials in with; the site is registered at the first start, through the API.
+async fn site_secret(
+    settings: &Settings,
+    dir: &Path,
+    control: &Control,
+    control_url: &str,
+    operator_secret: &mut Option<String>,
+) -> Result<String> {
+    let path = dir.join("site.key");
+    if let Some(secret) = read_secret(&path)? {
+        return Ok(secret);
+    }
+    let operator = match operator_secret {
+        Some(secret) => secret.clone(),
+        // The first start was cut after the key was shown and before the site was registered.
+        None => operator_secret.insert(control.operator_key_mint().await.context("no operator's key")?).clone(),
+    };
+    let site = &settings.site;
+    let made: SiteCreated = Client::new(control_url, Some(operator))?
+        .call("site_create", &[])
+        .body(&SiteCreate {
+            name: site.name.clone(),
+            jurisdiction: site.jurisdiction.to_string(),
+            operator_name: site.operator_name.clone(),
+            operator_jurisdiction: site.operator_jurisdiction.to_string(),
+            operator_parent_jurisdiction: site.operator_parent_jurisdiction.to_string(),
+            certifications: site.certifications.clone(),
+            grid: None,
+        })
+        .send()
+        .await
+        .with_context(|| format!("the site `{}` could not be registered", site.name))?;
+    let secret = made.secret.context("the site's secret was not shown")?;
+    write_secret(&path, &secret)?;
+    Ok(secret)
+}
+
+fn serve_control(control: Control, listener: TcpListener, stop: CancellationToken) -> JoinHandle<Result<()>> {
+    // Kind: plane. Ends only when it is told to; its failure ends the process through `Cloud::stop` or `up`.
+    tokio::spawn(async move {
+        let served = axum::serve(listener, control.router()).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let (served, ran) = tokio::join!(bounded(served.into_future(), &stop), control.run(stop.clone().cancelled_owned()));
+        served?;
+        ran.context("the control plane's tasks broke")
+    })
+}
+
+fn serve_site(site: Site, listener: TcpListener, stop: CancellationToken) -> JoinHandle<Result<()>> {
+    // Kind: plane, as above.
+    tokio::spawn(async move {
+        let served = axum::serve(listener, site.router()).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let (served, ran) = tokio::join!(bounded(served.into_future(), &stop), site.run(stop.clone().cancelled_owned()));
+        served?;
+        ran.context("the site's tasks broke")
+    })
+}
+
+/// Serves until told to stop, then lets what is under way end within half of the drain.
+async fn bounded(served: impl Future<Output = std::io::Result<()>>, stop: &CancellationToken) -> Result<()> {
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN / 2).await;
+    };
+    tokio::select! {
+        served = served => served.context("serving broke"),
+        () = late => Ok(()),
+    }
+}
+
+fn executable() -> Result<PathBuf> {
+    std::env::current_exe().context("this program does not know where it lies")
+}
+
+fn read_secret(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) if text.trim().is_empty() => bail!("`{}` is empty; restore it or remove it", path.display()),
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("could not read `{}`", path.display())),
+    }
+}
+
+/// Written whole or not at all: a crash never leaves half a secret.
+fn write_secret(path: &Path, secret: &str) -> Result<()> {
+    let fresh = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        file.write_all(secret.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)
+    };
+    write().with_context(|| format!("could not write `{}`", path.display()))
+}

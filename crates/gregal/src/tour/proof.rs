@@ -1,0 +1,41 @@
+//! The audit log, read as the tenant and proved against its signed checkpoint without trusting who sent it.
+
+use anyhow::{Context, Result, bail, ensure};
+use gregal_api::audit::{AuditList, AuditQuery};
+
+use super::journey::Journey;
+
+/// Pages of the log the tour reads at most.
+const PAGES_MAX: usize = 200;
+
+impl Journey<'_> {
+    /// Reads every entry of the organisation and proves each.
+    pub(crate) async fn prove(&mut self) -> Result<()> {
+        self.show.step("the audit log, verified");
+        let owner = self.owner()?;
+        let organisation = self.book.notes.organisation.context("the organisation is not there yet")?.to_string();
+        let mut query = AuditQuery { after: None, limit: Some(gregal_api::page::PAGE_LIMIT_MAX) };
+        let mut key = None;
+        for _ in 0..PAGES_MAX {
+            let page: AuditList = owner.call("audit_list", &[&organisation]).query(&query).send().await?;
+            // The first page tells the key; every later one must be under the same.
+            let key = key.get_or_insert_with(|| page.log_key.clone());
+            let checkpoint = page.verify(key).context("the audit log does not verify")?;
+            self.summary.audit.entries += page.items.len() as u64;
+            self.summary.audit.log_size = checkpoint.size;
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => {
+                    ensure!(self.summary.audit.entries > 0, "the audit log says nothing of all this");
+                    self.summary.audit.verified = true;
+                    self.show.done(&format!(
+                        "{} entries of {} proved against the signed checkpoint",
+                        self.summary.audit.entries, self.summary.audit.log_size
+                    ));
+                    return Ok(());
+                }
+            }
+        }
+        bail!("the audit log has more pages than the tour reads")
+    }
+}

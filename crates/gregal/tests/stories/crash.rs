@@ -1,0 +1,154 @@
+//! `kill -9` of the whole process at ten random moments of the tour: nothing acknowledged is lost, nothing counts twice.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use gregal_api::{
+    audit::{AuditList, AuditQuery},
+    client::Client,
+    job::JobView,
+    page::PAGE_LIMIT_MAX,
+    usage::{UsageList, UsageQuery},
+};
+use gregal_core::meter::Meter;
+use serde_json::Value;
+
+use crate::program::{Running, free_ports, gregal};
+
+/// Kills, spread over the journey by a fixed seed; a failure names the moment.
+const KILLS: u64 = 10;
+
+#[derive(Default)]
+struct Seen {
+    audit: BTreeMap<u64, String>,
+    usage: BTreeMap<String, Value>,
+}
+
+#[test]
+fn ten_kills_lose_nothing_acknowledged_and_count_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("facts.jsonl");
+    let lines: String = (0..240)
+        .map(|n| format!("{{\"prompt\":\"What is the sign of station {}?\",\"completion\":\"S{}\"}}\n", n % 24, (n % 24) * 31))
+        .collect();
+    fs::write(&data, lines).unwrap();
+    let dir = folder.path().join("cloud");
+    let (control, site) = free_ports();
+    let (control, site) = (format!("127.0.0.1:{control}"), format!("127.0.0.1:{site}"));
+    let arguments = [
+        "tour", "--exit", "--json", "--keep", "--data", data.to_str().unwrap(), "--data-dir", dir.to_str().unwrap(),
+        "--control-listen", &control, "--site-listen", &site,
+    ];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = Client::new(&format!("http://{control}"), None).unwrap();
+    let mut seen = Seen::default();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for kill in 0..KILLS {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let moment = Duration::from_millis(300 + (random >> 33) % 4_000);
+        let mut tour = Running::start(&mut gregal(&arguments));
+        let watch = Instant::now();
+        while watch.elapsed() < moment && tour.0.try_wait().unwrap().is_none() {
+            runtime.block_on(remember(&client, &dir, &mut seen));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(tour.0.try_wait().unwrap().and_then(|status| status.code()).unwrap_or(0), 0, "kill {kill}: the tour failed by itself");
+        tour.kill();
+    }
+    // The last start walks to the end; what was seen before is compared while it is still up.
+    let mut tour = Running::start(&mut gregal(&arguments.iter().copied().filter(|word| *word != "--exit").collect::<Vec<_>>()));
+    let job = runtime.block_on(until_the_journey_ended(&client, &dir, &mut seen, &mut tour));
+    assert!(job.attempt == 1, "the same site must go on with the same attempt, not attempt {}", job.attempt);
+    runtime.block_on(everything_is_still_there(&client, &dir, &seen));
+    tour.signal("INT");
+    let (code, summary) = tour.wait(Duration::from_secs(90));
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!((code, &summary["ok"]), (Some(0), &Value::Bool(true)), "{}", summary["failed"]);
+    assert_eq!(summary["invoice"]["total_eur"], summary["invoice"]["recomputed_eur"]);
+}
+
+fn notes(dir: &Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(dir.join("tour.json")).ok()?).ok()
+}
+
+/// The owner's client and organisation, once the tour has them.
+fn owner(client: &Client, dir: &Path) -> Option<(Client, String)> {
+    let notes = notes(dir)?;
+    let (secret, organisation) = (notes["owner_secret"].as_str()?, notes["organisation"].as_str()?);
+    Some((client.with_secret(secret.to_owned()), organisation.to_owned()))
+}
+
+/// Whatever an answer showed was acknowledged and must stay.
+async fn remember(client: &Client, dir: &Path, seen: &mut Seen) {
+    let Some((owner, organisation)) = owner(client, dir) else { return };
+    let after = seen.audit.keys().next_back().copied();
+    let query = AuditQuery { after, limit: Some(PAGE_LIMIT_MAX) };
+    if let Ok(page) = owner.call("audit_list", &[&organisation]).query(&query).send::<AuditList>().await {
+        seen.audit.extend(page.items.into_iter().map(|record| (record.index, record.body)));
+    }
+    let query = UsageQuery { limit: Some(PAGE_LIMIT_MAX), ..UsageQuery::default() };
+    if let Ok(page) = owner.call("usage_list", &[&organisation]).query(&query).send::<UsageList>().await {
+        for record in page.items {
+            seen.usage.insert(record.event.id.clone(), serde_json::to_value(record.event).unwrap());
+        }
+    }
+}
+
+async fn until_the_journey_ended(client: &Client, dir: &Path, seen: &mut Seen, tour: &mut Running) -> JobView {
+    let watch = Instant::now();
+    loop {
+        assert!(tour.0.try_wait().unwrap().is_none(), "the tour ended by itself");
+        assert!(watch.elapsed() < Duration::from_secs(300), "the tour did not come to its end in 300 s");
+        remember(client, dir, seen).await;
+        let tokens = seen.usage.values().filter(|event| event["meter"] == "tokens_out").count();
+        if let (Some((owner, _)), Some(notes)) = (owner(client, dir), notes(dir))
+            && let (Some(job), true, true) = (notes["job"].as_str(), notes["endpoint"].is_string(), tokens >= 3)
+            && let Ok(job) = owner.call("job_read", &[job]).send::<JobView>().await
+        {
+            return job;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+async fn everything_is_still_there(client: &Client, dir: &Path, seen: &Seen) {
+    let (owner, organisation) = owner(client, dir).unwrap();
+    let mut log = BTreeMap::new();
+    let mut query = AuditQuery { after: None, limit: Some(PAGE_LIMIT_MAX) };
+    loop {
+        let page: AuditList = owner.call("audit_list", &[&organisation]).query(&query).send().await.unwrap();
+        page.verify(&page.log_key).unwrap();
+        log.extend(page.items.into_iter().map(|record| (record.index, record.body)));
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => break,
+        }
+    }
+    for (index, body) in &seen.audit {
+        assert_eq!(log.get(index), Some(body), "audit entry {index} was lost or changed");
+    }
+    let query = UsageQuery { limit: Some(PAGE_LIMIT_MAX), ..UsageQuery::default() };
+    let page: UsageList = owner.call("usage_list", &[&organisation]).query(&query).send().await.unwrap();
+    assert!(page.next.is_none(), "more usage than this test reads");
+    let now: BTreeMap<String, Value> =
+        page.items.iter().map(|record| (record.event.id.clone(), serde_json::to_value(&record.event).unwrap())).collect();
+    assert_eq!(now.len(), page.items.len(), "a usage record is there twice");
+    for (id, event) in &seen.usage {
+        assert_eq!(now.get(id), Some(event), "usage record {id} was lost or changed");
+    }
+    // One stretch of compute is never metered twice, whichever run of the attempt it fell in.
+    let mut stretches: Vec<_> = page
+        .items
+        .iter()
+        .filter(|record| record.event.meter == Meter::ComputeCore)
+        .map(|record| (record.event.subject.clone(), record.event.started_at, record.event.ended_at))
+        .collect();
+    stretches.sort();
+    for pair in stretches.windows(2) {
+        assert!(pair[0].0 != pair[1].0 || pair[0].2 <= pair[1].1, "metered twice: {:?} and {:?}", pair[0], pair[1]);
+    }
+}

@@ -1,0 +1,142 @@
+//! Every test, leg by leg. A leg whose part is missing fails.
+
+use std::{process::Command, time::Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::{
+    cargo,
+    install::{self, Install, Package},
+    postgres::Server,
+    root,
+};
+
+/// Python packages of the client legs, pinned.
+const OPENAI: &str = "openai==2.8.1";
+const SELENIUM: &str = "selenium==4.38.0";
+
+/// How to test.
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// Install nothing; a missing part fails its leg
+    #[arg(long)]
+    no_install: bool,
+    /// Run only these legs
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Leg>,
+}
+
+/// One group of tests with its needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Leg {
+    /// Unit, contract and whole-world tests of all rooms
+    Rust,
+    /// The store's contract over PostgreSQL
+    Postgres,
+    /// The tour, crash and fault stories over the release executable
+    Tour,
+    /// The gateway with the official `openai` Python client
+    Openai,
+    /// The console in headless Chromium
+    Console,
+    /// Fine-tuning and serving SmolLM2-135M-Instruct
+    Smollm2,
+}
+
+/// Runs the legs in order and reports each.
+pub(crate) fn run_all(legs: &[Leg], install: Install) -> Result<()> {
+    let mut failed = Vec::new();
+    let mut report = Vec::new();
+    for leg in legs {
+        eprintln!("== test leg: {leg:?}");
+        let watch = Instant::now();
+        let done = match leg {
+            Leg::Rust => rust(),
+            Leg::Postgres => postgres(install),
+            Leg::Tour => tour(),
+            Leg::Openai => openai(install),
+            Leg::Console => console(install),
+            Leg::Smollm2 => smollm2(install),
+        };
+        let seconds = watch.elapsed().as_secs();
+        match done {
+            Ok(()) => report.push(format!("  ok      {leg:?} ({seconds} s)")),
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                report.push(format!("  FAILED  {leg:?} ({seconds} s)"));
+                failed.push(format!("{leg:?}"));
+            }
+        }
+    }
+    eprintln!("\ntest legs\n{}", report.join("\n"));
+    println!("{} passed, {} failed", legs.len() - failed.len(), failed.len());
+    if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
+}
+
+/// Entry of `cargo xtask test`.
+pub(crate) fn run(args: &TestArgs) -> Result<()> {
+    let install = if args.no_install { Install::No } else { Install::Yes };
+    let legs: Vec<Leg> = if args.only.is_empty() { Leg::value_variants().to_vec() } else { args.only.clone() };
+    run_all(&legs, install)
+}
+
+fn rust() -> Result<()> {
+    cargo(&["test", "--workspace", "--locked"])
+}
+
+fn postgres(install: Install) -> Result<()> {
+    let server = Server::start(install)?;
+    run_with_url(&server.url)
+}
+
+fn run_with_url(url: &str) -> Result<()> {
+    crate::run(
+        Command::new("cargo")
+            .args(["test", "--locked", "--package", "gregal-store", "--features", "postgres-tests", "--test", "postgres"])
+            .env("GREGAL_TEST_POSTGRES_URL", url),
+    )
+}
+
+/// Builds what users run, and answers with its path.
+fn release() -> Result<std::path::PathBuf> {
+    cargo(&["build", "--release", "--locked", "--package", "gregal"])?;
+    Ok(root().canonicalize()?.join("target/release/gregal"))
+}
+
+fn tour() -> Result<()> {
+    let gregal = release()?;
+    crate::run(
+        Command::new("cargo")
+            .args(["test", "--locked", "--package", "gregal", "--features", "stories", "--test", "stories"])
+            .env("GREGAL_TEST_PROGRAM", gregal),
+    )
+}
+
+fn script(interpreter: &std::path::Path, path: &str) -> Result<()> {
+    let gregal = release()?;
+    crate::run(Command::new(interpreter).arg("-u").arg(path).env("GREGAL_TEST_PROGRAM", gregal))
+        .with_context(|| format!("`{path}` does not hold"))
+}
+
+fn openai(install: Install) -> Result<()> {
+    script(&install::python(&[OPENAI], install)?, "tests/openai_client.py")
+}
+
+fn console(install: Install) -> Result<()> {
+    install::debian(
+        &[
+            Package { name: "chromium", shows: "chromium" },
+            Package { name: "chromium-driver", shows: "chromedriver" },
+        ],
+        install,
+    )?;
+    script(&install::python(&[SELENIUM], install)?, "tests/console.py")
+}
+
+fn smollm2(install: Install) -> Result<()> {
+    let interpreter = install::python(&[], install)?;
+    let model = install::smollm2(&interpreter, install)?;
+    let gregal = release()?;
+    crate::run(Command::new(interpreter).arg("-u").arg("tests/smollm2.py").arg(model).env("GREGAL_TEST_PROGRAM", gregal))
+}
