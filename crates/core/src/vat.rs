@@ -6,8 +6,8 @@ use crate::{invoice::VatRule, residency::Jurisdiction};
 
 /// Standard rates in hundredths of a percent, as they hold in 2026.
 ///
-/// Source: European Commission, Taxes in Europe database (standard rates under Directive 2006/112/EC, Article 97). The
-/// latest changes: FI 25.5 % since 2024-09, SK 23 % since 2025-01, EE 24 % since 2025-07, RO 21 % since 2025-08. A rate
+/// Standard rates under Directive 2006/112/EC, Article 97, as known in November 2026; the Commission's Taxes in Europe
+/// database is what to check them against before an invoice is issued. The latest changes: FI 25.5 % since 2024-09, SK 23 % since 2025-01, EE 24 % since 2025-07, RO 21 % since 2025-08. A rate
 /// that changes needs its date here: what was supplied before keeps the old one.
 const STANDARD_2026: [(&str, u32); 27] = [
     ("AT", 2000),

@@ -1,0 +1,186 @@
+//! Takes facts away, one by one, and shows that what was denied stays denied. Nothing validates the thinned facts here:
+//! the policies alone have to hold.
+
+use cedar_policy::{Decision, Entities, Entity, Request};
+use gregal_core::{
+    access::{Action, Role},
+    id::{KeyId, OrganisationId, ProjectId, SiteId},
+    residency::{Jurisdiction, ResidencyPolicy},
+    site::{Site, SiteOperator},
+    time::Time,
+};
+
+use crate::{
+    authorize::{DenyReason, Verdict},
+    facts::{self, World},
+    load::Loaded,
+    place::Placement,
+    principal::Principal,
+    resource::{Resource, ResourceKind},
+};
+
+const OURS: OrganisationId = OrganisationId::from_u128(1);
+const THEIRS: OrganisationId = OrganisationId::from_u128(2);
+const HERE: ProjectId = ProjectId::from_u128(11);
+const BESIDE: ProjectId = ProjectId::from_u128(12);
+const ABROAD: ProjectId = ProjectId::from_u128(21);
+
+fn holder(role: Role, project: Option<ProjectId>) -> Principal {
+    let organisation = (role != Role::Operator).then_some(OURS);
+    let project = project.filter(|_| role != Role::Operator);
+    Principal::Key { key: KeyId::from_u128(31), role, organisation, project }
+}
+
+fn principals() -> Vec<Principal> {
+    let keys = Role::ALL.iter().flat_map(|role| [holder(*role, None), holder(*role, Some(HERE))]);
+    keys.chain([Principal::Site(SiteId::from_u128(41))]).collect()
+}
+
+fn resources() -> Vec<Resource> {
+    let mut all = vec![
+        Resource::cloud(),
+        Resource::site(SiteId::from_u128(41)),
+        Resource::site(SiteId::from_u128(42)),
+        Resource::organisation(OURS),
+        Resource::organisation(THEIRS),
+    ];
+    for (organisation, project) in [(OURS, HERE), (OURS, BESIDE), (THEIRS, ABROAD)] {
+        all.push(Resource::project(organisation, project));
+        for kind in [ResourceKind::Dataset, ResourceKind::Job, ResourceKind::Model, ResourceKind::Endpoint] {
+            all.push(Resource::within(kind, organisation, project, "thing"));
+        }
+        for role in [Role::Owner, Role::Inference, Role::Operator] {
+            all.push(Resource::key(organisation, Some(project), KeyId::from_u128(51), role));
+            all.push(Resource::key(organisation, None, KeyId::from_u128(52), role));
+        }
+    }
+    all
+}
+
+/// The same facts with one thing less: an entity, an attribute, or a belonging. Each with what was taken.
+fn with_one_fact_less(facts: &[Entity]) -> Vec<(String, Vec<Entity>)> {
+    let mut all = Vec::new();
+    for (index, entity) in facts.iter().enumerate() {
+        let (uid, attributes, parents) = entity.clone().into_inner();
+        let mut without = facts.to_vec();
+        without.remove(index);
+        all.push((format!("entity {uid}"), without));
+        let mut thinner = |what: String, entity: Entity| {
+            let mut others = facts.to_vec();
+            others[index] = entity;
+            all.push((what, others));
+        };
+        for name in attributes.keys() {
+            let mut fewer = attributes.clone();
+            fewer.remove(name);
+            thinner(format!("{uid}.{name}"), Entity::new(uid.clone(), fewer, parents.clone()).unwrap());
+        }
+        for parent in &parents {
+            let mut fewer = parents.clone();
+            fewer.remove(parent);
+            thinner(format!("{uid} in {parent}"), Entity::new(uid.clone(), attributes.clone(), fewer).unwrap());
+        }
+    }
+    all
+}
+
+fn bare_request(world: &World) -> Request {
+    let World { principal, action, resource, context, .. } = world;
+    Request::new(principal.clone(), action.clone(), resource.clone(), context.clone(), None).unwrap()
+}
+
+fn unvalidated(facts: Vec<Entity>) -> Entities {
+    Entities::from_entities(facts, None).unwrap()
+}
+
+#[test]
+fn no_missing_fact_turns_a_denial_into_a_permission() {
+    let loaded = Loaded::embedded().unwrap();
+    let (mut denials, mut deletions) = (0, 0);
+    for principal in principals() {
+        for resource in resources() {
+            for action in Action::ALL {
+                let world = facts::of_access(&loaded.names, &principal, *action, &resource).unwrap();
+                let request = bare_request(&world);
+                if loaded.decide(&request, &unvalidated(world.entities.clone())).is_allowed() {
+                    continue;
+                }
+                denials += 1;
+                for (taken, facts) in with_one_fact_less(&world.entities) {
+                    deletions += 1;
+                    let verdict = loaded.decide(&request, &unvalidated(facts));
+                    assert!(
+                        !verdict.is_allowed(),
+                        "without {taken}, {principal:?} may {} {resource:?}: {verdict:?}",
+                        action.as_str()
+                    );
+                }
+            }
+        }
+    }
+    assert!(denials > 10_000 && deletions > 4 * denials, "{denials} denials, {deletions} deletions");
+}
+
+#[test]
+fn cedar_alone_would_allow_what_an_error_denies_here() {
+    let loaded = Loaded::embedded().unwrap();
+    let owner = holder(Role::Owner, None);
+    let operators_key = Resource::key(OURS, None, KeyId::from_u128(51), Role::Operator);
+    let world = facts::of_access(&loaded.names, &owner, Action::KeyCreate, &operators_key).unwrap();
+    let request = bare_request(&world);
+    let (_, facts) =
+        with_one_fact_less(&world.entities).into_iter().find(|(taken, _)| taken.ends_with(".grants")).unwrap();
+    let facts = unvalidated(facts);
+    assert_eq!(loaded.authorizer.is_authorized(&request, &loaded.access, &facts).decision(), Decision::Allow);
+    let verdict = loaded.decide(&request, &facts);
+    assert!(
+        matches!(&verdict, Verdict::Deny { policies, reason: DenyReason::Error(_) } if policies == &["key.no_more_than_held"]),
+        "{verdict:?}"
+    );
+    assert!(verdict.hides());
+}
+
+#[test]
+fn no_missing_fact_lets_content_onto_ground_that_was_refused() {
+    let loaded = Loaded::embedded().unwrap();
+    let laws: Vec<Jurisdiction> = ["FR", "US"].iter().map(|code| code.parse().unwrap()).collect();
+    let names = |name: &str| [name.to_owned()].into();
+    let mut refusals = 0;
+    for bits in 0..64_usize {
+        let law = |bit: usize| laws[bits >> bit & 1];
+        let site = Site {
+            id: SiteId::from_u128(41),
+            name: "somewhere".into(),
+            jurisdiction: law(0),
+            operator: SiteOperator { name: "acme".into(), jurisdiction: law(1), parent_jurisdiction: law(2) },
+            certifications: if bits >> 3 & 1 == 1 { names("C5") } else { names("ISO27001") },
+            url: None,
+            secret_digest: String::new(),
+            grid: None,
+            capacity: None,
+            lease_until: None,
+            incarnation: None,
+            created_at: Time::from_millis(0),
+            version: 1,
+        };
+        let policy = ResidencyPolicy {
+            jurisdictions: [laws[0]].into(),
+            certifications: if bits >> 4 & 1 == 1 { names("C5") } else { [].into() },
+            operators: if bits >> 5 & 1 == 1 { names("other") } else { [].into() },
+        };
+        for what in Placement::ALL {
+            let world = facts::of_placement(&loaded.names, &policy, &site, *what).unwrap();
+            let request = bare_request(&world);
+            let refused =
+                |facts| loaded.residency_rules(&request, &unvalidated(facts)).map_or(true, |rules| !rules.is_empty());
+            if !refused(world.entities.clone()) {
+                continue;
+            }
+            refusals += 1;
+            for (taken, facts) in with_one_fact_less(&world.entities) {
+                assert!(refused(facts), "without {taken}, {policy:?} allows {site:?}");
+            }
+        }
+    }
+    assert!(refusals > 200, "{refusals} refusals");
+}

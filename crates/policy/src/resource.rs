@@ -1,0 +1,97 @@
+//! What is asked about.
+
+use gregal_core::{
+    access::Role,
+    id::{KeyId, OrganisationId, ProjectId, SiteId},
+};
+
+/// The nouns policies know. An action applies to some of them; the schema says to which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceKind {
+    /// The cloud itself: its catalogue, its organisations and sites as lists, its whole audit log.
+    Cloud,
+    /// A site, as a public fact or as the thing that dials in.
+    Site,
+    /// An organisation, with its usage, invoices, audit log and lists.
+    Organisation,
+    /// A project, with its usage and lists, and everything that is made in it.
+    Project,
+    /// A key, with the role it carries or would carry: nobody makes or revokes a key above his own grants.
+    Key(Role),
+    /// A dataset.
+    Dataset,
+    /// A job.
+    Job,
+    /// A model.
+    Model,
+    /// An endpoint.
+    Endpoint,
+}
+
+impl ResourceKind {
+    /// The noun as the schema spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cloud => "Cloud",
+            Self::Site => "Site",
+            Self::Organisation => "Organisation",
+            Self::Project => "Project",
+            Self::Key(_) => "Key",
+            Self::Dataset => "Dataset",
+            Self::Job => "Job",
+            Self::Model => "Model",
+            Self::Endpoint => "Endpoint",
+        }
+    }
+}
+
+/// What is asked about, and where it belongs. `organisation` and `project` come from the stored row, never from what the
+/// caller sent: isolation rests on them.
+///
+/// For a create, name the container ([`Resource::project`], [`Resource::organisation`]) or the thing to be made, with its
+/// fresh id and its container's. Two are stricter: a project is made in the organisation, so that no bound key makes one,
+/// and keys are always named themselves, because their role decides.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Resource {
+    /// Its noun.
+    pub kind: ResourceKind,
+    /// Its id.
+    pub id: String,
+    /// The organisation it belongs to; none only for the cloud and for sites.
+    pub organisation: Option<OrganisationId>,
+    /// The project it belongs to, if to one. A project belongs to itself.
+    pub project: Option<ProjectId>,
+}
+
+impl Resource {
+    /// The cloud itself.
+    pub fn cloud() -> Self {
+        Self { kind: ResourceKind::Cloud, id: "cloud".into(), organisation: None, project: None }
+    }
+
+    /// A site.
+    pub fn site(id: SiteId) -> Self {
+        Self { kind: ResourceKind::Site, id: id.to_string(), organisation: None, project: None }
+    }
+
+    /// An organisation.
+    pub fn organisation(id: OrganisationId) -> Self {
+        Self { kind: ResourceKind::Organisation, id: id.to_string(), organisation: Some(id), project: None }
+    }
+
+    /// A project.
+    pub fn project(organisation: OrganisationId, id: ProjectId) -> Self {
+        Self { kind: ResourceKind::Project, id: id.to_string(), organisation: Some(organisation), project: Some(id) }
+    }
+
+    /// A key that exists or is to be made, with the role it carries and the project it is bound to, if to one.
+    pub fn key(organisation: OrganisationId, project: Option<ProjectId>, id: KeyId, role: Role) -> Self {
+        Self { kind: ResourceKind::Key(role), id: id.to_string(), organisation: Some(organisation), project }
+    }
+
+    /// Anything that lives in a project: a dataset, job, model or endpoint, by its id.
+    #[expect(clippy::needless_pass_by_value, reason = "ids are small and callers have them by value or by reference")]
+    pub fn within(kind: ResourceKind, organisation: OrganisationId, project: ProjectId, id: impl ToString) -> Self {
+        Self { kind, id: id.to_string(), organisation: Some(organisation), project: Some(project) }
+    }
+}
