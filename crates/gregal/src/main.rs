@@ -9,6 +9,7 @@ mod contract;
 mod lm;
 mod logs;
 mod settings;
+mod simulate;
 mod tour;
 mod up;
 
@@ -26,6 +27,7 @@ enum Verb {
     Tour(tour::TourArgs),
     #[command(flatten)]
     Client(gregal_cli::Command),
+    Simulate(simulate::SimulateArgs),
     /// Show the settings that hold
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Up(args) => runtime(up::run(args)).map(|()| ExitCode::SUCCESS),
         Verb::Tour(args) => runtime(tour::run(args)).map(|held| if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Verb::Client(command) => runtime(async { Ok(gregal_cli::run(command).await) }),
+        Verb::Simulate(args) => simulate::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Config(ConfigVerb::Show { settings, origin }) => show(&settings, origin),
         Verb::Lm(verb) => lm::run(verb),
         Verb::Contract { what } => contract::print(&what),

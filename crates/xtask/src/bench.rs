@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     cargo,
     install::{self, Install},
-    output, root, run,
+    output, root,
 };
 
 /// What to measure.
@@ -90,16 +90,12 @@ fn cold_build() -> Result<Value> {
         std::fs::remove_dir_all(&target)?;
     }
     let watch = Instant::now();
-    run_in(Command::new("cargo").args(["build", "--release", "--locked", "--package", "gregal"]).env("CARGO_TARGET_DIR", &target))?;
+    crate::run(Command::new("cargo").args(["build", "--release", "--locked", "--package", "gregal"]).env("CARGO_TARGET_DIR", &target))?;
     let seconds = watch.elapsed().as_secs_f64();
     let tree = output(Command::new("cargo").args(["tree", "--package", "gregal", "--edges", "normal,build", "--prefix", "none", "--no-dedupe"]))?;
     let crates: std::collections::BTreeSet<&str> = tree.lines().filter_map(|line| line.split(" (").next()).collect();
     std::fs::remove_dir_all(&target)?;
     Ok(json!({ "seconds": seconds, "crates": crates.len() }))
-}
-
-fn run_in(command: &mut Command) -> Result<()> {
-    crate::run(command)
 }
 
 /// From start to the first answered request, and what an idle cloud weighs.
@@ -127,7 +123,7 @@ fn llama_cpp(model: &PathBuf) -> Result<Value> {
     std::fs::create_dir_all(&folder)?;
     if !folder.join("node_modules/node-llama-cpp").exists() {
         eprintln!("installing the npm package node-llama-cpp into target/llama-cpp");
-        run_in(
+        crate::run(
             Command::new("npm")
                 .args(["install", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", "node-llama-cpp@3"])
                 .current_dir(&folder)

@@ -29,7 +29,6 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gregal-sim", "gregal-cli",
         ],
     ),
-    ("gregal-testkit", &["gregal-core", "gregal-api", "gregal-store", "gregal-engine", "gregal-control", "gregal-site"]),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,57 @@
+//! Datasets: their facts; the bytes stay at their site.
+
+use gregal_core::{
+    dataset::{Dataset, DatasetState},
+    id::{DatasetId, ProjectId},
+};
+use sea_orm::{ColumnTrait, Condition};
+
+use crate::{Listed, Page, Result, Tx, View, noun};
+
+noun::row!(Dataset, "datasets", "dataset" {
+    organisation: String = |it| it.organisation.to_string();
+    project: String = |it| it.project.to_string();
+    site: String = |it| it.site.to_string();
+    name: String = |it| it.name.clone();
+    state: String = |it| state_word(it.state).to_owned();
+});
+
+/// The word the table knows a state by; its unique index speaks of `deleted`.
+const fn state_word(state: DatasetState) -> &'static str {
+    match state {
+        DatasetState::Pending => "pending",
+        DatasetState::Stored => "stored",
+        DatasetState::Deleted => "deleted",
+    }
+}
+
+impl View {
+    /// The dataset with this id, removed or not.
+    pub async fn dataset_get(&self, id: DatasetId) -> Result<Option<Dataset>> {
+        self.noun_get(&id.to_string()).await
+    }
+
+    /// A project's dataset with this name that was not removed.
+    pub async fn dataset_by_name(&self, project: ProjectId, name: &str) -> Result<Option<Dataset>> {
+        let within = row::Column::Project.eq(project.to_string());
+        let kept = row::Column::State.ne(state_word(DatasetState::Deleted));
+        self.noun_where(Condition::all().add(within).add(row::Column::Name.eq(name)).add(kept)).await
+    }
+
+    /// A project's datasets, oldest first, removed ones among them.
+    pub async fn datasets_list(&self, project: ProjectId, page: &Page) -> Result<Listed<Dataset>> {
+        self.nouns_page(Condition::all().add(row::Column::Project.eq(project.to_string())), page).await
+    }
+}
+
+impl Tx {
+    /// Adds a dataset. Its name must be free among the project's datasets that were not removed.
+    pub async fn dataset_insert(&self, dataset: &Dataset) -> Result<()> {
+        self.noun_insert(dataset).await
+    }
+
+    /// Writes a changed dataset; the stored one must be one version behind.
+    pub async fn dataset_update(&self, dataset: &Dataset) -> Result<()> {
+        self.noun_update(dataset).await
+    }
+}

@@ -1,0 +1,62 @@
+//! Keys: credentials, known by their digest alone.
+
+use gregal_core::{
+    id::{KeyId, OrganisationId, ProjectId},
+    key::Key,
+};
+use sea_orm::{ColumnTrait, Condition};
+
+use crate::{Listed, Page, Result, Tx, View, noun};
+
+noun::row!(Key, "keys", "key" {
+    organisation: Option<String> = |it| it.organisation.map(|id| id.to_string());
+    project: Option<String> = |it| it.project.map(|id| id.to_string());
+    digest: String = |it| it.digest.clone();
+    revoked_at: Option<i64> = |it| crate::noun::millis(it.revoked_at);
+});
+
+impl View {
+    /// The key with this id.
+    pub async fn key_get(&self, id: KeyId) -> Result<Option<Key>> {
+        self.noun_get(&id.to_string()).await
+    }
+
+    /// The key whose secret has this SHA-256, hex. Whether it still works is for the caller to see.
+    pub async fn key_by_digest(&self, digest: &str) -> Result<Option<Key>> {
+        self.noun_where(Condition::all().add(row::Column::Digest.eq(digest))).await
+    }
+
+    /// An organisation's keys, oldest first; with a project, only those bound to it.
+    pub async fn keys_list(
+        &self,
+        organisation: OrganisationId,
+        project: Option<ProjectId>,
+        page: &Page,
+    ) -> Result<Listed<Key>> {
+        let of = row::Column::Organisation.eq(organisation.to_string());
+        let within = project.map(|project| row::Column::Project.eq(project.to_string()));
+        self.nouns_page(Condition::all().add(of).add_option(within), page).await
+    }
+
+    /// Operators' keys, which belong to no organisation, oldest first.
+    pub async fn operator_keys_list(&self, page: &Page) -> Result<Listed<Key>> {
+        self.nouns_page(Condition::all().add(row::Column::Organisation.is_null()), page).await
+    }
+
+    /// Every key that was not revoked, for the lists sites work from. Some may have expired: this room has no clock.
+    pub async fn keys_working(&self) -> Result<Vec<Key>> {
+        self.nouns_all(Condition::all().add(row::Column::RevokedAt.is_null())).await
+    }
+}
+
+impl Tx {
+    /// Adds a key. Its digest must be new.
+    pub async fn key_insert(&self, key: &Key) -> Result<()> {
+        self.noun_insert(key).await
+    }
+
+    /// Writes a changed key; the stored one must be one version behind.
+    pub async fn key_update(&self, key: &Key) -> Result<()> {
+        self.noun_update(key).await
+    }
+}

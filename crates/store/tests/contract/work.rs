@@ -1,0 +1,157 @@
+//! What keeps the control plane's loops going: progress, answers, messages, leases, secrets, the schema.
+
+use gregal_core::{
+    id::{JobId, KeyId},
+    job::Progress,
+};
+use gregal_store::{Error, IdempotencyRecord, NEWEST_MIGRATION, PROGRESS_POINTS_MAX, Store, StoreOptions};
+use serde_json::json;
+
+use super::*;
+
+pub(crate) async fn progress_of_a_long_job_stays_bounded(place: &Place) {
+    let store = place.open().await;
+    parents(&store).await;
+    let (job_id, steps) = (JobId::from_u128(1), 5_000_u64);
+    let report = |step: u64| Progress { step, steps, loss: 0.5, tokens: step * 3, ..Progress::default() };
+    let tx = store.begin().await.unwrap();
+    tx.job_insert(&job(1)).await.unwrap();
+    done(tx).await;
+    let tx = store.begin().await.unwrap();
+    let reports: Vec<_> = (0..=steps).map(report).collect();
+    tx.job_progress_append(job_id, &reports).await.unwrap();
+    // Sent again: changes nothing.
+    tx.job_progress_append(job_id, &reports[steps as usize - 3..]).await.unwrap();
+    tx.commit_observation().await.unwrap();
+
+    let curve = store.job_progress_list(job_id, None, u32::MAX).await.unwrap();
+    assert!(curve.len() as u64 <= PROGRESS_POINTS_MAX && curve.len() > 1_000, "{}", curve.len());
+    assert!(curve.is_sorted_by(|a, b| a.step < b.step));
+    assert_eq!(curve.last(), Some(&report(steps)), "the newest report is always there");
+    let widest = curve.windows(2).map(|pair| pair[1].step - pair[0].step).max().unwrap();
+    assert!(widest <= 4, "thinned evenly, not cut off: {widest}");
+    let tail = store.job_progress_list(job_id, Some(steps - 5), 2).await.unwrap();
+    assert_eq!(tail.len(), 2);
+    assert!(tail[0].step > steps - 5);
+    let tx = store.begin().await.unwrap();
+    let error = tx.job_progress_append(JobId::from_u128(9), &[report(1)]).await.unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }), "{error:?}");
+}
+
+pub(crate) async fn an_answer_is_kept_once_and_forgotten_by_age(place: &Place) {
+    let store = place.open().await;
+    let record = |number: u128, idem_key: &str, seconds: i64| IdempotencyRecord {
+        key_id: KeyId::from_u128(number),
+        idem_key: idem_key.to_owned(),
+        request_digest: "d".to_owned(),
+        status: 201,
+        body: r#"{"id":"job_1"}"#.to_owned(),
+        at: NOW.plus_seconds(seconds),
+    };
+    let tx = store.begin().await.unwrap();
+    tx.idempotency_put(&record(1, "a", 0)).await.unwrap();
+    tx.idempotency_put(&record(2, "a", 0)).await.unwrap();
+    tx.idempotency_put(&record(1, "b", 60)).await.unwrap();
+    done(tx).await;
+    assert_eq!(store.idempotency_get(KeyId::from_u128(1), "a").await.unwrap(), Some(record(1, "a", 0)));
+    assert_eq!(store.idempotency_get(KeyId::from_u128(3), "a").await.unwrap(), None, "another key's answer");
+    let tx = store.begin().await.unwrap();
+    let error = tx.idempotency_put(&record(1, "a", 5)).await.unwrap_err();
+    assert!(matches!(error, Error::Taken { what: "idempotency key" }), "{error:?}");
+    drop(tx);
+    let tx = store.begin().await.unwrap();
+    assert_eq!(tx.idempotency_forget(NOW.plus_seconds(60)).await.unwrap(), 2);
+    tx.commit_observation().await.unwrap();
+    assert_eq!(store.idempotency_get(KeyId::from_u128(1), "a").await.unwrap(), None);
+    assert_eq!(store.idempotency_get(KeyId::from_u128(1), "b").await.unwrap(), Some(record(1, "b", 60)));
+}
+
+pub(crate) async fn the_outbox_delivers_until_it_is_done(place: &Place) {
+    let store = place.open().await;
+    let tx = store.begin().await.unwrap();
+    for number in 1..=3 {
+        tx.outbox_push("job.poke", &json!({ "number": number })).await.unwrap();
+    }
+    done(tx).await;
+    let first = store.outbox_take(2).await.unwrap();
+    assert_eq!(first.iter().map(|message| &message.payload["number"]).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(store.outbox_take(2).await.unwrap(), first, "taken but not done: it comes again");
+    let tx = store.begin().await.unwrap();
+    tx.outbox_failed(first[0].id).await.unwrap();
+    tx.outbox_done(first[1].id).await.unwrap();
+    tx.outbox_done(first[1].id).await.unwrap();
+    tx.commit_observation().await.unwrap();
+    let rest = store.outbox_take(10).await.unwrap();
+    let rest: Vec<_> = rest.iter().map(|message| (message.payload["number"].as_i64(), message.attempts)).collect();
+    assert_eq!(rest, [(Some(3), 0), (Some(1), 1)], "what fails does not stand in the way");
+}
+
+pub(crate) async fn a_lease_has_one_holder_at_a_time(place: &Place) {
+    let store = place.open().await;
+    let later = |seconds| NOW.plus_seconds(seconds);
+    let first = store.lease_take("schedule", "a", NOW, later(10)).await.unwrap().unwrap();
+    assert_eq!(store.lease_take("schedule", "b", later(9), later(20)).await.unwrap(), None);
+    assert!(store.lease_take("invoice", "b", NOW, later(10)).await.unwrap().is_some(), "another loop");
+    let longer = store.lease_take("schedule", "a", later(9), later(15)).await.unwrap().unwrap();
+    assert_eq!((longer.fence, longer.until), (first.fence, later(15)));
+    let second = store.lease_take("schedule", "b", later(15), later(25)).await.unwrap().unwrap();
+    assert!(second.fence > first.fence);
+    assert_eq!(store.lease_take("schedule", "a", later(16), later(30)).await.unwrap(), None);
+    store.lease_give_back("schedule", "a").await.unwrap();
+    assert_eq!(store.lease_get("schedule").await.unwrap(), Some(second), "only the holder gives back");
+    store.lease_give_back("schedule", "b").await.unwrap();
+    assert!(store.lease_take("schedule", "a", later(16), later(30)).await.unwrap().is_some());
+    // All at once: one gets it.
+    let rivals: Vec<_> = (0..5)
+        .map(|number| {
+            let store = store.clone();
+            let holder = number.to_string();
+            tokio::spawn(async move { store.lease_take("outbox", &holder, NOW, NOW.plus_seconds(9)).await.unwrap() })
+        })
+        .collect();
+    let mut holders = 0;
+    for rival in rivals {
+        holders += u32::from(rival.await.unwrap().is_some());
+    }
+    assert_eq!(holders, 1);
+}
+
+pub(crate) async fn a_secret_value_comes_back_byte_for_byte(place: &Place) {
+    let store = place.open().await;
+    let seed: Vec<u8> = (0..=255).collect();
+    assert_eq!(store.meta_get("signing-key").await.unwrap(), None);
+    for value in [b"first".as_slice(), &seed] {
+        let tx = store.begin().await.unwrap();
+        tx.meta_put("signing-key", value).await.unwrap();
+        done(tx).await;
+    }
+    assert_eq!(store.meta_get("signing-key").await.unwrap(), Some(seed));
+}
+
+pub(crate) async fn replicas_that_start_together_make_one_schema(place: &Place) {
+    let opening: Vec<_> = (0..4)
+        .map(|_| {
+            let options = StoreOptions::new(&place.url);
+            tokio::spawn(async move { Store::open(options).await.unwrap() })
+        })
+        .collect();
+    let mut stores = Vec::new();
+    for store in opening {
+        stores.push(store.await.unwrap());
+    }
+    parents(&stores[0]).await;
+    assert_eq!(stores[3].sites_all().await.unwrap().len(), 1);
+}
+
+pub(crate) async fn a_database_from_a_newer_version_is_refused(place: &Place) {
+    place.open().await.close().await.unwrap();
+    place.execute("UPDATE schema_migrations SET digest = 'other'").await.unwrap();
+    let error = Store::open(StoreOptions::new(&place.url)).await.unwrap_err();
+    assert!(matches!(error, Error::Changed { number: 1 }), "{error:?}");
+    let newer = NEWEST_MIGRATION + 1;
+    let sql = format!("INSERT INTO schema_migrations (number, name, digest) VALUES ({newer}, 'later', 'x')");
+    place.execute(&sql).await.unwrap();
+    let error = Store::open(StoreOptions::new(&place.url)).await.unwrap_err();
+    assert!(matches!(error, Error::Newer { found, .. } if found == newer), "{error:?}");
+    assert!(error.hint().is_some());
+}
