@@ -149,6 +149,17 @@ pub fn at(books: &[PriceBook], time: Time) -> Option<&PriceBook> {
     books.iter().filter(|book| book.from <= time).max_by_key(|book| (book.from, book.version))
 }
 
+/// A thousand times the prices a cloud starts with, so that one minute of use shows on an invoice in whole cents. Every
+/// label says so.
+pub fn demonstration_book(from: Time) -> PriceBook {
+    let mut book = default_book(from);
+    for row in &mut book.rows {
+        row.nano = row.nano.saturating_mul(1_000);
+        row.label.push_str(" (demonstration price, 1000 x)");
+    }
+    book
+}
+
 /// The prices a cloud starts with, in euro: 0.04 a core-hour, 2.40 an accelerator-hour, 0.20 a million tokens read and
 /// 0.60 a million tokens written.
 pub fn default_book(from: Time) -> PriceBook {

@@ -19,24 +19,28 @@ use gregal_api::{
 };
 use gregal_control::{Control, ControlOptions};
 use gregal_core::{
+    price,
     site::{Accelerator, Capacity},
+    time::Time,
     world::RealWorld,
 };
 use gregal_engine::{
-    Engine,
+    CpuPower, Engine,
     local::{Local, LocalOptions},
 };
-use gregal_site::{Site, SiteOptions};
+use gregal_site::{Site, SiteOptions, Tuning};
 use gregal_store::{Store, StoreOptions};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::{Settings, WeakerIsolation};
+use crate::settings::{Prices, Settings, WeakerIsolation};
 
 /// Version of the program, as lineage and health say it.
 pub(crate) const CODE_VERSION: &str = concat!("gregal ", env!("CARGO_PKG_VERSION"));
-/// How long a drain may take before it is cut.
-const DRAIN: Duration = Duration::from_secs(15);
+/// The first prices hold from the beginning of time: a site whose clock is behind must not report use without a price.
+const BEGINNING: Time = Time::from_millis(0);
+/// How long a drain may take before it is cut; a site gives its workloads up to 45 s of that.
+const DRAIN: Duration = Duration::from_secs(60);
 
 /// A running cloud.
 pub(crate) struct Cloud {
@@ -91,9 +95,10 @@ impl Cloud {
                 engine: Arc::new(engine),
                 lm_program: vec![executable()?.to_string_lossy().into_owned(), "lm".into()],
                 capacity,
-                milliwatts_per_core: settings.engine.milliwatts_per_core,
+                core_mw: u64::from(settings.engine.milliwatts_per_core),
                 code_version: CODE_VERSION.into(),
-                console_origin: control_url.clone(),
+                console_origin: Some(control_url.clone()),
+                tuning: Tuning::default(),
             })
             .await
             .context("the site could not be opened")?;
@@ -184,12 +189,20 @@ async fn open_control(settings: &Settings, dir: &Path, url: &str) -> Result<Cont
     } else {
         settings.control.store.clone()
     };
-    let store = Store::open(StoreOptions::new(address)).await.context("the store could not be opened")?;
+    let shown = if settings.control.store.is_empty() { address.as_str() } else { "control.store" };
+    let store = Store::open(StoreOptions::new(address.clone())).await.map_err(|error| {
+        let hint = error.hint().map(|hint| format!("\n\nhint: {hint}")).unwrap_or_default();
+        anyhow::Error::from(error).context(format!("the store at `{shown}` could not be opened{hint}"))
+    })?;
     Control::open(ControlOptions {
         store,
         world: Arc::new(RealWorld),
         url: url.to_owned(),
         seller: settings.control.seller,
+        first_prices: match settings.control.prices {
+            Prices::Standard => price::default_book(BEGINNING),
+            Prices::Demonstration => price::demonstration_book(BEGINNING),
+        },
         origin: settings.control.origin.clone(),
         code_version: CODE_VERSION.into(),
     })
@@ -199,6 +212,7 @@ async fn open_control(settings: &Settings, dir: &Path, url: &str) -> Result<Cont
 
 fn open_engine(settings: &Settings, dir: &Path) -> Result<Local> {
     let mut options = LocalOptions::new(executable()?, dir.join("engine"));
+    options.cpu_power = CpuPower { core_mw: u64::from(settings.engine.milliwatts_per_core) };
     options.allow_weaker = settings.engine.weaker_isolation == WeakerIsolation::YesIAcceptWeakerIsolation;
     Local::open(options).context("the engine could not be opened")
 }
@@ -291,9 +305,8 @@ fn serve_control(control: Control, listener: TcpListener, stop: CancellationToke
     // Kind: plane. Ends only when it is told to; its failure ends the process through `Cloud::stop` or `up`.
     tokio::spawn(async move {
         let served = axum::serve(listener, control.router()).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let (served, ran) = tokio::join!(bounded(served.into_future(), &stop), control.run(stop.clone().cancelled_owned()));
-        served?;
-        ran.context("the control plane's tasks broke")
+        let (served, ()) = tokio::join!(bounded(served.into_future(), &stop), control.run(stop.clone().cancelled_owned()));
+        served
     })
 }
 
@@ -301,9 +314,8 @@ fn serve_site(site: Site, listener: TcpListener, stop: CancellationToken) -> Joi
     // Kind: plane, as above.
     tokio::spawn(async move {
         let served = axum::serve(listener, site.router()).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let (served, ran) = tokio::join!(bounded(served.into_future(), &stop), site.run(stop.clone().cancelled_owned()));
-        served?;
-        ran.context("the site's tasks broke")
+        let (served, ()) = tokio::join!(bounded(served.into_future(), &stop), site.run(stop.clone().cancelled_owned()));
+        served
     })
 }
 

@@ -59,7 +59,16 @@ pub(crate) struct ControlSettings {
     pub store: String,
     pub seller: Jurisdiction,
     pub origin: String,
+    pub prices: Prices,
     pub tls: Tls,
+}
+
+/// The first price book of a new cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Prices {
+    Standard,
+    Demonstration,
 }
 
 /// Who ends TLS.
@@ -86,17 +95,10 @@ pub(crate) struct SiteSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EngineSettings {
-    pub kind: EngineKind,
     pub weaker_isolation: WeakerIsolation,
     pub cpus_milli: u32,
     pub memory_mib: u64,
     pub milliwatts_per_core: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum EngineKind {
-    Local,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -253,6 +255,7 @@ impl Settings {
                  front and say control.tls = \"behind_proxy\", or listen on 127.0.0.1"
             );
         }
+        ensure!(!self.site.name.trim().is_empty(), "`site.name` is empty: a site needs a name");
         ensure!(!self.control.origin.trim().is_empty(), "`control.origin` is empty: the audit log needs a name");
         Ok(())
     }

@@ -63,6 +63,8 @@ pub(crate) async fn run(args: TourArgs) -> Result<bool> {
     let place = Place::choose(&args)?;
     let mut flags = args.settings.clone();
     flags.data_dir = Some(place.dir.clone());
+    // Before the user's own words, so that these win.
+    flags.set.insert(0, "control.prices=demonstration".into());
     let settings = settings::load(&flags, std::env::vars())?.settings;
     crate::logs::start(&settings.log)?;
 

@@ -55,7 +55,7 @@ impl TourData {
             questions,
             sku: sku(base_model.as_deref()),
             base_model,
-            settings: Map::new(),
+            settings: settings(),
             exact_min: 0.95,
         }
     }
@@ -73,7 +73,7 @@ impl TourData {
             questions: Vec::new(),
             sku: sku(base_model.as_deref()),
             base_model,
-            settings: Map::new(),
+            settings: settings(),
             exact_min: 0.0,
         };
         match facts {
@@ -101,6 +101,11 @@ impl TourData {
         let questions = facts.iter().enumerate().filter(|(index, _)| held(*index)).take(3);
         self.questions = questions.map(|(_, fact)| (fact.question.clone(), Some(fact.answer.clone()))).collect();
     }
+}
+
+/// Checkpoints come often: a tour is short, and should lose little to a crash.
+fn settings() -> Map<String, Value> {
+    Map::from_iter([("checkpoint_every_s".to_owned(), json!(3))])
 }
 
 /// Fine-tuning a real model wants more memory than the smallest shape has.

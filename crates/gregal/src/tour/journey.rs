@@ -35,6 +35,8 @@ const FOREIGN_SITE: &str = "virginia-1";
 const STEP_WAIT: Duration = Duration::from_secs(120);
 /// How often a state is asked for while waiting.
 const POLL: Duration = Duration::from_millis(150);
+/// Credit of the tour's organisation, in cents: enough to hold the worst case of its training.
+const CREDIT_CENTS: u32 = 10_000;
 /// The longest the training may run.
 const TRAINING_SECONDS_MAX: u32 = 1_800;
 
@@ -121,7 +123,7 @@ impl Journey<'_> {
                 country: "FR".into(),
                 vat_id: None,
                 plan: None,
-                credit_cents: 2_500,
+                credit_cents: CREDIT_CENTS,
                 residency: Some(ResidencyView {
                     jurisdictions: vec!["EU".into()],
                     certifications: Vec::new(),

@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use gregal_api::{
     client::Client,
     invoice::InvoiceDraftView,
-    page::PriceList,
-    usage::{UsageList, UsageQuery, UsageSummary},
+    page::{PriceList, UsageList},
+    usage::{UsageQuery, UsageSummary},
 };
 use gregal_core::{
     invoice::recompute,

@@ -10,9 +10,10 @@ use std::{
 use gregal_api::{
     audit::{AuditList, AuditQuery},
     client::Client,
+    grant::{GrantCreate, GrantCreated, GrantPurpose},
     job::JobView,
-    page::PAGE_LIMIT_MAX,
-    usage::{UsageList, UsageQuery},
+    page::{PAGE_LIMIT_MAX, UsageList},
+    usage::UsageQuery,
 };
 use gregal_core::meter::Meter;
 use serde_json::Value;
@@ -32,7 +33,7 @@ struct Seen {
 fn ten_kills_lose_nothing_acknowledged_and_count_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("facts.jsonl");
-    let lines: String = (0..240)
+    let lines: String = (0..600)
         .map(|n| format!("{{\"prompt\":\"What is the sign of station {}?\",\"completion\":\"S{}\"}}\n", n % 24, (n % 24) * 31))
         .collect();
     fs::write(&data, lines).unwrap();
@@ -49,7 +50,7 @@ fn ten_kills_lose_nothing_acknowledged_and_count_nothing_twice() {
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     for kill in 0..KILLS {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let moment = Duration::from_millis(300 + (random >> 33) % 4_000);
+        let moment = Duration::from_millis(300 + (random >> 33) % 6_000);
         let mut tour = Running::start(&mut gregal(&arguments));
         let watch = Instant::now();
         while watch.elapsed() < moment && tour.0.try_wait().unwrap().is_none() {
@@ -59,16 +60,60 @@ fn ten_kills_lose_nothing_acknowledged_and_count_nothing_twice() {
         assert_eq!(tour.0.try_wait().unwrap().and_then(|status| status.code()).unwrap_or(0), 0, "kill {kill}: the tour failed by itself");
         tour.kill();
     }
-    // The last start walks to the end; what was seen before is compared while it is still up.
-    let mut tour = Running::start(&mut gregal(&arguments.iter().copied().filter(|word| *word != "--exit").collect::<Vec<_>>()));
-    let job = runtime.block_on(until_the_journey_ended(&client, &dir, &mut seen, &mut tour));
-    assert!(job.attempt == 1, "the same site must go on with the same attempt, not attempt {}", job.attempt);
-    runtime.block_on(everything_is_still_there(&client, &dir, &seen));
-    tour.signal("INT");
-    let (code, summary) = tour.wait(Duration::from_secs(90));
+    // The last start walks to the end by itself.
+    let mut tour = Running::start(&mut gregal(&arguments));
+    let (code, summary) = tour.wait(Duration::from_secs(400));
     let summary: Value = serde_json::from_str(&summary).unwrap();
     assert_eq!((code, &summary["ok"]), (Some(0), &Value::Bool(true)), "{}", summary["failed"]);
     assert_eq!(summary["invoice"]["total_eur"], summary["invoice"]["recomputed_eur"]);
+    // One more start looks at what is there.
+    let up = ["up", "--data-dir", dir.to_str().unwrap(), "--control-listen", &control, "--site-listen", &site];
+    let mut cloud = Running::start(&mut gregal(&up));
+    runtime.block_on(async {
+        answers(&client, &dir, &mut cloud).await;
+        everything_is_still_there(&client, &dir, &seen).await;
+        the_training_went_on_from_a_checkpoint(&client, &dir).await;
+    });
+    cloud.signal("TERM");
+    assert_eq!(cloud.wait(Duration::from_secs(90)).0, Some(0));
+}
+
+/// Waits until the cloud answers its owner.
+async fn answers(client: &Client, dir: &Path, cloud: &mut Running) {
+    let (owner, organisation) = owner(client, dir).unwrap();
+    let watch = Instant::now();
+    while owner.call("organisation_read", &[&organisation]).send::<Value>().await.is_err() {
+        assert!(cloud.0.try_wait().unwrap().is_none(), "the cloud ended by itself");
+        assert!(watch.elapsed() < Duration::from_secs(60), "the cloud did not answer within 60 s");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The job ran as one attempt, and a later run of it took up an earlier one's checkpoint.
+async fn the_training_went_on_from_a_checkpoint(client: &Client, dir: &Path) {
+    let notes = notes(dir).unwrap();
+    let tenant = client.with_secret(notes["project_secret"].as_str().unwrap().to_owned());
+    let id = notes["job"].as_str().unwrap();
+    let job: JobView = tenant.call("job_read", &[id]).send().await.unwrap();
+    assert_eq!(job.attempt, 1, "the same site must go on with the same attempt");
+    let grant: GrantCreated = tenant
+        .call("grant_create", &[notes["project"].as_str().unwrap()])
+        .body(&GrantCreate { purpose: GrantPurpose::JobLogs, object: id.to_owned() })
+        .send()
+        .await
+        .unwrap();
+    let answer = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .unwrap()
+        .get(format!("{}/content/v1/jobs/{id}/logs", grant.url))
+        .bearer_auth(&grant.grant)
+        .send()
+        .await
+        .unwrap();
+    assert!(answer.status().is_success(), "the log answered {}", answer.status());
+    let log = answer.text().await.unwrap();
+    assert!(log.contains("\"gregal\":\"resumed\""), "no run took up a checkpoint; the log says:\n{log}");
 }
 
 fn notes(dir: &Path) -> Option<Value> {
@@ -95,23 +140,6 @@ async fn remember(client: &Client, dir: &Path, seen: &mut Seen) {
         for record in page.items {
             seen.usage.insert(record.event.id.clone(), serde_json::to_value(record.event).unwrap());
         }
-    }
-}
-
-async fn until_the_journey_ended(client: &Client, dir: &Path, seen: &mut Seen, tour: &mut Running) -> JobView {
-    let watch = Instant::now();
-    loop {
-        assert!(tour.0.try_wait().unwrap().is_none(), "the tour ended by itself");
-        assert!(watch.elapsed() < Duration::from_secs(300), "the tour did not come to its end in 300 s");
-        remember(client, dir, seen).await;
-        let tokens = seen.usage.values().filter(|event| event["meter"] == "tokens_out").count();
-        if let (Some((owner, _)), Some(notes)) = (owner(client, dir), notes(dir))
-            && let (Some(job), true, true) = (notes["job"].as_str(), notes["endpoint"].is_string(), tokens >= 3)
-            && let Ok(job) = owner.call("job_read", &[job]).send::<JobView>().await
-        {
-            return job;
-        }
-        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
