@@ -60,7 +60,11 @@ fn main() -> ExitCode {
     if let Some(code) = gregal_engine::sandbox::run_if_asked() {
         return code;
     }
-    let done = match Gregal::parse().verb {
+    let verb = match Gregal::try_parse() {
+        Ok(gregal) => gregal.verb,
+        Err(words) => return misspelt(&words),
+    };
+    let done = match verb {
         Verb::Up(args) => runtime(up::run(args)).map(|()| ExitCode::SUCCESS),
         Verb::Tour(args) => runtime(tour::run(args)).map(|held| if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Verb::Client(command) => runtime(async { Ok(gregal_cli::run(command).await) }),
@@ -73,6 +77,12 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Help and version are fine; anything else was the caller's mistake.
+fn misspelt(words: &clap::Error) -> ExitCode {
+    let shown = words.print();
+    if words.use_stderr() || shown.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

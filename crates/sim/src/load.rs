@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The header a load's CSV must have.
-pub const CSV_HEADER: &str = "arrival_s,duration_s,cpus,gpus";
+pub(crate) const CSV_HEADER: &str = "arrival_s,duration_s,cpus,gpus";
 /// The most requests a load may have.
 const REQUESTS_MAX: usize = 5_000_000;
 /// The latest arrival and the longest run, in seconds: a century.

@@ -2,7 +2,7 @@
 
 use gregal_core::{
     dataset::{Dataset, DatasetState},
-    id::{DatasetId, ProjectId},
+    id::{DatasetId, ProjectId, SiteId},
 };
 use sea_orm::{ColumnTrait, Condition};
 
@@ -41,6 +41,11 @@ impl View {
     /// A project's datasets, oldest first, removed ones among them.
     pub async fn datasets_list(&self, project: ProjectId, page: &Page) -> Result<Listed<Dataset>> {
         self.nouns_page(Condition::all().add(row::Column::Project.eq(project.to_string())), page).await
+    }
+
+    /// Every dataset at a site, by id, removed ones among them: the site is told to let their bytes go.
+    pub async fn datasets_at_site(&self, site: SiteId) -> Result<Vec<Dataset>> {
+        self.nouns_all(Condition::all().add(row::Column::Site.eq(site.to_string()))).await
     }
 }
 

@@ -1,0 +1,129 @@
+//! Client verbs and the printer: words people read, data programs read. Everything goes through the public API.
+//! Never here: decisions, SQL, or a door that other clients of the API do not have.
+
+use std::process::ExitCode;
+
+use clap::{Args, FromArgMatches, Subcommand};
+
+mod audit;
+mod catalogue;
+mod chat;
+mod content;
+mod context;
+mod dataset;
+mod endpoint;
+mod failure;
+mod files;
+mod invoice;
+mod job;
+mod key;
+mod ledger;
+mod lines;
+mod model;
+mod options;
+mod organisation;
+mod placement;
+mod printer;
+mod project;
+mod site;
+mod surroundings;
+mod table;
+mod usage;
+mod whoami;
+mod words;
+
+pub use options::{Options, Secret};
+pub use printer::Printer;
+pub use surroundings::Surroundings;
+
+use context::Cx;
+use failure::Failure;
+
+/// What a client can ask of a cloud: nouns, then verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Who pays: make, list and read organisations, and say where their content may be
+    #[command(alias = "organization")]
+    Organisation(Noun<organisation::OrganisationVerb>),
+    /// Who shares: make, list and read projects
+    Project(Noun<project::ProjectVerb>),
+    /// Make, list and revoke keys
+    Key(Noun<key::KeyVerb>),
+    /// Register, list and read sites
+    Site(Noun<site::SiteVerb>),
+    /// What can be rented
+    Sku(Noun<catalogue::SkuVerb>),
+    /// What it costs
+    Price(Noun<catalogue::PriceVerb>),
+    /// Store, list and remove datasets; their bytes go to the site itself
+    Dataset(Noun<dataset::DatasetVerb>),
+    /// Train a model or run a command; watch, read and cancel jobs
+    Job(Noun<job::JobVerb>),
+    /// List models and show where they came from
+    Model(Noun<model::ModelVerb>),
+    /// Serve models
+    Endpoint(Noun<endpoint::EndpointVerb>),
+    /// Ask a served model; the answer streams
+    Chat(chat::ChatArgs),
+    /// Ask where content could be placed, and which rule forbids the rest
+    Place(Noun<placement::PlaceVerb>),
+    /// Read what was used
+    Usage(Noun<usage::UsageVerb>),
+    /// Read the draft invoice, or compute it again from the raw records
+    Invoice(Noun<invoice::InvoiceVerb>),
+    /// Read what is available, held and used
+    Balance(Noun<ledger::BalanceVerb>),
+    /// Read every movement of money
+    Ledger(Noun<ledger::LedgerVerb>),
+    /// Read the audit log, or prove it against its signed checkpoint
+    Audit(Noun<audit::AuditVerb>),
+    /// Say whom the key acts for and what it may do
+    Whoami(whoami::WhoamiArgs),
+}
+
+/// A noun: the options every client verb takes, and one of its verbs.
+#[derive(Debug, Args)]
+pub struct Noun<V: Subcommand + FromArgMatches> {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    verb: V,
+}
+
+/// Carries out a verb on the terminal and prints its errors itself.
+/// Exit: 0 fine, 1 the caller's mistake or a refusal, 2 the cloud's fault (out of reach, or an error of its own).
+pub async fn run(command: Command) -> ExitCode {
+    let mut here = Surroundings::of_process();
+    ExitCode::from(run_in(command, &mut here).await)
+}
+
+/// Carries out a verb in given surroundings, as [`run`] does, and returns the exit status.
+pub async fn run_in(command: Command, here: &mut Surroundings) -> u8 {
+    match carry_out(command, here).await.and_then(|()| here.printer.flush()) {
+        Ok(()) => 0,
+        Err(failure) => failure.print(&mut here.printer),
+    }
+}
+
+async fn carry_out(command: Command, here: &mut Surroundings) -> Result<(), Failure> {
+    match command {
+        Command::Organisation(noun) => organisation::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Project(noun) => project::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Key(noun) => key::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Site(noun) => site::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Sku(noun) => catalogue::run_sku(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Price(noun) => catalogue::run_price(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Dataset(noun) => dataset::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Job(noun) => job::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Model(noun) => model::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Endpoint(noun) => endpoint::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Chat(args) => chat::run(&mut Cx::open(args.options, here)?, args.chat).await,
+        Command::Place(noun) => placement::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Usage(noun) => usage::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Invoice(noun) => invoice::run(noun.options, here, noun.verb).await,
+        Command::Balance(noun) => ledger::run_balance(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Ledger(noun) => ledger::run_ledger(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Audit(noun) => audit::run(noun.options, here, noun.verb).await,
+        Command::Whoami(args) => whoami::run(&mut Cx::open(args.options, here)?).await,
+    }
+}

@@ -1,0 +1,14 @@
+//! Verbs as people and scripts meet them: exit status, stdout and stderr, against a cloud that answers from a script.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
+#![expect(clippy::needless_pass_by_value, reason = "`json!` values are made for the call")]
+
+mod audit;
+mod chat;
+mod content;
+mod errors;
+mod fake;
+mod invoice;
+mod job;
+mod lists;
+mod make;

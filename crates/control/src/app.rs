@@ -1,0 +1,20 @@
+//! The use cases, one file a noun: ask permission, decide (core), write row, audit entry and outbox message at once.
+
+pub(crate) mod allowance;
+pub(crate) mod audit;
+mod catalogue;
+pub(crate) mod dataset;
+mod endpoint;
+mod grant;
+mod invoice;
+pub(crate) mod job;
+mod key;
+mod model;
+pub(crate) mod money;
+pub(crate) mod organisation;
+mod placement;
+mod project;
+mod site;
+mod usage;
+
+pub(crate) use endpoint::price_item;

@@ -1,0 +1,128 @@
+//! The console: pages for people, rendered on the server. It has no private door: whatever a page shows or does goes through
+//! the public API, called in this process with the key of whoever signed in. Content (logs, prompts, answers, datasets) never
+//! comes here either: a page gets a grant, and the browser talks to the site itself.
+
+mod api;
+mod asset;
+mod audit;
+mod dataset;
+mod endpoint;
+mod envelope;
+mod failure;
+mod invoice;
+mod job;
+mod key;
+mod model;
+mod month;
+mod organisation;
+mod overview;
+mod page;
+mod placement;
+mod plot;
+mod posted;
+mod session;
+mod sign_in;
+mod site;
+mod usage;
+mod visitor;
+mod words;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    http::Uri,
+    middleware::from_fn_with_state,
+    response::Redirect,
+    routing::{any, get, post},
+};
+use gregal_api::problem::{Code, Problem};
+use gregal_core::world::World;
+
+use self::{failure::Failure, session::Sessions};
+
+/// What the console needs.
+#[derive(Debug)]
+pub(crate) struct ConsoleOptions {
+    /// Time and chance.
+    pub(crate) world: Arc<dyn World>,
+    /// Where browsers reach the control plane: its public base address.
+    pub(crate) url: String,
+}
+
+/// The console. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Console(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    api: Router,
+    sessions: Sessions,
+    world: Arc<dyn World>,
+    /// Scheme, host and port of the public address.
+    origin: Option<String>,
+    /// Whether cookies are for encrypted connections only.
+    is_secure: bool,
+}
+
+impl Console {
+    fn new(api: Router, options: ConsoleOptions) -> Self {
+        let origin = page::origin_of(&options.url);
+        let is_secure = origin.as_deref().is_some_and(|origin| origin.starts_with("https://"));
+        Self(Arc::new(Shared { api, sessions: Sessions::default(), world: options.world, origin, is_secure }))
+    }
+
+    /// Text nobody can guess: 64 hex digits.
+    fn random(&self) -> String {
+        let mut bytes = [0; 32];
+        self.0.world.fill(&mut bytes);
+        hex::encode(bytes)
+    }
+}
+
+/// The console's pages over the API's router: `/`, `/console` and everything below it.
+pub(crate) fn router(api: Router, options: ConsoleOptions) -> Router {
+    let console = Console::new(api, options);
+    Router::new()
+        .route("/", get(home))
+        .route("/console/", get(home))
+        .route("/console", get(overview::page))
+        .route("/console/sign-in", get(sign_in::page).post(sign_in::sign_in))
+        .route("/console/sign-out", post(sign_in::sign_out))
+        .route("/console/assets/{name}", get(asset::read))
+        .route("/console/projects", post(organisation::project_create))
+        .route("/console/projects/{project}/jobs", get(job::list))
+        .route("/console/jobs/{job}", get(job::page))
+        .route("/console/jobs/{job}/live", get(job::live))
+        .route("/console/jobs/{job}/cancel", post(job::cancel))
+        .route("/console/jobs/{job}/grant", post(job::grant))
+        .route("/console/projects/{project}/models", get(model::list))
+        .route("/console/models/{model}", get(model::page))
+        .route("/console/projects/{project}/endpoints", get(endpoint::list).post(endpoint::create))
+        .route("/console/endpoints/{endpoint}", get(endpoint::page))
+        .route("/console/endpoints/{endpoint}/live", get(endpoint::live))
+        .route("/console/endpoints/{endpoint}/delete", post(endpoint::delete))
+        .route("/console/endpoints/{endpoint}/grant", post(endpoint::grant))
+        .route("/console/projects/{project}/datasets", get(dataset::list).post(dataset::create))
+        .route("/console/projects/{project}/datasets/live", get(dataset::live))
+        .route("/console/datasets/{dataset}/delete", post(dataset::delete))
+        .route("/console/projects/{project}/keys", get(key::list).post(key::create))
+        .route("/console/keys/{key}/revoke", post(key::revoke))
+        .route("/console/projects/{project}/placement", get(placement::page))
+        .route("/console/usage", get(usage::page))
+        .route("/console/invoice", get(invoice::page))
+        .route("/console/audit", get(audit::page))
+        .route("/console/sites", get(site::list))
+        .route("/console/organisations", get(organisation::list))
+        .route("/console/{*rest}", any(unknown))
+        .layer(from_fn_with_state(console.clone(), envelope::envelope))
+        .with_state(console)
+}
+
+async fn home() -> Redirect {
+    Redirect::to("/console")
+}
+
+async fn unknown(_: Uri) -> Failure {
+    Problem::new(Code::NotFound, "the console has no such page").into()
+}

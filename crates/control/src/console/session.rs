@@ -1,0 +1,143 @@
+//! Sessions: who is signed in. Kept in memory only: a restart signs everybody out, and no key is ever written down.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use gregal_core::id::ProjectId;
+use sha2::{Digest, Sha256};
+
+/// How long a session lasts without being used.
+const IDLE_MAX: Duration = Duration::from_secs(8 * 3600);
+/// The most sessions of one key.
+const PER_KEY_MAX: usize = 32;
+/// The most sessions altogether.
+const SESSIONS_MAX: usize = 4096;
+
+/// What a session is found by: the digest of the random text in its cookie, so that looking it up tells nothing by its timing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SessionId([u8; 32]);
+
+impl SessionId {
+    /// The id that a cookie's text stands for.
+    pub(crate) fn of(token: &str) -> Self {
+        Self(Sha256::digest(token.as_bytes()).into())
+    }
+}
+
+/// Someone who is signed in.
+#[derive(Clone)]
+pub(crate) struct Session {
+    /// The key. It leaves this type only on its way to the API.
+    pub(crate) key: String,
+    /// What every form of this session carries.
+    pub(crate) csrf: String,
+    /// The project looked at last.
+    pub(crate) project: Option<ProjectId>,
+    used_at: Instant,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+/// Everyone who is signed in, within bounds.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions(Mutex<HashMap<SessionId, Session>>);
+
+impl Sessions {
+    /// Begins a session. Where there are too many, the one unused longest ends: first of the same key, then of all.
+    pub(crate) fn begin(&self, token: &str, key: String, csrf: String, now: Instant) {
+        let mut sessions = self.held();
+        sessions.retain(|_, session| is_live(session, now));
+        while sessions.values().filter(|session| session.key == key).count() >= PER_KEY_MAX {
+            drop_oldest(&mut sessions, |session| session.key == key);
+        }
+        while sessions.len() >= SESSIONS_MAX {
+            drop_oldest(&mut sessions, |_| true);
+        }
+        sessions.insert(SessionId::of(token), Session { key, csrf, project: None, used_at: now });
+    }
+
+    /// The session, if it lasts; using it makes it last.
+    pub(crate) fn used(&self, id: SessionId, now: Instant) -> Option<Session> {
+        let mut sessions = self.held();
+        if !is_live(sessions.get(&id)?, now) {
+            sessions.remove(&id);
+            return None;
+        }
+        let session = sessions.get_mut(&id)?;
+        session.used_at = now;
+        Some(session.clone())
+    }
+
+    /// Remembers which project is looked at.
+    pub(crate) fn look_at(&self, id: SessionId, project: ProjectId) {
+        if let Some(session) = self.held().get_mut(&id) {
+            session.project = Some(project);
+        }
+    }
+
+    /// Ends a session.
+    pub(crate) fn end(&self, id: SessionId) {
+        self.held().remove(&id);
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<SessionId, Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_live(session: &Session, now: Instant) -> bool {
+    now.saturating_duration_since(session.used_at) < IDLE_MAX
+}
+
+fn drop_oldest(sessions: &mut HashMap<SessionId, Session>, of: impl Fn(&Session) -> bool) {
+    let oldest = sessions.iter().filter(|(_, session)| of(session)).min_by_key(|(_, session)| session.used_at);
+    if let Some(id) = oldest.map(|(id, _)| *id) {
+        sessions.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(sessions: &Sessions, token: &str, key: &str, now: Instant) {
+        sessions.begin(token, key.into(), "csrf".into(), now);
+    }
+
+    #[test]
+    fn a_session_ends_after_eight_idle_hours_and_not_before() {
+        let (sessions, start) = (Sessions::default(), Instant::now());
+        begin(&sessions, "a", "gk_1", start);
+        let almost = start + IDLE_MAX - Duration::from_secs(1);
+        assert!(sessions.used(SessionId::of("a"), almost).is_some());
+        assert!(sessions.used(SessionId::of("a"), almost + IDLE_MAX - Duration::from_secs(1)).is_some(), "use renews it");
+        assert!(sessions.used(SessionId::of("a"), almost + 3 * IDLE_MAX).is_none());
+    }
+
+    #[test]
+    fn one_key_cannot_push_out_the_sessions_of_another() {
+        let (sessions, start) = (Sessions::default(), Instant::now());
+        begin(&sessions, "mine", "gk_mine", start);
+        for number in 0..SESSIONS_MAX + 10 {
+            begin(&sessions, &format!("theirs {number}"), "gk_theirs", start + Duration::from_secs(1));
+        }
+        assert!(sessions.used(SessionId::of("mine"), start).is_some());
+        assert_eq!(sessions.held().len(), PER_KEY_MAX + 1);
+    }
+
+    #[test]
+    fn an_ended_session_is_gone() {
+        let (sessions, now) = (Sessions::default(), Instant::now());
+        begin(&sessions, "a", "gk_1", now);
+        sessions.end(SessionId::of("a"));
+        assert!(sessions.used(SessionId::of("a"), now).is_none());
+    }
+}

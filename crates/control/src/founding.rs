@@ -1,0 +1,88 @@
+//! What a new cloud needs before anything else: its signing key, its first prices, its first operator.
+
+use gregal_core::{
+    access::{Action, Role},
+    id::{KeyId, RequestId},
+    key::{self, Key},
+};
+use gregal_store::{PAGE_MAX, Page, Tx};
+
+use crate::{Actor, Control, ControlOptions, Cx, Error, Result, context::Facts as _, signer::Signer};
+
+/// Where the signing key is kept.
+const SIGNING_KEY: &str = "control.signing_key";
+
+/// Makes what is not there yet; answers the signing key's bytes.
+pub(crate) async fn founded(options: &ControlOptions) -> Result<[u8; 32]> {
+    let now = options.world.now();
+    let cx = Cx::new(RequestId::new(&*options.world), now, Actor::System("start"));
+    let tx = options.store.begin().await?;
+    let mut entries = Vec::new();
+    let key = if let Some(bytes) = tx.meta_get(SIGNING_KEY).await? {
+        let unreadable = |_| Error::Broken("the stored signing key has not 32 bytes".into());
+        <[u8; 32]>::try_from(bytes).map_err(unreadable)?
+    } else {
+        let mut bytes = [0; 32];
+        options.world.fill(&mut bytes);
+        tx.meta_put(SIGNING_KEY, &bytes).await?;
+        let public = Signer::from_bytes(&bytes).public_hex();
+        entries.push(cx.done(None, "signing_key:create", &options.origin).fact("public_key", public));
+        bytes
+    };
+    if tx.price_books_all().await?.is_empty() {
+        let book = options.first_prices.clone();
+        book.check().map_err(|error| Error::Broken(error.to_string()))?;
+        tx.price_book_insert(&book).await?;
+        entries.push(cx.done(None, "price_book:create", book.version));
+    }
+    if !entries.is_empty() {
+        tx.commit(&entries).await?;
+    }
+    Ok(key)
+}
+
+impl Control {
+    /// Makes the first operator's key if there is none that works; answers its secret, which is shown only now.
+    pub async fn operator_key_ensure(&self) -> Result<Option<String>> {
+        let cx = self.system("start");
+        let mut page = Page::first(PAGE_MAX);
+        // Looked for and made in one transaction: two replicas that start together make one.
+        let tx = self.store().begin().await?;
+        loop {
+            let keys = tx.operator_keys_list(&page).await?;
+            if keys.items.iter().any(|key| key.works_at(cx.now)) {
+                return Ok(None);
+            }
+            let Some(next) = keys.next else { break };
+            page = Page::after(next, PAGE_MAX);
+        }
+        self.operator_key_insert(&cx, tx).await.map(Some)
+    }
+
+    /// Makes one more operator's key and answers its secret, which is shown only now. For whoever holds the process and
+    /// its store: the way back in when the first key was lost.
+    pub async fn operator_key_mint(&self) -> Result<String> {
+        let cx = self.system("start");
+        let tx = self.store().begin().await?;
+        self.operator_key_insert(&cx, tx).await
+    }
+
+    async fn operator_key_insert(&self, cx: &Cx, tx: Tx) -> Result<String> {
+        let secret = self.secret();
+        let key = Key {
+            id: KeyId::new(self.world()),
+            organisation: None,
+            project: None,
+            name: "operator".into(),
+            role: Role::Operator,
+            digest: key::digest_of(&secret),
+            created_at: cx.now,
+            expires_at: None,
+            revoked_at: None,
+            version: 1,
+        };
+        tx.key_insert(&key).await?;
+        tx.commit(&[cx.done(None, Action::KeyCreate.as_str(), key.id).fact("role", key.role.as_str())]).await?;
+        Ok(secret)
+    }
+}

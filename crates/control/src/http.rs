@@ -1,0 +1,20 @@
+//! HTTP: translate what came in, call the use case, translate back. No decisions, no store.
+
+mod audit;
+mod catalogue;
+mod dataset;
+mod endpoint;
+mod envelope;
+mod extract;
+mod grant;
+mod guard;
+mod invoice;
+mod job;
+mod key;
+mod model;
+mod organisation;
+mod placement;
+mod project;
+pub(crate) mod router;
+mod site;
+mod usage;

@@ -1,0 +1,133 @@
+//! At the door of every route: who asks, how large the body is, and whether the request claims to be done once.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use gregal_api::{
+    problem::{Code, Problem},
+    routes::{Access, Route},
+};
+use gregal_core::{id::RequestId, key};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Control, Error, Result,
+    context::{Actor, Claim, Cx},
+};
+
+/// The largest body a route takes, in bytes.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// The largest body a site sends, in bytes: a thousand usage records, or all it observes.
+const SITE_BODY_BYTES_MAX: usize = 8 << 20;
+/// How long a body may take to arrive.
+const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+/// The longest idempotency key.
+const IDEMPOTENCY_KEY_MAX: usize = 128;
+
+/// Lets a request in, as whom it proves to be.
+pub(crate) async fn guard(
+    State((control, route)): State<(Control, &'static Route)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (cx, request) = match admitted(&control, route, request).await {
+        Ok(admitted) => admitted,
+        Err(error) => return error.into_response(),
+    };
+    let mut response = next.run(request).await;
+    if !response.status().is_success() {
+        return response;
+    }
+    // A use case that forgot to ask must not answer, whatever it found.
+    if let Access::Key(action) = route.access
+        && !cx.was_granted(action)
+        && !response.headers().contains_key("idempotent-replayed")
+        && !asks_of_its_list(route)
+    {
+        return Error::Broken(format!("`{}` answered without having asked for `{}`", route.id, action.as_str()))
+            .into_response();
+    }
+    *response.status_mut() = StatusCode::from_u16(route.status).unwrap_or(StatusCode::OK);
+    response
+}
+
+/// The one list that may be empty without a grant: a key bound to a project may not see the organisation above it.
+fn asks_of_its_list(route: &Route) -> bool {
+    route.id == "organisations_list"
+}
+
+async fn admitted(control: &Control, route: &Route, request: Request) -> Result<(Cx, Request)> {
+    let (mut parts, body) = request.into_parts();
+    let id = parts.extensions.get::<RequestId>().copied();
+    let id = id.unwrap_or_else(|| RequestId::new(control.world()));
+    let now = control.now();
+    let actor = actor(control, route.access, &parts.headers, now).await?;
+    let mut cx = Cx::new(id, now, actor);
+    let body = if route.request.is_some() {
+        let bytes = read(route.access, body).await?;
+        if route.creates() {
+            cx.claim = claim(&parts.headers, route, parts.uri.path(), &bytes)?.map(Arc::new);
+        }
+        Body::from(bytes)
+    } else {
+        Body::empty()
+    };
+    parts.extensions.insert(cx.clone());
+    Ok((cx, Request::from_parts(parts, body)))
+}
+
+async fn actor(control: &Control, access: Access, headers: &HeaderMap, now: gregal_core::time::Time) -> Result<Actor> {
+    if matches!(access, Access::Public) {
+        return Ok(Actor::Nobody);
+    }
+    let unknown = || {
+        let problem = Problem::new(Code::Unauthenticated, "the request carries no key that works");
+        Error::from(problem.hint("send `Authorization: Bearer gk_...`; a key may have expired or been revoked"))
+    };
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(unknown)?;
+    let (scheme, secret) = header.split_once(' ').ok_or_else(unknown)?;
+    let secret = secret.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || !secret.starts_with(key::SECRET_PREFIX) || secret.len() > 200 {
+        return Err(unknown());
+    }
+    // Looked up by digest: nothing is compared byte by byte with what was sent, so its timing tells nothing.
+    let digest = key::digest_of(secret);
+    if matches!(access, Access::Site) {
+        let site = control.store().site_by_secret_digest(&digest).await?.ok_or_else(unknown)?;
+        return Ok(Actor::Site(Box::new(site)));
+    }
+    let found = control.store().key_by_digest(&digest).await?;
+    let key = found.filter(|key| key.works_at(now)).ok_or_else(unknown)?;
+    Ok(Actor::Key(Box::new(key)))
+}
+
+async fn read(access: Access, body: Body) -> Result<Bytes> {
+    let max = if matches!(access, Access::Site) { SITE_BODY_BYTES_MAX } else { BODY_BYTES_MAX };
+    let slow = |_| Error::invalid("the body did not arrive in time");
+    tokio::time::timeout(BODY_TIME_MAX, to_bytes(body, max)).await.map_err(slow)?.map_err(|error| {
+        let source = std::error::Error::source(&error);
+        // The limit's own error has a type we do not depend on; its words are stable.
+        if source.is_some_and(|source| source.to_string().contains("limit")) || error.to_string().contains("limit") {
+            return Error::refused(Code::TooLarge, format!("the body is larger than {max} bytes"));
+        }
+        Error::invalid("the body could not be read to its end")
+    })
+}
+
+/// The claim to be done once. The digest covers what is asked and of whom, so that one key cannot stand for two acts.
+fn claim(headers: &HeaderMap, route: &Route, path: &str, body: &[u8]) -> Result<Option<Claim>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let usable = |key: &&str| (1..=IDEMPOTENCY_KEY_MAX).contains(&key.len());
+    let Some(key) = value.to_str().ok().filter(usable) else {
+        let expected = format!("`Idempotency-Key` is not 1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters");
+        return Err(Error::invalid(expected));
+    };
+    let digest = Sha256::new().chain_update(route.id).chain_update([0]).chain_update(path).chain_update([0]);
+    Ok(Some(Claim { key: key.to_owned(), digest: hex::encode(digest.chain_update(body).finalize()) }))
+}

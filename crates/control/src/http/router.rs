@@ -1,0 +1,177 @@
+//! The router, made from the table of routes: a route without a handler, or a handler without a route, does not start.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    handler::Handler,
+    middleware::from_fn_with_state,
+    routing::{MethodFilter, MethodRouter, on},
+};
+use gregal_api::{
+    problem::{Code, Problem},
+    routes::{ROUTES, Route},
+};
+
+use crate::{
+    Control, Error, Result,
+    console::{self, ConsoleOptions},
+    http::{
+        audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation, placement,
+        project, site, usage,
+    },
+};
+
+/// A handler, by the name of its route.
+struct Binding {
+    id: &'static str,
+    bind: Box<dyn Fn(MethodFilter) -> MethodRouter<Control>>,
+}
+
+fn bound<T: 'static>(id: &'static str, handler: impl Handler<T, Control>) -> Binding {
+    Binding { id, bind: Box::new(move |method| on(method, handler.clone())) }
+}
+
+/// Every handler.
+fn bindings() -> Vec<Binding> {
+    vec![
+        bound("health_live", catalogue::health_live),
+        bound("health_ready", catalogue::health_ready),
+        bound("metrics_read", catalogue::metrics_read),
+        bound("openapi_read", catalogue::openapi_read),
+        bound("whoami", key::whoami),
+        bound("skus_list", catalogue::skus_list),
+        bound("prices_list", catalogue::prices_list),
+        bound("sites_list", site::list),
+        bound("site_read", site::read),
+        bound("site_create", site::create),
+        bound("organisation_create", organisation::create),
+        bound("organisations_list", organisation::list),
+        bound("organisation_read", organisation::read),
+        bound("residency_write", organisation::residency_write),
+        bound("project_create", project::create),
+        bound("projects_list", project::list),
+        bound("project_read", project::read),
+        bound("key_create", key::create),
+        bound("keys_list", key::list),
+        bound("key_revoke", key::revoke),
+        bound("dataset_create", dataset::create),
+        bound("datasets_list", dataset::list),
+        bound("dataset_read", dataset::read),
+        bound("dataset_delete", dataset::delete),
+        bound("job_create", job::create),
+        bound("jobs_list", job::list),
+        bound("job_read", job::read),
+        bound("job_progress", job::progress),
+        bound("job_cancel", job::cancel),
+        bound("models_list", model::list),
+        bound("model_read", model::read),
+        bound("endpoint_create", endpoint::create),
+        bound("endpoints_list", endpoint::list),
+        bound("endpoint_read", endpoint::read),
+        bound("endpoint_delete", endpoint::delete),
+        bound("grant_create", grant::create),
+        bound("placement_explain", placement::explain),
+        bound("usage_list", usage::list),
+        bound("usage_summary", usage::summary),
+        bound("invoice_draft", invoice::draft),
+        bound("balance_read", invoice::balance),
+        bound("postings_list", invoice::postings),
+        bound("audit_list", audit::list),
+        bound("audit_list_all", audit::list_all),
+        bound("audit_checkpoint", audit::checkpoint),
+        bound("site_sync", site::sync),
+        bound("site_usage", site::usage),
+    ]
+}
+
+/// Says which routes have no handler and which handlers no route, or more than one.
+fn mismatch(routes: &[Route], handlers: &[&str]) -> Option<String> {
+    let count = |id: &str| handlers.iter().filter(|handler| **handler == id).count();
+    let of_routes = routes.iter().filter(|route| count(route.id) != 1);
+    let mut wrong: Vec<String> =
+        of_routes.map(|route| format!("route `{}` has {} handlers", route.id, count(route.id))).collect();
+    let strays = handlers.iter().filter(|handler| !routes.iter().any(|route| route.id == **handler));
+    wrong.extend(strays.map(|handler| format!("handler `{handler}` has no route")));
+    if wrong.is_empty() { None } else { Some(wrong.join(", ")) }
+}
+
+/// Checks that every route has exactly one handler, and every handler a route.
+pub(crate) fn check() -> Result<()> {
+    let handlers = bindings();
+    let names: Vec<&str> = handlers.iter().map(|binding| binding.id).collect();
+    match mismatch(ROUTES, &names) {
+        None => Ok(()),
+        Some(wrong) => Err(Error::Broken(wrong)),
+    }
+}
+
+impl Control {
+    /// Answers requests: the API, and the console beside it. Whoever binds a socket serves this.
+    pub fn router(&self) -> Router {
+        let options = ConsoleOptions { world: Arc::clone(&self.options().world), url: self.options().url.clone() };
+        // The console has no private door: it is given the API's router, and calls it as any client would.
+        self.api_router().merge(console::router(self.api_router(), options))
+    }
+
+    /// The API alone.
+    pub(crate) fn api_router(&self) -> Router {
+        let handlers = bindings();
+        let mut router = Router::new();
+        for route in ROUTES {
+            let handler = handlers.iter().find(|binding| binding.id == route.id);
+            let handler = handler.expect("`Control::open` checked that every route has a handler");
+            let guarded = from_fn_with_state((self.clone(), route), guard::guard);
+            router = router.route(route.path, (handler.bind)(method(route)).route_layer(guarded));
+        }
+        router
+            .fallback(unknown)
+            .method_not_allowed_fallback(not_allowed)
+            .layer(from_fn_with_state(self.clone(), envelope::envelope))
+            // The guard bounds every body, in our own words; the framework's bound would answer in plain text.
+            .layer(DefaultBodyLimit::disable())
+            .with_state(self.clone())
+    }
+}
+
+fn method(route: &Route) -> MethodFilter {
+    match route.method {
+        "GET" => MethodFilter::GET,
+        "PUT" => MethodFilter::PUT,
+        "DELETE" => MethodFilter::DELETE,
+        "POST" => MethodFilter::POST,
+        other => panic!("the table of routes holds the method `{other}`"),
+    }
+}
+
+async fn unknown() -> Error {
+    Problem::new(Code::NotFound, "there is nothing at this path")
+        .hint("the routes are in `/api/v1/openapi.json`")
+        .into()
+}
+
+async fn not_allowed() -> Error {
+    Error::refused(Code::MethodNotAllowed, "this path knows other methods")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_has_exactly_one_handler_and_every_handler_a_route() {
+        check().unwrap();
+    }
+
+    #[test]
+    fn a_missing_a_doubled_and_a_stray_handler_are_named() {
+        let routes = &ROUTES[..2];
+        let (first, second) = (routes[0].id, routes[1].id);
+        assert_eq!(mismatch(routes, &[first, second]), None);
+        let wrong = mismatch(routes, &[first, first, "stray"]).unwrap();
+        assert!(wrong.contains(&format!("route `{first}` has 2 handlers")), "{wrong}");
+        assert!(wrong.contains(&format!("route `{second}` has 0 handlers")), "{wrong}");
+        assert!(wrong.contains("handler `stray` has no route"), "{wrong}");
+    }
+}

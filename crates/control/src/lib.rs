@@ -1,0 +1,26 @@
+//! The control plane: use cases, HTTP, reconcilers, the ledger's and the audit log's keeper, and the console's pages.
+//! Never here: content (prompts, completions, objects, logs, weights), engines, SQL, or a socket that it binds itself.
+//!
+//! [`Control::open`] builds it from [`ControlOptions`]; [`Control::router`] answers requests and [`Control::run`] carries
+//! out the reconcilers. A request goes `http/` (translate) > `app/` (ask permission, decide in core, one transaction) and
+//! back. Every route stands in [`gregal_api::routes::ROUTES`]; `http/router.rs` binds each to exactly one handler.
+
+mod app;
+mod console;
+mod context;
+mod denials;
+mod error;
+mod founding;
+mod http;
+mod metrics;
+mod names;
+mod signer;
+mod sync;
+mod tasks;
+mod wakes;
+
+pub use context::{Actor, Control, ControlOptions, Cx};
+pub use error::Error;
+
+/// What every call of this room answers.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,164 @@
+//! Gives waiting jobs to sites: core decides from a snapshot, this writes down what it decided.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use gregal_core::{
+    audit::AuditEntry,
+    id::JobId,
+    job::{Job, JobEnd, JobMove, JobState},
+    schedule::{self, Decision, Room, Snapshot},
+    site::Site,
+    sku::Sku,
+    time::Time,
+};
+use gregal_policy::Placement;
+use gregal_store::{Tx, View};
+use sha2::{Digest, Sha256};
+
+use crate::{Control, Cx, Error, Result, app, context::Facts as _, metrics::Metric, wakes::Wake};
+
+impl Control {
+    /// One pass over the queue.
+    pub(crate) async fn schedule_pass(&self) -> Result<()> {
+        // Looked at without the writer's turn first: mostly nobody waits.
+        if self.store().jobs_in_states(&[JobState::Queued]).await?.is_empty() {
+            return Ok(());
+        }
+        let cx = self.system("schedule");
+        let tx = self.store().begin().await?;
+        let queued = tx.jobs_in_states(&[JobState::Queued]).await?;
+        let sites = tx.sites_all().await?;
+        let snapshot = self.snapshot(&cx, &tx, &queued, &sites).await?;
+        let decisions = schedule::schedule(&snapshot, cx.now);
+        let inputs = serde_json::to_vec(&snapshot).map_err(|error| Error::Broken(error.to_string()))?;
+        let inputs = hex::encode(Sha256::digest(inputs));
+        let jobs: BTreeMap<JobId, &Job> = queued.iter().map(|job| (job.id, job)).collect();
+        let mut entries = Vec::new();
+        for decision in decisions {
+            let Some(job) = jobs.get(&decision.job()) else {
+                return Err(Error::Broken(format!(
+                    "the scheduler decided about {}, which does not wait",
+                    decision.job()
+                )));
+            };
+            let entry = self.decision_written(&cx, &tx, job, &sites, decision).await?;
+            entries.extend(entry.map(|entry| entry.fact("inputs_digest", inputs.as_str())));
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.finish(&cx, tx, &entries, Wake::Sites).await
+    }
+
+    async fn snapshot(&self, cx: &Cx, view: &View, queued: &[Job], sites: &[Site]) -> Result<Snapshot> {
+        let mut ceilings = BTreeMap::new();
+        let mut waiting = Vec::with_capacity(queued.len());
+        for job in queued {
+            let lawful: &Vec<_> = match ceilings.entry(job.organisation) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => {
+                    let residency = self.organisation_of(view, job.organisation).await?.residency;
+                    let lawful = |site: &&Site| self.policies().place(&residency, site, Placement::Job).allowed;
+                    unknown.insert(sites.iter().filter(lawful).map(|site| site.id).collect())
+                }
+            };
+            let may = lawful.iter().copied().filter(|site| job.site.is_none_or(|pinned| pinned == *site)).collect();
+            let sku = self.sku(&job.sku);
+            let sku = sku.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", job.id, job.sku)))?;
+            waiting.push(app::job::waiting(job.id, job.organisation, job.created_at, sku, may));
+        }
+        let mut rooms = Vec::with_capacity(sites.len());
+        for site in sites {
+            let bound = [JobState::Starting, JobState::Running, JobState::Cancelling];
+            let bound = view.jobs_at_site(site.id, &bound).await?;
+            rooms.push(room(site, cx.now, &bound, self.skus()));
+        }
+        Ok(Snapshot { waiting, rooms })
+    }
+
+    /// Writes one decision down; nothing where nothing changed.
+    async fn decision_written(
+        &self,
+        cx: &Cx,
+        tx: &Tx,
+        job: &Job,
+        sites: &[Site],
+        decision: Decision,
+    ) -> Result<Option<AuditEntry>> {
+        let entry = |action: &str| cx.done(Some(job.organisation), action, job.id);
+        match decision {
+            Decision::Start { site, .. } => {
+                let after = job.apply(JobMove::Bind { site })?;
+                tx.job_update(&after).await?;
+                self.metrics().count(Metric::JobsBound);
+                Ok(Some(entry("job:bind").fact("site", site.to_string()).fact("attempt", after.attempt)))
+            }
+            Decision::Wait { reason, .. } => {
+                let reason = out_of_sight(job, sites, cx.now).unwrap_or(reason);
+                if job.waits_for.as_ref() == Some(&reason) {
+                    return Ok(None);
+                }
+                tx.job_update(&job.apply(JobMove::Wait { why: reason.clone() })?).await?;
+                Ok(Some(entry("job:wait").fact("why", reason)))
+            }
+            Decision::Never { reason, .. } => {
+                let end = JobEnd { code: None, reason: "never_started".into(), hint: Some(reason.clone()) };
+                self.job_ended(tx, job, end, JobState::Failed).await?;
+                Ok(Some(entry("job:end").fact("reason", "never_started").fact("why", reason)))
+            }
+        }
+    }
+}
+
+/// Why a job waits whose data is at a site that does not answer: nothing is started elsewhere in its place.
+fn out_of_sight(job: &Job, sites: &[Site], now: Time) -> Option<String> {
+    let site = sites.iter().find(|site| Some(site.id) == job.site)?;
+    if site.alive_at(now) { None } else { Some(unreachable(site)) }
+}
+
+/// How a site that does not answer is spoken of.
+pub(crate) fn unreachable(site: &Site) -> String {
+    match site.lease_until {
+        Some(until) => {
+            format!("site `{}` unreachable since {until}; what runs there is not started elsewhere", site.name)
+        }
+        None => format!("site `{}` has never dialled in", site.name),
+    }
+}
+
+/// A site as the scheduler sees it, with what is bound to it taken off.
+pub(crate) fn room(site: &Site, now: Time, bound: &[Job], skus: &[Sku]) -> Room {
+    let empty = Room {
+        site: site.id,
+        name: site.name.clone(),
+        alive: site.alive_at(now),
+        cpus_milli_free: 0,
+        cpus_milli_total: 0,
+        memory_bytes_free: 0,
+        memory_bytes_total: 0,
+        gpus_free: Vec::new(),
+        gpus_total: Vec::new(),
+    };
+    let Some(capacity) = &site.capacity else { return empty };
+    let healthy = capacity.accelerators.iter().filter(|accelerator| accelerator.healthy);
+    let mut gpus_free: Vec<String> = healthy.map(|accelerator| accelerator.model.clone()).collect();
+    let (mut cpus, mut memory) = (capacity.cpus_milli, capacity.memory_bytes);
+    for sku in bound.iter().filter_map(|job| skus.iter().find(|sku| sku.name == job.sku)) {
+        cpus = cpus.saturating_sub(sku.cpus_milli);
+        memory = memory.saturating_sub(sku.memory_bytes);
+        for _ in 0..sku.gpus {
+            // Which ones it got is the site's choice; of a model it asked for, one of that model is gone.
+            let taken = gpus_free.iter().position(|model| sku.gpu_model.as_ref().is_none_or(|wanted| wanted == model));
+            taken.map(|index| gpus_free.swap_remove(index));
+        }
+    }
+    Room {
+        cpus_milli_free: cpus,
+        cpus_milli_total: capacity.cpus_milli,
+        memory_bytes_free: memory,
+        memory_bytes_total: capacity.memory_bytes,
+        gpus_free,
+        gpus_total: capacity.accelerators.iter().map(|accelerator| accelerator.model.clone()).collect(),
+        ..empty
+    }
+}

@@ -1,0 +1,40 @@
+//! Closes holds whose job has ended. The end of a job closes its hold in the same transaction, so there is nothing to do
+//! here but after a change of the program or of rows by hand; money must not stay aside because of either.
+
+use gregal_core::{hold::HoldState, id::JobId};
+
+use crate::{Control, Result, context::Facts as _, wakes::Wake};
+
+/// Most holds closed in one pass.
+const HOLDS_MAX: usize = 100;
+
+impl Control {
+    /// One pass over the open holds.
+    pub(crate) async fn settle_pass(&self) -> Result<()> {
+        let mut over = Vec::new();
+        for hold in self.store().holds_open().await? {
+            // An allowance is settled with its site's use, or runs out.
+            let Ok(id) = hold.subject.parse::<JobId>() else { continue };
+            if self.store().job_get(id).await?.is_none_or(|job| job.state.is_final()) {
+                over.push(hold.id);
+            }
+        }
+        if over.is_empty() {
+            return Ok(());
+        }
+        let cx = self.system("settle");
+        let tx = self.store().begin().await?;
+        let mut entries = Vec::new();
+        for id in over.into_iter().take(HOLDS_MAX) {
+            let found = tx.hold_get(id).await?.filter(|hold| hold.state == HoldState::Open);
+            let Some(hold) = found else { continue };
+            let closed = self.hold_close(&tx, &hold, false).await?;
+            let entry = cx.done(Some(hold.organisation), "hold:settle", id);
+            entries.push(entry.fact("subject", hold.subject).fact("charged_nano", closed.charged.get()));
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.finish(&cx, tx, &entries, Wake::Nobody).await
+    }
+}

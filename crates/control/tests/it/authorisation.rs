@@ -1,0 +1,253 @@
+//! One case a route: who may, and what everyone else is told. A route without a row here fails.
+
+use gregal_api::routes::{Access, ROUTES, Route};
+use gregal_core::access::Role::{self, Admin, Auditor, Billing, Developer, Inference, Operator, Owner, Viewer};
+use serde_json::{Value, json};
+
+use crate::{
+    endpoint,
+    world::{Cloud, FakeSite, Tenant},
+};
+
+/// What a route is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// Health and the contract.
+    Nothing,
+    /// The asker itself.
+    Self_,
+    /// The cloud: its catalogue and its lists.
+    Cloud,
+    /// An organisation as a whole.
+    Organisation,
+    /// A project, or something in one.
+    Project,
+    /// A site, asking for itself.
+    Site,
+}
+
+struct Row {
+    route: &'static str,
+    about: About,
+    /// Who may, in the organisation and not bound to a project.
+    may: &'static [Role],
+    /// What an owner bound to a sibling project is told, where it differs from "not found".
+    sibling: u16,
+}
+
+const fn row(route: &'static str, about: About, may: &'static [Role]) -> Row {
+    Row { route, about, may, sibling: 404 }
+}
+
+const CATALOGUE: &[Role] = &[Operator, Owner, Admin, Developer, Viewer, Billing, Auditor];
+const OPERATORS: &[Role] = &[Operator];
+const EVERY_FACT: &[Role] = &[Owner, Admin, Developer, Viewer, Auditor];
+const MAKERS: &[Role] = &[Owner, Admin, Developer];
+const ADMINS: &[Role] = &[Owner, Admin];
+
+const ROWS: &[Row] = &[
+    row("health_live", About::Nothing, &[]),
+    row("health_ready", About::Nothing, &[]),
+    row("metrics_read", About::Nothing, &[]),
+    row("openapi_read", About::Nothing, &[]),
+    row("audit_checkpoint", About::Nothing, &[]),
+    row("whoami", About::Self_, Role::ALL),
+    row("skus_list", About::Cloud, CATALOGUE),
+    row("prices_list", About::Cloud, CATALOGUE),
+    row("sites_list", About::Cloud, CATALOGUE),
+    row("site_read", About::Cloud, CATALOGUE),
+    row("site_create", About::Cloud, OPERATORS),
+    row("organisation_create", About::Cloud, OPERATORS),
+    row("audit_list_all", About::Cloud, OPERATORS),
+    Row {
+        sibling: 200,
+        ..row("organisations_list", About::Cloud, &[Operator, Owner, Admin, Developer, Viewer, Billing, Auditor])
+    },
+    row("organisation_read", About::Organisation, &[Operator, Owner, Admin, Developer, Viewer, Billing, Auditor]),
+    row("residency_write", About::Organisation, &[Owner]),
+    row("project_create", About::Organisation, ADMINS),
+    Row {
+        sibling: 200,
+        ..row("projects_list", About::Organisation, &[Owner, Admin, Developer, Viewer, Billing, Auditor])
+    },
+    Row {
+        sibling: 200,
+        ..row("usage_list", About::Organisation, &[Owner, Admin, Developer, Viewer, Billing, Auditor])
+    },
+    Row {
+        sibling: 200,
+        ..row("usage_summary", About::Organisation, &[Owner, Admin, Developer, Viewer, Billing, Auditor])
+    },
+    row("invoice_draft", About::Organisation, &[Owner, Billing]),
+    row("balance_read", About::Organisation, &[Owner, Billing]),
+    row("postings_list", About::Organisation, &[Owner, Billing]),
+    row("audit_list", About::Organisation, &[Owner, Admin, Auditor]),
+    row("project_read", About::Project, &[Owner, Admin, Developer, Viewer, Billing, Auditor]),
+    row("key_create", About::Project, MAKERS),
+    row("keys_list", About::Project, EVERY_FACT),
+    row("key_revoke", About::Project, MAKERS),
+    row("dataset_create", About::Project, MAKERS),
+    row("datasets_list", About::Project, EVERY_FACT),
+    row("dataset_read", About::Project, EVERY_FACT),
+    row("dataset_delete", About::Project, MAKERS),
+    row("job_create", About::Project, MAKERS),
+    row("jobs_list", About::Project, EVERY_FACT),
+    row("job_read", About::Project, EVERY_FACT),
+    row("job_progress", About::Project, EVERY_FACT),
+    row("job_cancel", About::Project, MAKERS),
+    row("models_list", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
+    row("model_read", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
+    row("endpoint_create", About::Project, MAKERS),
+    row("endpoints_list", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
+    row("endpoint_read", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
+    row("endpoint_delete", About::Project, MAKERS),
+    row("grant_create", About::Project, MAKERS),
+    row("placement_explain", About::Project, EVERY_FACT),
+    row("site_sync", About::Site, &[]),
+    row("site_usage", About::Site, &[]),
+];
+
+/// A cloud with one of everything.
+struct World {
+    cloud: Cloud,
+    site: FakeSite,
+    tenant: Tenant,
+    dataset: String,
+    spare: String,
+    job: String,
+    model: String,
+    endpoint: String,
+    key: String,
+    made: std::cell::Cell<u32>,
+}
+
+impl World {
+    async fn open() -> Self {
+        let cloud = Cloud::open().await;
+        let mut site = cloud.site("lyon", "FR").await;
+        let tenant = cloud.tenant("Acme", 100_000).await;
+        let model = endpoint::model(&cloud, &tenant, &mut site).await;
+        let endpoint = endpoint::serving(&cloud, &tenant, &mut site, &model).await.to_string();
+        let dataset = cloud.dataset(&tenant, &mut site, "more.jsonl").await;
+        let spare = cloud.dataset(&tenant, &mut site, "spare.jsonl").await;
+        let job = cloud.job(&tenant, &dataset, "again").await.to_string();
+        let wanted = json!({ "name": "k", "role": "inference" });
+        let made = cloud.call(&tenant.owner, "key_create", &[&tenant.project()], wanted).await.good();
+        let key = made["key"]["id"].as_str().unwrap().to_owned();
+        Self { cloud, site, tenant, dataset, spare, job, model, endpoint, key, made: std::cell::Cell::new(0) }
+    }
+
+    /// What the route's braces stand for.
+    fn parameters(&self, route: &Route) -> Vec<String> {
+        let named = |part: &str| match part {
+            "{organisation}" => self.tenant.organisation(),
+            "{project}" => self.tenant.project(),
+            "{site}" => self.site.id.to_string(),
+            "{key}" => self.key.clone(),
+            "{dataset}" if route.id == "dataset_delete" => self.spare.clone(),
+            "{dataset}" => self.dataset.clone(),
+            "{job}" => self.job.clone(),
+            "{model}" => self.model.clone(),
+            "{endpoint}" => self.endpoint.clone(),
+            other => panic!("{}: no object for {other}", route.id),
+        };
+        route.path.split('/').filter(|part| part.starts_with('{')).map(named).collect()
+    }
+
+    /// A body that would be answered well, under a name that is free.
+    fn body(&self, route: &Route) -> Value {
+        self.made.set(self.made.get() + 1);
+        let name = format!("n{}", self.made.get());
+        match route.request {
+            None => Value::Null,
+            Some("Empty" | "PlacementAsk") => json!({}),
+            Some("SiteCreate") => json!({
+                "name": name, "jurisdiction": "FR", "operator_name": "Hoster", "operator_jurisdiction": "FR",
+                "operator_parent_jurisdiction": "FR",
+            }),
+            Some("OrganisationCreate") => json!({ "name": name, "country": "FR" }),
+            Some("ResidencyView") => json!({ "jurisdictions": ["EU"] }),
+            Some("ProjectCreate" | "DatasetCreate") => json!({ "name": name }),
+            Some("KeyCreate") => json!({ "name": name, "role": "inference" }),
+            Some("JobCreate") => crate::world::training(&self.dataset, &name),
+            Some("EndpointCreate") => json!({ "name": name, "model": self.model }),
+            Some("GrantCreate") => json!({ "purpose": "dataset_read", "object": self.dataset }),
+            Some("SyncRequest") => serde_json::to_value(&self.site.report).unwrap(),
+            Some("UsageBatch") => json!({ "events": [] }),
+            Some(other) => panic!("{}: no example of {other}", route.id),
+        }
+    }
+
+    async fn ask(&self, key: &str, route: &Route) -> u16 {
+        let parameters = self.parameters(route);
+        let parameters: Vec<&str> = parameters.iter().map(String::as_str).collect();
+        let answer = self.cloud.call(key, route.id, &parameters, self.body(route)).await;
+        if answer.status >= 400 {
+            answer.problem();
+        }
+        answer.status
+    }
+}
+
+/// What a key of this role in the organisation is told.
+fn expected(row: &Row, role: Role, good: u16) -> u16 {
+    let is_tenants = matches!(row.about, About::Organisation | About::Project);
+    match row.about {
+        About::Nothing => good,
+        About::Site => 401,
+        _ if row.may.contains(&role) => good,
+        // What tenants own does not exist for operators.
+        _ if role == Operator && is_tenants => 404,
+        _ => 403,
+    }
+}
+
+#[tokio::test]
+async fn every_route_lets_in_whom_it_should_and_tells_everyone_else_the_right_thing() {
+    let world = World::open().await;
+    let stranger = world.cloud.tenant("Other", 1_000).await.owner;
+    let (tenant, wanted) = (&world.tenant, json!({ "name": "sibling" }));
+    let made = world.cloud.call(&tenant.owner, "project_create", &[&tenant.organisation()], wanted).await.good();
+    let sibling_project = made["id"].as_str().unwrap().parse().unwrap();
+    let sibling = world.cloud.key(Some(world.tenant.organisation), Some(sibling_project), Owner).await;
+    let mut keys = vec![(Operator, world.cloud.operator.clone())];
+    for role in Role::ALL.iter().copied().filter(|role| *role != Operator) {
+        keys.push((role, world.cloud.key(Some(world.tenant.organisation), None, role).await));
+    }
+    let mut wrong = Vec::new();
+    for route in ROUTES {
+        let row = ROWS.iter().find(|row| row.route == route.id);
+        let row = row.unwrap_or_else(|| panic!("route `{}` has no authorisation case", route.id));
+        let is_public = matches!(route.access, Access::Public);
+        let mut check = |who: &str, told: u16, due: u16| {
+            if told != due {
+                wrong.push(format!("{} as {who}: {told}, expected {due}", route.id));
+            }
+        };
+        let unknown = if is_public { route.status } else { 401 };
+        check("nobody", world.ask("", route).await, unknown);
+        check("an unknown key", world.ask(&format!("gk_{}", "0".repeat(64)), route).await, unknown);
+        check("a broken key", world.ask("nonsense", route).await, unknown);
+        // The last one first: what an owner does may be final, and every answer before it should not depend on that.
+        for (role, key) in keys.iter().rev() {
+            check(role.as_str(), world.ask(key, route).await, expected(row, *role, route.status));
+        }
+        let foreign = match row.about {
+            About::Organisation | About::Project => 404,
+            _ => expected(row, Owner, route.status),
+        };
+        check("a stranger's owner", world.ask(&stranger, route).await, foreign);
+        let beside = match row.about {
+            About::Organisation | About::Project => row.sibling,
+            _ => expected(row, Owner, route.status),
+        };
+        check("a sibling project's owner", world.ask(&sibling, route).await, beside);
+        let site = match row.about {
+            About::Nothing | About::Site => route.status,
+            _ => 401,
+        };
+        check("the site", world.ask(&world.site.secret, route).await, site);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(ROWS.len(), ROUTES.len(), "a row without a route");
+}

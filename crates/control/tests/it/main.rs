@@ -1,0 +1,17 @@
+//! The control plane as a whole: its real router and store, a world whose clock and chance are given, and a site that
+//! speaks the protocol as a real one does.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop here")]
+
+mod audit;
+mod authorisation;
+mod console;
+mod endpoint;
+mod http;
+mod idempotency;
+mod job;
+mod money;
+mod organisation;
+mod site;
+mod usage;
+mod world;

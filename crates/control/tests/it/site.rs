@@ -1,0 +1,99 @@
+//! Sites: what they are told, when, and by whom they are believed.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::world::Cloud;
+
+#[tokio::test]
+async fn an_intent_keeps_its_number_until_it_says_something_else() {
+    let cloud = Cloud::open().await;
+    let mut site = cloud.site("lyon", "FR").await;
+    let first = site.intent().revision;
+    for _ in 0..3 {
+        assert!(site.sync(&cloud).await.intent.is_none(), "nothing is new");
+    }
+    // A site that has lost its copy gets the same one again, under the same number.
+    site.report.intent_revision = 0;
+    site.sync(&cloud).await;
+    assert_eq!(site.intent().revision, first);
+    let tenant = cloud.tenant("Acme", 0).await;
+    cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    site.sync(&cloud).await;
+    assert!(site.intent().revision > first);
+    assert_eq!(site.intent().datasets[0].digest, Some("ab".repeat(32)));
+    assert_eq!(site.intent().organisations[0].organisation, tenant.organisation);
+    assert_eq!(site.intent().site.secret_digest, "", "not even the digest of a secret leaves");
+    // A number we do not remember (a restored backup) is passed, not repeated.
+    site.report.intent_revision = 1_000;
+    site.sync(&cloud).await;
+    assert_eq!(site.intent().revision, 1_001);
+}
+
+#[tokio::test]
+async fn a_site_that_waits_is_told_as_soon_as_something_changes() {
+    let cloud = Cloud::open().await;
+    let mut site = cloud.site("lyon", "FR").await;
+    let tenant = cloud.tenant("Acme", 0).await;
+    site.sync(&cloud).await;
+    site.report.wait_ms = 10_000;
+    let began = Instant::now();
+    let change = async {
+        // The site has written its report down once its lease is renewed.
+        let lease = async || cloud.store.site_get(site_id(&cloud).await).await.unwrap().unwrap().version;
+        let before = lease().await;
+        while lease().await == before {
+            tokio::task::yield_now().await;
+        }
+        let wanted = json!({ "name": "late", "site": "lyon" });
+        cloud.call(&tenant.owner, "dataset_create", &[&tenant.project()], wanted).await.good();
+    };
+    let (answer, ()) = tokio::join!(site.sync(&cloud), change);
+    assert!(answer.intent.is_some());
+    assert!(began.elapsed() < Duration::from_secs(9), "it did not wait to the end");
+}
+
+async fn site_id(cloud: &Cloud) -> gregal_core::id::SiteId {
+    cloud.store.sites_all().await.unwrap()[0].id
+}
+
+#[tokio::test]
+async fn what_a_site_says_has_bounds() {
+    let cloud = Cloud::open().await;
+    let site = cloud.site("lyon", "FR").await;
+    let sync = async |change: &dyn Fn(&mut Value)| {
+        let mut body = serde_json::to_value(&site.report).unwrap();
+        change(&mut body);
+        cloud.call(&site.secret, "site_sync", &[], body).await
+    };
+    assert_eq!(sync(&|body| body["url"] = json!("ftp://x")).await.problem(), "invalid_request");
+    assert_eq!(sync(&|body| body["incarnation"] = json!("")).await.problem(), "invalid_request");
+    assert_eq!(sync(&|body| body["surprise"] = json!(1)).await.problem(), "invalid_request");
+    let events = json!({ "events": vec![json!({}); 1_001] });
+    assert_eq!(cloud.call(&site.secret, "site_usage", &[], events).await.problem(), "invalid_request");
+}
+
+#[tokio::test]
+async fn a_site_speaks_only_of_what_is_at_it() {
+    let cloud = Cloud::open().await;
+    let mut lyon = cloud.site("lyon", "FR").await;
+    let mut turin = cloud.site("turin", "IT").await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let dataset = cloud.dataset(&tenant, &mut lyon, "facts.jsonl").await;
+    let job = cloud.job(&tenant, &dataset, "first").await;
+    cloud.control.step().await.unwrap();
+    turin.says(&cloud, job, 1, crate::world::ended(&cloud, "finished", true)).await;
+    assert_eq!(cloud.job_read(&tenant, job).await["state"], "starting");
+    let wanted = json!({ "name": "second", "site": "lyon" });
+    let made = cloud.call(&tenant.owner, "dataset_create", &[&tenant.project()], wanted).await.good();
+    let second = made["dataset"]["id"].as_str().unwrap();
+    turin.report.datasets = vec![gregal_api::protocol::ObservedDataset {
+        dataset: second.parse().unwrap(),
+        digest: "ee".repeat(32),
+        bytes: 1,
+    }];
+    assert!(turin.sync(&cloud).await.datasets_stored.is_empty());
+    let read = cloud.call(&tenant.owner, "dataset_read", &[second], Value::Null).await.good();
+    assert_eq!(read["state"], "pending");
+}

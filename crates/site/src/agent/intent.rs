@@ -1,0 +1,194 @@
+//! What control wants of this site: the newest intent that verified, kept on disk so that the site goes on by it when
+//! control is away.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ed25519_dalek::VerifyingKey;
+use gregal_api::{
+    protocol::{Allowance, INTENT_PURPOSE, Intent, SiteKey, SyncAnswer, WantedDataset, WantedEndpoint},
+    signed::{Signed, SignedError, verifying_key},
+};
+use gregal_core::{
+    id::{DatasetId, EndpointId, OrganisationId, SiteId},
+    residency::ResidencyPolicy,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::{durable, error::Error};
+
+/// Whom the site belongs to. Written at the first sync and never changed by a later one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Trust {
+    site: SiteId,
+    control_key: String,
+}
+
+/// Why an answer of control was not believed. The site goes on by what it had.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Disbelief {
+    #[error("control's signing key changed; to accept the new one, remove `trust.json` from the site's data folder")]
+    OtherKey,
+    #[error("control calls this site by another id")]
+    OtherSite,
+    #[error("control's signing key is no key")]
+    NoKey,
+    #[error("the intent is not believed: {0}")]
+    Intent(#[from] SignedError),
+    #[error("the intent is for another site")]
+    Misdirected,
+    #[error("the intent is older than the one held (revision {offered} after {held})")]
+    Older { offered: u64, held: u64 },
+}
+
+/// What the site may believe right now. Never changes; a new intent makes a new one.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    pub(crate) site: Option<SiteId>,
+    pub(crate) control_key: Option<VerifyingKey>,
+    pub(crate) intent: Option<Intent>,
+    /// Where each key stands in the intent, by the digest of its secret. Digests of 256-bit secrets are looked up as they
+    /// are: how long that takes tells nothing from which a secret could be found.
+    keys: HashMap<String, usize>,
+}
+
+impl Standing {
+    fn new(trust: Option<&Trust>, intent: Option<Intent>) -> Self {
+        let keys = intent.iter().flat_map(|intent| intent.keys.iter().enumerate());
+        let keys = keys.map(|(at, key)| (key.digest.clone(), at)).collect();
+        Self {
+            site: trust.map(|trust| trust.site),
+            control_key: trust.and_then(|trust| verifying_key(&trust.control_key)),
+            intent,
+            keys,
+        }
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        self.intent.as_ref().map_or(0, |intent| intent.revision)
+    }
+
+    pub(crate) fn key(&self, digest: &str) -> Option<&SiteKey> {
+        self.intent.as_ref()?.keys.get(*self.keys.get(digest)?)
+    }
+
+    pub(crate) fn endpoints(&self) -> &[WantedEndpoint] {
+        self.intent.as_ref().map_or(&[], |intent| &intent.endpoints)
+    }
+
+    pub(crate) fn endpoint(&self, id: EndpointId) -> Option<&WantedEndpoint> {
+        self.endpoints().iter().find(|endpoint| endpoint.endpoint == id)
+    }
+
+    pub(crate) fn dataset(&self, id: DatasetId) -> Option<&WantedDataset> {
+        self.intent.as_ref()?.datasets.iter().find(|dataset| dataset.dataset == id)
+    }
+
+    pub(crate) fn residency(&self, organisation: OrganisationId) -> Option<&ResidencyPolicy> {
+        let organisations = &self.intent.as_ref()?.organisations;
+        organisations.iter().find(|one| one.organisation == organisation).map(|one| &one.residency)
+    }
+
+    pub(crate) fn allowances(&self, organisation: OrganisationId) -> impl Iterator<Item = &Allowance> {
+        let all = self.intent.iter().flat_map(|intent| &intent.allowances);
+        all.filter(move |allowance| allowance.organisation == organisation)
+    }
+}
+
+/// Holds the newest standing.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    folder: PathBuf,
+    standing: watch::Sender<Arc<Standing>>,
+}
+
+impl Desk {
+    /// Starts from what was kept. An intent on disk that does not verify is not used: better to wait for control.
+    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+        let trust_path = folder.join("trust.json");
+        let read = |path: &Path| durable::read(path).map_err(Error::io("could not read", path));
+        let trust: Option<Trust> = match read(&trust_path)? {
+            Some(text) => {
+                let damaged = |_| Error::Damaged { path: trust_path.display().to_string() };
+                Some(serde_json::from_slice(&text).map_err(damaged)?)
+            }
+            None => None,
+        };
+        let kept = match (&trust, read(&folder.join("intent.json"))?) {
+            (Some(trust), Some(text)) => match verify(trust, &text) {
+                Ok(intent) => Some(intent),
+                Err(why) => {
+                    tracing::error!(%why, "the intent on disk is not used; the site waits for control");
+                    None
+                }
+            },
+            _ => None,
+        };
+        let (standing, _) = watch::channel(Arc::new(Standing::new(trust.as_ref(), kept)));
+        Ok(Self { folder: folder.to_owned(), standing })
+    }
+
+    pub(crate) fn current(&self) -> Arc<Standing> {
+        Arc::clone(&self.standing.borrow())
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Standing>> {
+        self.standing.subscribe()
+    }
+
+    /// Takes control's answer. True if it brought a new intent.
+    pub(crate) fn take(&self, answer: &SyncAnswer) -> Result<bool, Disbelief> {
+        let now = self.current();
+        let key = verifying_key(&answer.control_key).ok_or(Disbelief::NoKey)?;
+        if now.control_key.is_some_and(|pinned| pinned != key) {
+            return Err(Disbelief::OtherKey);
+        }
+        if now.site.is_some_and(|known| known != answer.site) {
+            return Err(Disbelief::OtherSite);
+        }
+        let trust = Trust { site: answer.site, control_key: answer.control_key.clone() };
+        let intent = answer.intent.as_ref().map(|signed| believe(&trust, signed)).transpose()?;
+        if now.site.is_none() {
+            self.keep("trust.json", &serde_json::to_vec(&trust).unwrap_or_default());
+        }
+        let Some(intent) = intent else {
+            if now.site.is_none() {
+                self.standing.send_replace(Arc::new(Standing::new(Some(&trust), None)));
+            }
+            return Ok(false);
+        };
+        if intent.revision <= now.revision() {
+            let offered = intent.revision;
+            return if offered == now.revision() {
+                Ok(false)
+            } else {
+                Err(Disbelief::Older { offered, held: now.revision() })
+            };
+        }
+        self.keep("intent.json", &serde_json::to_vec(&answer.intent).unwrap_or_default());
+        self.standing.send_replace(Arc::new(Standing::new(Some(&trust), Some(intent))));
+        Ok(true)
+    }
+
+    fn keep(&self, name: &str, bytes: &[u8]) {
+        // A full disk must not keep a revoked key alive: the intent holds now even if it cannot be kept for a restart.
+        if let Err(error) = durable::write(&self.folder.join(name), bytes) {
+            tracing::error!(%error, file = name, "could not keep what control said; a restart would begin with older news");
+        }
+    }
+}
+
+fn verify(trust: &Trust, text: &[u8]) -> Result<Intent, Disbelief> {
+    let signed: Signed = serde_json::from_slice(text).map_err(|_| SignedError::Malformed)?;
+    believe(trust, &signed)
+}
+
+fn believe(trust: &Trust, signed: &Signed) -> Result<Intent, Disbelief> {
+    let key = verifying_key(&trust.control_key).ok_or(Disbelief::NoKey)?;
+    let intent: Intent = signed.open(&key, INTENT_PURPOSE)?;
+    if intent.site.id == trust.site { Ok(intent) } else { Err(Disbelief::Misdirected) }
+}

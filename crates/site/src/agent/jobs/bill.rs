@@ -1,0 +1,79 @@
+//! Bills an attempt: interval after interval while it is ready, and the rest of one when it is over.
+
+use gregal_engine::{EnergyBasis, Observation};
+
+use super::attempt::{Attempt, time_of};
+use crate::agent::meter::{self, IntervalEnergy};
+
+impl Attempt {
+    /// Bills whole intervals of a ready run, and the rest of one that is over.
+    pub(super) async fn meter(&mut self, observation: &Observation) {
+        self.flush().await;
+        let Some(clock) = self.live.as_ref().and_then(|live| live.clock) else { return };
+        let options = &self.shared.options;
+        let now = clock.at(options.world.steady());
+        let (until, at_least_ms) = match observation.exit() {
+            Some(exit) => (time_of(exit.at_ms).min(now), 1),
+            None => (now, options.tuning.meter_interval_ms),
+        };
+        let limit_ms = self.state.limit_ms();
+        let metered = &self.state.metered;
+        let Some(interval) = meter::next_interval(metered, clock.began(), until, limit_ms, at_least_ms) else { return };
+        let energy = self.energy(observation, interval.millis());
+        let Some(site) = self.shared.desk.current().site else { return };
+        let before = self.state.metered.clone();
+        self.state.metered.until = Some(interval.end);
+        self.state.metered.billed_ms += interval.millis();
+        self.state.metered.energy_mj = self.state.metered.energy_mj.saturating_add(energy.mj);
+        self.state.energy_method = Some(energy.estimated.as_ref().map_or_else(
+            || "measured by the machine's energy counters".to_owned(),
+            |method| format!("estimated: {method}"),
+        ));
+        // The note first: what happens after it can only lose an interval, never bill it twice.
+        if self.save().await {
+            self.pending.extend(meter::records(&self.state.wanted, site, self.state.run, interval, &energy));
+            self.flush().await;
+        } else {
+            self.state.metered = before;
+        }
+    }
+
+    /// The energy of the interval that ends now: what the engine counted since the last one, else an estimate.
+    fn energy(&mut self, observation: &Observation, millis: u64) -> IntervalEnergy {
+        let counted = &observation.usage.energy;
+        let sku = &self.state.wanted.sku;
+        let Some(live) = self.live.as_mut().filter(|_| !counted.parts.is_empty()) else {
+            return meter::energy_estimate(sku.cpus_milli, self.shared.options.core_mw, millis);
+        };
+        let total = counted.total_mj();
+        let mj = total.saturating_sub(live.energy_mj);
+        live.energy_mj = live.energy_mj.max(total);
+        let methods: Vec<&str> = counted
+            .parts
+            .iter()
+            .filter_map(|part| match &part.basis {
+                EnergyBasis::Estimated { method } => Some(method.as_str()),
+                EnergyBasis::Measured { .. } => None,
+            })
+            .collect();
+        IntervalEnergy { mj, estimated: counted.is_estimated().then(|| methods.join("; ")) }
+    }
+
+    /// Hands noted intervals to the spool; what a failing disk refuses is tried again with the next look.
+    pub(super) async fn flush(&mut self) -> bool {
+        if self.pending.is_empty() {
+            return true;
+        }
+        match self.shared.spool.append(self.pending.clone()).await {
+            Ok(next) => {
+                self.pending.clear();
+                self.state.spooled_until = next;
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, job.id = %self.state.wanted.job, "usage of a job could not be recorded yet");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The allowance ledger: a request is admitted when its worst case fits what control leased to this site, and settled
+//! with what it really used. Exact under concurrency: what is held is gone for everyone else until it is settled.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use gregal_api::protocol::{Allowance, ObservedAllowance};
+use gregal_core::{id::AllowanceId, money::Nano, time::Time};
+
+use crate::spool::{self, Record, Spool};
+
+/// Requests whose usage could not be spooled at once, kept until the disk takes it. More refuse new work.
+const UNSETTLED_MAX: usize = 10_000;
+
+/// Why a request is not admitted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(
+        "the organisation has no credit leased to this site; ask its owner to top up, or try again in a few seconds"
+    )]
+    NoAllowance,
+    #[error("the credit leased to this site ran out at {at} and the control plane has not renewed it; try again later")]
+    Expired { at: Time },
+    #[error(
+        "the request may cost up to EUR {needed}, and EUR {left} of the credit leased to this site is left; lower `max_tokens` or top up"
+    )]
+    Short { needed: Nano, left: Nano },
+}
+
+#[derive(Debug, Default, Clone)]
+struct Account {
+    used: Nano,
+    held: Nano,
+    granted: Nano,
+    refused: bool,
+}
+
+impl Account {
+    /// Used and held together. Both fit what was granted, so the sum can be counted.
+    fn taken(&self) -> Nano {
+        self.used.add(self.held).unwrap_or(Nano::new(i64::MAX))
+    }
+}
+
+/// What is used and held of every allowance. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    accounts: Mutex<BTreeMap<AllowanceId, Account>>,
+    unsettled: Mutex<Vec<(Hold, Vec<Record>)>>,
+    spool: Spool,
+}
+
+impl Ledger {
+    /// Starts from what the spool knows: everything handed over and everything that waits.
+    pub(crate) fn new(spool: Spool) -> Self {
+        let used = spool.used().into_iter();
+        let accounts = used.map(|(allowance, used)| (allowance, Account { used, ..Account::default() })).collect();
+        Self(Arc::new(Inner { accounts: Mutex::new(accounts), unsettled: Mutex::default(), spool }))
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, BTreeMap<AllowanceId, Account>> {
+        self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets an amount aside on one of an organisation's allowances, or says why none takes it.
+    pub(crate) fn hold<'a>(
+        &self,
+        allowances: impl Iterator<Item = &'a Allowance>,
+        now: Time,
+        amount: Nano,
+    ) -> Result<Hold, Refusal> {
+        let mut accounts = self.accounts();
+        let mut refusal = Refusal::NoAllowance;
+        for allowance in allowances {
+            if allowance.expires_at <= now {
+                if refusal == Refusal::NoAllowance {
+                    refusal = Refusal::Expired { at: allowance.expires_at };
+                }
+                continue;
+            }
+            let account = accounts.entry(allowance.allowance).or_default();
+            let left = allowance.granted.sub(account.taken()).unwrap_or(Nano::ZERO);
+            if amount <= left
+                && let Ok(held) = account.held.add(amount)
+            {
+                account.held = held;
+                return Ok(Hold { ledger: self.clone(), allowance: allowance.allowance, amount, open: true });
+            }
+            account.refused = true;
+            refusal = Refusal::Short { needed: amount, left: left.max(Nano::ZERO) };
+        }
+        Err(refusal)
+    }
+
+    /// Takes note of what is granted now; accounts of allowances that are over are forgotten once nothing is held.
+    pub(crate) async fn granted(&self, allowances: &[Allowance]) {
+        let keep: HashSet<AllowanceId> = allowances.iter().map(|allowance| allowance.allowance).collect();
+        {
+            let mut accounts = self.accounts();
+            for allowance in allowances {
+                let account = accounts.entry(allowance.allowance).or_default();
+                if allowance.granted > account.granted {
+                    account.granted = allowance.granted;
+                    account.refused = false;
+                }
+            }
+            accounts.retain(|id, account| keep.contains(id) || !account.held.is_zero());
+        }
+        if let Err(error) = self.0.spool.forget_allowances(keep).await {
+            tracing::warn!(%error, "could not forget allowances that are over");
+        }
+    }
+
+    /// What control should know of each allowance.
+    pub(crate) fn observed(&self) -> Vec<ObservedAllowance> {
+        let half = |nano: Nano| Nano::new(nano.get() / 2);
+        let known = self.accounts();
+        let shown = known.iter().filter(|(_, account)| !account.granted.is_zero());
+        let observe = |(id, account): (&AllowanceId, &Account)| ObservedAllowance {
+            allowance: *id,
+            used: account.taken(),
+            wants_more: account.refused || account.taken() > half(account.granted),
+        };
+        shown.map(observe).collect()
+    }
+
+    /// Whether new requests may be taken: their usage would find room.
+    pub(crate) fn has_room(&self) -> bool {
+        let unsettled = self.0.unsettled.lock().unwrap_or_else(PoisonError::into_inner).len();
+        self.0.spool.has_room() && unsettled < UNSETTLED_MAX
+    }
+
+    /// Tries again to make durable what a failing disk refused.
+    pub(crate) async fn settle_again(&self) {
+        let waiting = std::mem::take(&mut *self.0.unsettled.lock().unwrap_or_else(PoisonError::into_inner));
+        for (hold, records) in waiting {
+            // What fails again has put itself back.
+            let _ = hold.settle(records).await;
+        }
+    }
+}
+
+/// An amount set aside. Dropped, it is released: nothing was used.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    ledger: Ledger,
+    allowance: AllowanceId,
+    amount: Nano,
+    open: bool,
+}
+
+impl Hold {
+    pub(crate) const fn allowance(&self) -> AllowanceId {
+        self.allowance
+    }
+
+    /// Makes the usage durable, then replaces the amount held by the amount used. If the disk refuses, the amount stays
+    /// held and the usage is tried again: what was used is never forgotten while the process lives.
+    pub(crate) async fn settle(mut self, records: Vec<Record>) -> Result<(), spool::Error> {
+        let spool = self.ledger.0.spool.clone();
+        if let Err(error) = spool.append(records.clone()).await {
+            let ledger = self.ledger.clone();
+            ledger.0.unsettled.lock().unwrap_or_else(PoisonError::into_inner).push((self, records));
+            return Err(error);
+        }
+        let used = records.iter().fold(Nano::ZERO, |sum, record| sum.add(record.cost).unwrap_or(sum));
+        self.close(used);
+        Ok(())
+    }
+
+    fn close(&mut self, used: Nano) {
+        if !std::mem::replace(&mut self.open, false) {
+            return;
+        }
+        if let Some(account) = self.ledger.accounts().get_mut(&self.allowance) {
+            account.held = account.held.sub(self.amount).unwrap_or(Nano::ZERO);
+            account.used = account.used.add(used).unwrap_or(account.used);
+            assert!(!account.held.is_negative(), "a hold is closed once");
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.close(Nano::ZERO);
+    }
+}

@@ -1,0 +1,227 @@
+//! The OpenAI-compatible routes: read, admit, carry through, answer in the shapes its clients know.
+
+pub(crate) mod error;
+pub(crate) mod wire;
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    Extension, Json,
+    body::{Body, Bytes},
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, Uri, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::stream;
+use gregal_core::id::RequestId;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use self::{
+    error::ApiError,
+    wire::{Ask, Assembly, Kind},
+};
+use super::{
+    route,
+    stream::{Exchange, Piece},
+    usage,
+};
+use crate::{agent::intent::Standing, content::bearer, metrics::Metric, site::Shared};
+
+/// The largest body of a request, in bytes.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// Pieces that may wait for a slow client before the engine is made to wait.
+const PIECES_WAITING_MAX: usize = 32;
+
+type App = State<Arc<Shared>>;
+
+/// `GET /v1/models`
+pub(crate) async fn models(State(shared): App, headers: HeaderMap) -> Result<Response, ApiError> {
+    let standing = shared.desk.current();
+    let caller = route::caller(&standing, bearer(&headers), shared.options.world.now())?;
+    let found = route::endpoints(&standing, &shared.policies, &caller);
+    let data: Vec<Value> = found.into_iter().map(|endpoint| model(&endpoint.name, &standing)).collect();
+    Ok(Json(json!({"object": "list", "data": data})).into_response())
+}
+
+/// `GET /v1/models/{model}`
+pub(crate) async fn model_read(
+    State(shared): App,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let standing = shared.desk.current();
+    let caller = route::caller(&standing, bearer(&headers), shared.options.world.now())?;
+    let endpoint = route::endpoint(&standing, &shared.policies, &caller, &name)?;
+    Ok(Json(model(&endpoint.name, &standing)).into_response())
+}
+
+fn model(name: &str, standing: &Standing) -> Value {
+    // When the endpoint was made is not told to sites; when it was last wanted is the nearest truth there is.
+    let created = standing.intent.as_ref().map_or(0, |intent| intent.made_at.as_millis() / 1000);
+    json!({"id": name, "object": "model", "created": created, "owned_by": "organisation"})
+}
+
+/// `POST /v1/chat/completions`
+pub(crate) async fn chat(
+    State(shared): App,
+    Extension(request): Extension<RequestId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    complete(shared, request, Kind::Chat, headers, body).await
+}
+
+/// `POST /v1/completions`
+pub(crate) async fn completion(
+    State(shared): App,
+    Extension(request): Extension<RequestId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    complete(shared, request, Kind::Completion, headers, body).await
+}
+
+/// Everything under `/v1` that is not spoken.
+pub(crate) async fn not_implemented(uri: Uri) -> ApiError {
+    ApiError::not_implemented(uri.path())
+}
+
+async fn complete(
+    shared: Arc<Shared>,
+    request: RequestId,
+    kind: Kind,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let standing = shared.desk.current();
+    // Who asks comes first: nobody may make the site read a megabyte without a key.
+    route::caller(&standing, bearer(&headers), shared.options.world.now())?;
+    let ask = Ask::read(kind, &read(body).await?)?;
+    // The body may have taken its time; what holds is what holds now.
+    let standing = shared.desk.current();
+    let exchange = admit(&shared, &standing, request, ask, &headers).inspect_err(|_| {
+        shared.metrics.add(Metric::RequestsRefused, 1);
+    })?;
+    let ask = exchange.ask.clone();
+    let (out, pieces) = mpsc::channel(PIECES_WAITING_MAX);
+    shared.tasks.spawn(exchange.run(out));
+    if ask.stream { streamed(ask, pieces).await } else { whole(ask, pieces).await }
+}
+
+async fn read(body: Body) -> Result<Bytes, ApiError> {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_BYTES_MAX)),
+        Err(_) => Err(ApiError::invalid(None, "the body ended before it was whole")),
+    }
+}
+
+/// Everything that is decided before the engine is asked: endpoint, permission, residency, replica, and credit.
+fn admit(
+    shared: &Arc<Shared>,
+    standing: &Arc<Standing>,
+    request: RequestId,
+    ask: Ask,
+    headers: &HeaderMap,
+) -> Result<Exchange, ApiError> {
+    let now = shared.options.world.now();
+    let caller = route::caller(standing, bearer(headers), now)?;
+    let endpoint = route::endpoint(standing, &shared.policies, &caller, &ask.model)?;
+    if shared.stop.is_cancelled() {
+        return Err(gone());
+    }
+    if endpoint.drain {
+        return Err(ApiError::unavailable("the endpoint is stopping and takes no new requests"));
+    }
+    if !shared.ledger.has_room() {
+        return Err(ApiError::unavailable("the site cannot record more usage until the control plane is back"));
+    }
+    let intent =
+        standing.intent.as_ref().ok_or_else(|| ApiError::unavailable("the site waits for the control plane"))?;
+    let seat = shared.replicas.seat(&endpoint)?;
+    let tokens_out_max = ask.tokens_out_max(seat.context);
+    let tokens_in_max = ask.tokens_in_max.min(seat.context);
+    let books = &intent.price_books;
+    let worst =
+        usage::worst_case(books, now, &endpoint.price_item, tokens_in_max, tokens_out_max).map_err(|error| {
+            tracing::error!(%error, endpoint.id = %endpoint.endpoint, "an endpoint has no price");
+            ApiError::unavailable("the endpoint has no price yet; nothing is served without one")
+        })?;
+    let hold = shared.ledger.hold(standing.allowances(endpoint.organisation), now, worst).map_err(|refusal| {
+        // Control learns at once that more is wanted.
+        shared.news.notify_one();
+        ApiError::quota(&refusal)
+    })?;
+    Ok(Exchange {
+        shared: Arc::clone(shared),
+        ask,
+        request,
+        seat,
+        hold,
+        tokens_in_max,
+        tokens_out_max,
+        started_at: now,
+    })
+}
+
+fn gone() -> ApiError {
+    ApiError::unavailable("the site is stopping; nothing was billed")
+}
+
+async fn streamed(ask: Ask, mut pieces: mpsc::Receiver<Piece>) -> Result<Response, ApiError> {
+    let first = match pieces.recv().await {
+        None => return Err(gone()),
+        Some(Piece::Refused(error)) => return Err(error),
+        Some(first) => first,
+    };
+    let mut like = Value::Null;
+    let mut open = Some((Some(first), pieces));
+    let events = stream::poll_fn(move |context| {
+        let Some((first, pieces)) = &mut open else { return std::task::Poll::Ready(None) };
+        let piece = match first.take() {
+            Some(piece) => Some(piece),
+            None => std::task::ready!(pieces.poll_recv(context)),
+        };
+        let (text, ends) = piece.map_or((String::new(), true), |piece| events_of(&ask, &mut like, piece));
+        if ends {
+            open = None;
+        }
+        std::task::Poll::Ready((!text.is_empty()).then(|| Ok::<_, Infallible>(Bytes::from(text))))
+    });
+    let mut response = Body::from_stream(events).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
+
+/// A piece as server-sent events, and whether it is the last.
+fn events_of(ask: &Ask, like: &mut Value, piece: Piece) -> (String, bool) {
+    match piece {
+        Piece::Chunk(chunk) => {
+            let text = format!("data: {chunk}\n\n");
+            *like = chunk;
+            (text, false)
+        }
+        Piece::Whole { usage } if ask.include_usage => {
+            (format!("data: {}\n\ndata: [DONE]\n\n", wire::usage_chunk(like, usage)), true)
+        }
+        Piece::Whole { .. } => ("data: [DONE]\n\n".into(), true),
+        // No `[DONE]`: the answer is not whole, and no client should take it for that.
+        Piece::Broken(error) | Piece::Refused(error) => (format!("data: {}\n\n", error.body()), true),
+    }
+}
+
+async fn whole(ask: Ask, mut pieces: mpsc::Receiver<Piece>) -> Result<Response, ApiError> {
+    let mut assembly = Assembly::default();
+    while let Some(piece) = pieces.recv().await {
+        match piece {
+            Piece::Chunk(chunk) => assembly.add(chunk),
+            Piece::Whole { usage } => return Ok(Json(assembly.finish(&ask, &usage)).into_response()),
+            Piece::Refused(error) | Piece::Broken(error) => return Err(error),
+        }
+    }
+    Err(gone())
+}

@@ -1,0 +1,335 @@
+//! Requests and answers in `OpenAI`'s shapes: what is read of a request, what the engine is asked, what the client gets.
+
+use serde_json::{Map, Value, json};
+
+use super::error::ApiError;
+
+/// Tokens a completion generates when its request does not say how many it wants, as `OpenAI` has it. A chat without a
+/// number goes on until the model's context is full.
+const COMPLETION_TOKENS_DEFAULT: u64 = 16;
+/// The most tokens one request may generate.
+pub(crate) const COMPLETION_TOKENS_MAX: u64 = 32_768;
+/// The most messages in one request.
+const MESSAGES_MAX: usize = 2_048;
+/// Tokens a chat template adds around each message, at most, for bounding the worst case.
+const TEMPLATE_TOKENS_MESSAGE: u64 = 16;
+/// Tokens a chat template adds once (a default system prompt, the opening of the answer), at most.
+const TEMPLATE_TOKENS: u64 = 256;
+
+/// Which of the two shapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Chat,
+    Completion,
+}
+
+impl Kind {
+    /// Where the engine takes it.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::Completion => "/v1/completions",
+        }
+    }
+}
+
+/// A request, read as far as the gateway needs to know it.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) kind: Kind,
+    pub(crate) model: String,
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+    /// Tokens it asks for at most; none leaves it to the model's context.
+    tokens_out_wanted: Option<u64>,
+    /// Tokens the prompt can be at most: no tokenizer makes more tokens than there are bytes.
+    pub(crate) tokens_in_max: u64,
+    body: Map<String, Value>,
+}
+
+impl Ask {
+    /// Reads a request's body.
+    pub(crate) fn read(kind: Kind, bytes: &[u8]) -> Result<Self, ApiError> {
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            ApiError::invalid(None, format!("the body is not UTF-8 from byte {} on", error.valid_up_to()))
+        })?;
+        let body: Value = serde_json::from_str(text).map_err(|error| {
+            // The position only: the rest of serde's message may quote the body.
+            ApiError::invalid(
+                None,
+                format!("the body is not JSON: look at line {} column {}", error.line(), error.column()),
+            )
+        })?;
+        let Value::Object(mut body) = body else {
+            return Err(ApiError::invalid(None, "the body is not a JSON object"));
+        };
+        let model = match body.get("model") {
+            Some(Value::String(model)) if !model.is_empty() => model.clone(),
+            _ => return Err(ApiError::invalid(Some("model"), "`model` names the endpoint to ask")),
+        };
+        refuse_unsupported(&body)?;
+        let stream = flag(&body, "stream")?;
+        let include_usage = match body.get("stream_options") {
+            None | Some(Value::Null) => false,
+            Some(Value::Object(options)) => flag(options, "include_usage")?,
+            Some(_) => return Err(ApiError::invalid(Some("stream_options"), "`stream_options` is an object")),
+        };
+        let tokens_in_max = match kind {
+            Kind::Chat => messages(&mut body)?,
+            Kind::Completion => prompt(&mut body)?,
+        };
+        let wanted = tokens_out_wanted(&body)?;
+        let tokens_out_wanted = match kind {
+            Kind::Chat => wanted,
+            Kind::Completion => wanted.or(Some(COMPLETION_TOKENS_DEFAULT)),
+        };
+        Ok(Self { kind, model, stream, include_usage, tokens_out_wanted, tokens_in_max, body })
+    }
+
+    /// The most tokens it can generate with a model of this context.
+    pub(crate) fn tokens_out_max(&self, context: u64) -> u64 {
+        self.tokens_out_wanted.unwrap_or(context).min(context)
+    }
+
+    /// What the engine is asked: always a stream, so that what was made is known at any moment, and always with usage.
+    pub(crate) fn for_engine(&self, served_name: &str) -> Vec<u8> {
+        let mut body = self.body.clone();
+        body.remove("max_completion_tokens");
+        body.insert("model".into(), served_name.into());
+        body.insert("stream".into(), true.into());
+        body.insert("stream_options".into(), json!({"include_usage": true}));
+        if let Some(tokens) = self.tokens_out_wanted {
+            body.insert("max_tokens".into(), tokens.into());
+        }
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+fn refuse_unsupported(body: &Map<String, Value>) -> Result<(), ApiError> {
+    if body.get("n").is_some_and(|n| !n.is_null() && n.as_u64() != Some(1)) {
+        return Err(ApiError::unsupported("n", "one answer is made per request: `n` is 1"));
+    }
+    for (param, name) in
+        [("tools", "`tools`"), ("functions", "`functions`"), ("logprobs", "`logprobs`"), ("echo", "`echo`")]
+    {
+        let asked = match body.get(param) {
+            None | Some(Value::Null | Value::Bool(false)) => false,
+            Some(Value::Array(list)) => !list.is_empty(),
+            Some(_) => true,
+        };
+        if asked {
+            return Err(ApiError::unsupported(param, format!("{name} is not spoken here yet")));
+        }
+    }
+    match body.get("best_of") {
+        None | Some(Value::Null) => Ok(()),
+        Some(best) if best.as_u64() == Some(1) => Ok(()),
+        Some(_) => Err(ApiError::unsupported("best_of", "one answer is made per request: `best_of` is 1")),
+    }
+}
+
+fn flag(body: &Map<String, Value>, name: &'static str) -> Result<bool, ApiError> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(_) => Err(ApiError::invalid(Some(name), format!("`{name}` is true or false"))),
+    }
+}
+
+fn tokens_out_wanted(body: &Map<String, Value>) -> Result<Option<u64>, ApiError> {
+    for name in ["max_completion_tokens", "max_tokens"] {
+        match body.get(name) {
+            None | Some(Value::Null) => {}
+            Some(value) => {
+                let wanted = value.as_u64().filter(|tokens| *tokens > 0);
+                let wanted = wanted
+                    .ok_or_else(|| ApiError::invalid(Some(name), format!("`{name}` is a whole number from 1 on")))?;
+                return Ok(Some(wanted.min(COMPLETION_TOKENS_MAX)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Bounds the prompt's tokens; contents given in parts are joined, which is what they mean for text.
+fn messages(body: &mut Map<String, Value>) -> Result<u64, ApiError> {
+    let wrong =
+        || ApiError::invalid(Some("messages"), "`messages` is a list of `{\"role\", \"content\"}`, at least one");
+    let Some(Value::Array(messages)) = body.get_mut("messages") else { return Err(wrong()) };
+    if messages.is_empty() || messages.len() > MESSAGES_MAX {
+        return Err(wrong());
+    }
+    let mut tokens = TEMPLATE_TOKENS;
+    for message in messages {
+        let Value::Object(message) = message else { return Err(wrong()) };
+        let Some(Value::String(role)) = message.get("role") else { return Err(wrong()) };
+        tokens += role.len() as u64 + TEMPLATE_TOKENS_MESSAGE;
+        let text = match message.get("content") {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Array(parts)) => joined(parts)?,
+            None | Some(Value::Null) => String::new(),
+            Some(_) => return Err(wrong()),
+        };
+        tokens += text.len() as u64;
+        message.insert("content".into(), text.into());
+    }
+    Ok(tokens)
+}
+
+fn joined(parts: &[Value]) -> Result<String, ApiError> {
+    let text = |part: &Value| match (part.get("type").and_then(Value::as_str), part.get("text")) {
+        (Some("text"), Some(Value::String(text))) => Some(text.clone()),
+        _ => None,
+    };
+    let texts: Option<Vec<String>> = parts.iter().map(text).collect();
+    texts.map(|texts| texts.concat()).ok_or_else(|| {
+        ApiError::unsupported("messages", "only text is understood here: parts of `content` have the type `text`")
+    })
+}
+
+fn prompt(body: &mut Map<String, Value>) -> Result<u64, ApiError> {
+    let wrong = || ApiError::invalid(Some("prompt"), "`prompt` is one text");
+    let text = match body.get("prompt") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(list)) => match list.as_slice() {
+            [Value::String(text)] => text.clone(),
+            _ => return Err(ApiError::unsupported("prompt", "one prompt, as text, is taken per request")),
+        },
+        _ => return Err(wrong()),
+    };
+    let tokens = text.len() as u64 + TEMPLATE_TOKENS_MESSAGE;
+    body.insert("prompt".into(), text.into());
+    Ok(tokens)
+}
+
+/// One piece of an engine's answer, looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Some text was made.
+    pub(crate) text: bool,
+    /// The answer is whole.
+    pub(crate) finished: bool,
+    /// Tokens of prompt and answer so far, where the engine says so.
+    pub(crate) usage: Option<(u64, u64)>,
+}
+
+/// Looks at a chunk of a streamed answer.
+pub(crate) fn look(chunk: &Value) -> Seen {
+    let choice = chunk.pointer("/choices/0");
+    let text = choice.and_then(|choice| choice.pointer("/delta/content").or_else(|| choice.get("text")));
+    let usage = chunk
+        .get("usage")
+        .and_then(|usage| Some((usage.get("prompt_tokens")?.as_u64()?, usage.get("completion_tokens")?.as_u64()?)));
+    Seen {
+        text: text.and_then(Value::as_str).is_some_and(|text| !text.is_empty()),
+        finished: choice.is_some_and(|choice| choice.get("finish_reason").is_some_and(|why| !why.is_null())),
+        usage,
+    }
+}
+
+/// A chunk as the client gets it: under the name it asked for, with or without the usage field as it asked.
+pub(crate) fn for_client(ask: &Ask, mut chunk: Value) -> Value {
+    if let Value::Object(fields) = &mut chunk {
+        fields.insert("model".into(), ask.model.clone().into());
+        if ask.include_usage {
+            fields.insert("usage".into(), Value::Null);
+        } else {
+            fields.remove("usage");
+        }
+    }
+    chunk
+}
+
+/// The numbers of tokens as `OpenAI` writes them.
+pub(crate) fn usage(tokens_in: u64, tokens_out: u64) -> Value {
+    json!({"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out})
+}
+
+/// The last chunk of a stream whose client asked for usage: no choice, only numbers.
+pub(crate) fn usage_chunk(like: &Value, usage: Value) -> Value {
+    let mut chunk = like.clone();
+    if let Value::Object(fields) = &mut chunk {
+        fields.insert("choices".into(), json!([]));
+        fields.insert("usage".into(), usage);
+    }
+    chunk
+}
+
+/// Puts the chunks of an answer together again, for a client that did not ask for a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Assembly {
+    head: Option<Value>,
+    text: String,
+    finish_reason: Value,
+}
+
+impl Assembly {
+    /// Adds a chunk.
+    pub(crate) fn add(&mut self, chunk: Value) {
+        if let Some(choice) = chunk.pointer("/choices/0") {
+            let text = choice.pointer("/delta/content").or_else(|| choice.get("text"));
+            self.text.push_str(text.and_then(Value::as_str).unwrap_or_default());
+            if let Some(why) = choice.get("finish_reason").filter(|why| !why.is_null()) {
+                self.finish_reason = why.clone();
+            }
+        }
+        self.head.get_or_insert(chunk);
+    }
+
+    /// The whole answer.
+    pub(crate) fn finish(self, ask: &Ask, usage: &Value) -> Value {
+        let head = self.head.unwrap_or_default();
+        let of = |name: &str| head.get(name).cloned().unwrap_or_default();
+        let (object, choice) = match ask.kind {
+            Kind::Chat => (
+                "chat.completion",
+                json!({"index": 0, "message": {"role": "assistant", "content": self.text}, "logprobs": null, "finish_reason": self.finish_reason}),
+            ),
+            Kind::Completion => (
+                "text_completion",
+                json!({"index": 0, "text": self.text, "logprobs": null, "finish_reason": self.finish_reason}),
+            ),
+        };
+        json!({
+            "id": of("id"), "object": object, "created": of("created"), "model": ask.model,
+            "choices": [choice], "usage": usage,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_of_a_prompt_is_no_less_than_its_bytes() {
+        let ask = Ask::read(Kind::Chat, br#"{"model":"m","messages":[{"role":"user","content":"h\u00e9"}]}"#).unwrap();
+        assert!(ask.tokens_in_max >= 3);
+        assert_eq!(ask.tokens_out_max(128), 128, "a chat without a number may fill the context");
+    }
+
+    #[test]
+    fn the_engine_is_always_asked_for_a_stream_with_usage_and_a_bound() {
+        let body = br#"{"model":"m","prompt":["x"],"max_completion_tokens":7,"temperature":0.5,"seed":1}"#;
+        let ask = Ask::read(Kind::Completion, body).unwrap();
+        let sent: Value = serde_json::from_slice(&ask.for_engine("m")).unwrap();
+        assert_eq!(sent["stream"], true);
+        assert_eq!(sent["stream_options"]["include_usage"], true);
+        assert_eq!((sent["max_tokens"].as_u64(), sent.get("max_completion_tokens")), (Some(7), None));
+        assert_eq!((sent["prompt"].as_str(), sent["seed"].as_u64()), (Some("x"), Some(1)));
+    }
+
+    #[test]
+    fn what_is_not_spoken_is_refused_by_name_and_never_dropped_in_silence() {
+        for (param, body) in [
+            ("n", r#"{"model":"m","prompt":"x","n":2}"#),
+            ("tools", r#"{"model":"m","prompt":"x","tools":[{}]}"#),
+            ("prompt", r#"{"model":"m","prompt":["x","y"]}"#),
+            ("max_tokens", r#"{"model":"m","prompt":"x","max_tokens":-1}"#),
+            ("model", r#"{"prompt":"x"}"#),
+        ] {
+            let refused = Ask::read(Kind::Completion, body.as_bytes()).unwrap_err().body();
+            assert_eq!(refused["error"]["param"], param);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Who asks, and which endpoint that is for. Decides from the intent alone; nothing on a request's path calls home.
+
+use std::sync::Arc;
+
+use gregal_api::{
+    grant::{GRANT_PURPOSE, GRANT_SECONDS_MAX, GrantBody, GrantPurpose},
+    protocol::WantedEndpoint,
+    signed::Signed,
+};
+use gregal_core::{
+    access::Action,
+    id::{EndpointId, OrganisationId, ProjectId},
+    key::{SECRET_PREFIX, digest_of},
+    time::Time,
+};
+use gregal_policy::{Placement, Policies, Principal, Resource, ResourceKind};
+
+use super::openai::error::ApiError;
+use crate::agent::intent::Standing;
+
+/// Who asks for inference.
+#[derive(Debug, Clone)]
+pub(crate) enum Caller {
+    /// The holder of a key, who may do what its role carries.
+    Key { principal: Principal, organisation: OrganisationId, project: Option<ProjectId> },
+    /// The holder of a grant for one endpoint: control has authorised it.
+    Grant { organisation: OrganisationId, project: ProjectId, endpoint: EndpointId },
+}
+
+/// Checks a grant: control's signature, this site, this purpose, and time.
+pub(crate) fn grant(standing: &Standing, line: &str, purpose: GrantPurpose, now: Time) -> Option<GrantBody> {
+    let body: GrantBody = Signed::from_line(line).ok()?.open(standing.control_key.as_ref()?, GRANT_PURPOSE).ok()?;
+    let in_time = now < body.expires_at && body.expires_at <= now.plus_seconds(GRANT_SECONDS_MAX + 60);
+    (Some(body.site) == standing.site && body.purpose == purpose && in_time).then_some(body)
+}
+
+/// Finds out who carries this credential. What is unknown, revoked, expired or forged is nobody.
+pub(crate) fn caller(standing: &Standing, credential: Option<&str>, now: Time) -> Result<Caller, ApiError> {
+    let credential = credential.ok_or_else(ApiError::no_key)?;
+    if !credential.starts_with(SECRET_PREFIX) {
+        let body = grant(standing, credential, GrantPurpose::Infer, now).ok_or_else(ApiError::bad_key)?;
+        let endpoint = body.object.parse().map_err(|_| ApiError::bad_key())?;
+        return Ok(Caller::Grant { organisation: body.organisation, project: body.project, endpoint });
+    }
+    let key = standing.key(&digest_of(credential)).ok_or_else(ApiError::bad_key)?;
+    if key.expires_at.is_some_and(|end| end <= now) {
+        return Err(ApiError::bad_key());
+    }
+    let (organisation, project) = (key.organisation, key.project);
+    let principal = Principal::Key { key: key.key, role: key.role, organisation: Some(organisation), project };
+    Ok(Caller::Key { principal, organisation, project })
+}
+
+impl Caller {
+    /// Whether an endpoint is within this caller's reach at all; what is not does not exist for it.
+    fn reaches(&self, endpoint: &WantedEndpoint) -> bool {
+        match self {
+            Self::Key { organisation, project, .. } => {
+                endpoint.organisation == *organisation && project.is_none_or(|project| project == endpoint.project)
+            }
+            Self::Grant { organisation, project, endpoint: granted } => {
+                endpoint.endpoint == *granted && endpoint.organisation == *organisation && endpoint.project == *project
+            }
+        }
+    }
+
+    /// Whether its role lets it ask this endpoint.
+    fn may_infer(&self, policies: &Policies, endpoint: &WantedEndpoint) -> Result<(), ApiError> {
+        let Self::Key { principal, .. } = self else { return Ok(()) };
+        let resource =
+            Resource::within(ResourceKind::Endpoint, endpoint.organisation, endpoint.project, endpoint.endpoint);
+        let verdict = policies.authorize(principal, Action::EndpointInfer, &resource);
+        if verdict.is_allowed() {
+            Ok(())
+        } else if verdict.hides() {
+            Err(ApiError::model_not_found(&endpoint.name))
+        } else {
+            Err(ApiError::forbidden("the key's role may not ask served models (`endpoint:infer`)"))
+        }
+    }
+}
+
+/// Endpoints the caller may ask, for listing.
+pub(crate) fn endpoints<'a>(standing: &'a Standing, policies: &Policies, caller: &Caller) -> Vec<&'a WantedEndpoint> {
+    let mut found: Vec<_> = standing
+        .endpoints()
+        .iter()
+        .filter(|endpoint| !endpoint.drain && caller.reaches(endpoint) && caller.may_infer(policies, endpoint).is_ok())
+        .collect();
+    found.sort_unstable_by_key(|endpoint| (&endpoint.name, endpoint.endpoint));
+    found
+}
+
+/// The endpoint a request's `model` names: an endpoint's name in the key's project, `PROJECT/NAME`, or an endpoint's id.
+/// Somebody else's is not found; one whose content may not be here is refused, naming the rule.
+pub(crate) fn endpoint(
+    standing: &Arc<Standing>,
+    policies: &Policies,
+    caller: &Caller,
+    model: &str,
+) -> Result<WantedEndpoint, ApiError> {
+    let named = |endpoint: &&WantedEndpoint| {
+        let in_project = model
+            .split_once('/')
+            .is_some_and(|(project, name)| endpoint.name == name && project == endpoint.project.to_string());
+        endpoint.name == model || in_project || model == endpoint.endpoint.to_string()
+    };
+    let reached = standing.endpoints().iter().filter(|endpoint| caller.reaches(endpoint));
+    let mut found = reached.filter(named);
+    let Some(endpoint) = found.next() else { return Err(ApiError::model_not_found(model)) };
+    if let Some(other) = found.next() {
+        return Err(ApiError::invalid(
+            Some("model"),
+            format!(
+                "several projects serve `{}`; say `{}/{}` or `{}/{}`",
+                endpoint.name, endpoint.project, endpoint.name, other.project, other.name
+            ),
+        ));
+    }
+    caller.may_infer(policies, endpoint)?;
+    let site = standing.intent.as_ref().map(|intent| &intent.site);
+    if let (Some(residency), Some(site)) = (standing.residency(endpoint.organisation), site) {
+        let verdict = policies.place(residency, site, Placement::Route);
+        if !verdict.allowed {
+            let rule = verdict.rule.unwrap_or_else(|| "residency.unknown".into());
+            return Err(ApiError::residency(&rule, &verdict.because));
+        }
+    } else {
+        // Without a ceiling nobody can say that the content may be here.
+        return Err(ApiError::residency(
+            "residency.unknown",
+            "this site was not told where the organisation's content may be",
+        ));
+    }
+    Ok(endpoint.clone())
+}

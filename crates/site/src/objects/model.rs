@@ -1,0 +1,107 @@
+//! A model is a folder of files. Its address is the SHA-256 of its manifest: a line `<sha256 of file>  <name>` for each
+//! file, in the order of names. Manifest and files are objects like any other.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read as _,
+    path::Path,
+};
+
+use super::{Error, Keep, is_digest};
+use crate::durable;
+
+/// The most files a model has.
+const FILES_MAX: usize = 1_000;
+const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// The largest single file of a model, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 40;
+
+/// A model that was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredModel {
+    /// SHA-256 of its manifest, hex: the address it is stored under.
+    pub digest: String,
+    /// Size of its files together.
+    pub bytes: u64,
+}
+
+/// Stores the files of a folder as a model in a space. Storing the same files again is the same act.
+pub fn store_folder(keep: &Keep, space: &str, folder: &Path) -> Result<StoredModel, Error> {
+    let doing = "could not read a model's folder";
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(Error::io(doing))? {
+        let entry = entry.map_err(Error::io(doing))?;
+        let name = entry.file_name().into_string().map_err(|_| Error::Model("a file's name is no text".into()))?;
+        // A link would lead out of the sandbox that made the folder.
+        let about = fs::symlink_metadata(entry.path()).map_err(Error::io(doing))?;
+        if !about.is_file() || !is_plain(&name) {
+            return Err(Error::Model(format!("`{name}` is not a plain file")));
+        }
+        if files.len() == FILES_MAX {
+            return Err(Error::Model(format!("it has more than {FILES_MAX} files")));
+        }
+        files.insert(name, entry.path());
+    }
+    if files.is_empty() {
+        return Err(Error::Model("it is empty".into()));
+    }
+    let mut manifest = String::new();
+    let mut bytes = 0;
+    for (name, path) in &files {
+        let stored = store_file(keep, space, path)?;
+        manifest += &stored.digest;
+        manifest += "  ";
+        manifest += name;
+        manifest += "\n";
+        bytes += stored.bytes;
+    }
+    let mut writer = keep.write(space, MANIFEST_BYTES_MAX)?;
+    writer.write(manifest.as_bytes())?;
+    Ok(StoredModel { digest: writer.finish(None)?.digest, bytes })
+}
+
+fn store_file(keep: &Keep, space: &str, path: &Path) -> Result<super::Stored, Error> {
+    let doing = "could not read a model's file";
+    let mut file = File::open(path).map_err(Error::io(doing))?;
+    let mut writer = keep.write(space, FILE_BYTES_MAX)?;
+    let mut buffer = vec![0u8; 256 << 10];
+    loop {
+        let read = file.read(&mut buffer).map_err(Error::io(doing))?;
+        if read == 0 {
+            return writer.finish(None);
+        }
+        writer.write(&buffer[..read])?;
+    }
+}
+
+/// The files of a model: name and digest.
+fn manifest(keep: &Keep, space: &str, digest: &str) -> Result<Vec<(String, String)>, Error> {
+    let text = keep.read(space, digest)?.read_all(MANIFEST_BYTES_MAX)?;
+    let damaged = || Error::Damaged { digest: digest.to_owned(), what: "it is not the manifest of a model" };
+    let text = String::from_utf8(text).map_err(|_| damaged())?;
+    let parse = |line: &str| {
+        let (file, name) = line.split_once("  ")?;
+        (is_digest(file) && is_plain(name)).then(|| (name.to_owned(), file.to_owned()))
+    };
+    let files: Option<Vec<_>> = text.lines().map(parse).collect();
+    files.filter(|files| !files.is_empty() && files.len() <= FILES_MAX).ok_or_else(damaged)
+}
+
+/// Unpacks a model into a fresh private folder. If anything fails the folder is removed.
+pub fn materialise(keep: &Keep, space: &str, digest: &str, folder: &Path) -> Result<(), Error> {
+    let doing = "could not make a model's folder";
+    durable::remove_folder(folder).map_err(Error::io(doing))?;
+    durable::private_folder(folder).map_err(Error::io(doing))?;
+    let unpacked = manifest(keep, space, digest).and_then(|files| {
+        files.iter().try_for_each(|(name, file)| keep.read(space, file)?.save(&folder.join(name)).map(drop))
+    });
+    if unpacked.is_err() {
+        let _ = durable::remove_folder(folder);
+    }
+    unpacked
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && name.len() <= 255 && !name.contains(['/', '\n', '\r', '\0'])
+}

@@ -1,0 +1,411 @@
+//! The OpenAI-compatible routes: what clients get, what is billed, and what never reaches the engine.
+
+use std::sync::atomic::Ordering;
+
+use futures_util::StreamExt as _;
+use gregal_api::grant::GrantPurpose;
+use gregal_core::{
+    meter::{Meter, UsageEvent},
+    money::Nano,
+};
+use serde_json::{Value, json};
+
+use super::{
+    control::{
+        ENDPOINT, EXPIRED, INFERENCE, OTHER_ENDPOINT, OTHER_ORG, OTHER_PROJECT, OWNER, STRANGER, VIEWER, allowance,
+        secret,
+    },
+    replica::PROMPT_TOKENS,
+    world::{Running, World, until},
+};
+
+fn ask(content: &str, more: Value) -> Value {
+    let mut body = json!({"model": "chat", "messages": [{"role": "user", "content": content}]});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+/// Reads a stream to its end: the events, in order.
+async fn events(response: reqwest::Response) -> Vec<String> {
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let text = response.text().await.unwrap();
+    text.split("\n\n")
+        .filter(|event| !event.is_empty())
+        .map(|event| event.strip_prefix("data: ").unwrap().to_owned())
+        .collect()
+}
+
+fn tokens(usage: &[UsageEvent], meter: Meter) -> Vec<u64> {
+    usage.iter().filter(|event| event.meter == meter).map(|event| event.quantity).collect()
+}
+
+async fn billed(world: &World, records: usize) -> Vec<UsageEvent> {
+    until("usage to reach control", async || Some(world.control.usage()).filter(|usage| usage.len() >= records)).await
+}
+
+async fn error_of(response: reqwest::Response) -> (u16, String) {
+    let status = response.status().as_u16();
+    let body: Value = response.json().await.unwrap();
+    assert!(body["error"]["message"].is_string() && body["error"]["type"].is_string(), "{body}");
+    (status, body["error"]["code"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_comes_whole_with_its_usage_and_is_billed_exactly() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let response = site.chat(OWNER, &ask("count:5", json!({}))).await;
+    assert_eq!(response.status(), 200);
+    assert!(response.headers()["x-request-id"].to_str().unwrap().starts_with("req_"));
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["object"], "chat.completion");
+    assert_eq!(body["choices"][0]["message"], json!({"role": "assistant", "content": "w0 w1 w2 w3 w4 "}));
+    assert_eq!(body["choices"][0]["finish_reason"], "stop");
+    assert_eq!(
+        body["usage"],
+        json!({"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 5, "total_tokens": PROMPT_TOKENS + 5})
+    );
+    let usage = billed(&world, 2).await;
+    assert_eq!((tokens(&usage, Meter::TokensIn), tokens(&usage, Meter::TokensOut)), (vec![PROMPT_TOKENS], vec![5]));
+    assert!(
+        usage.iter().all(|event| event.estimated.is_none()
+            && event.item == "embedded"
+            && event.subject == ENDPOINT.to_string())
+    );
+
+    let completion = json!({"model": "chat", "prompt": "count:3"});
+    let body: Value = site.post("/v1/completions", &secret(INFERENCE), &completion).await.json().await.unwrap();
+    assert_eq!(
+        (body["object"].as_str(), body["choices"][0]["text"].as_str()),
+        (Some("text_completion"), Some("w0 w1 w2 "))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_carries_usage_only_where_it_was_asked_for() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let plain = events(site.chat(OWNER, &ask("count:2", json!({"stream": true}))).await).await;
+    assert_eq!(plain.last().unwrap(), "[DONE]");
+    assert!(plain.iter().all(|event| !event.contains("usage")), "{plain:?}");
+
+    let options = json!({"stream": true, "stream_options": {"include_usage": true}});
+    let counted = events(site.chat(OWNER, &ask("count:2", options)).await).await;
+    let last: Value = serde_json::from_str(&counted[counted.len() - 2]).unwrap();
+    assert_eq!((&last["choices"], last["usage"]["completion_tokens"].as_u64()), (&json!([]), Some(2)));
+    let first: Value = serde_json::from_str(&counted[0]).unwrap();
+    assert_eq!(first["usage"], Value::Null);
+    assert_eq!(counted.len(), plain.len() + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_is_durable_before_the_last_piece_reaches_the_client() {
+    let mut world = World::new().await;
+    world.tuning.sync_idle_ms = 200;
+    let site = world.start_ready().await;
+    world.control.state.away.store(true, Ordering::SeqCst);
+    let mut stream = site.chat(OWNER, &ask("late:4", json!({"stream": true}))).await.bytes_stream();
+    let mut text = String::new();
+    while let Some(piece) = stream.next().await {
+        text += std::str::from_utf8(&piece.unwrap()).unwrap();
+        if text.contains("\"stop\"") || text.contains("[DONE]") {
+            // The very moment the finishing piece is here, the file has it.
+            let spooled = world.spooled();
+            assert!(spooled.contains("tokens_in") && spooled.contains("tokens_out"), "{spooled}");
+        }
+    }
+    assert!(text.ends_with("data: [DONE]\n\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hang_up_cuts_the_engine_and_bills_what_was_made() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let counts = world.stage.counts.clone();
+    for stream in [true, false] {
+        counts.cut.store(0, Ordering::SeqCst);
+        counts.made.store(0, Ordering::SeqCst);
+        let before = world.control.usage();
+        let body = ask("slow", json!({"stream": stream, "max_tokens": 500}));
+        if stream {
+            let mut pieces = site.chat(OWNER, &body).await.bytes_stream();
+            let mut text = String::new();
+            while text.matches("\"w").count() < 3 {
+                text += std::str::from_utf8(&pieces.next().await.unwrap().unwrap()).unwrap();
+            }
+            drop(pieces);
+        } else {
+            let (url, key) = (format!("{}/v1/chat/completions", site.url), secret(OWNER));
+            let request = site.http.post(url).bearer_auth(key).json(&body).send();
+            let asking = tokio::spawn(request);
+            until("pieces to be made", async || (counts.made.load(Ordering::SeqCst) > 3).then_some(())).await;
+            asking.abort();
+        }
+        until("the engine to be cut", async || (counts.cut.load(Ordering::SeqCst) == 1).then_some(())).await;
+        let mut usage = billed(&world, before.len() + 2).await;
+        usage.retain(|event| !before.contains(event));
+        let out = tokens(&usage, Meter::TokensOut)[0];
+        let made = counts.made.load(Ordering::SeqCst) as u64;
+        assert!(out >= 3 && out <= made, "{out} of {made} were billed");
+        assert!(usage.iter().all(|event| event.estimated.is_some()), "what the engine did not tell is marked");
+        assert_eq!(usage.len(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_fails_before_its_first_token_bills_nothing() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    for content in ["die:before", "die:opening"] {
+        for stream in [true, false] {
+            let refused = error_of(site.chat(OWNER, &ask(content, json!({"stream": stream}))).await).await;
+            assert_eq!(refused, (503, "unavailable".to_owned()));
+        }
+    }
+    let refused = error_of(site.chat(OWNER, &ask("bad", json!({}))).await).await;
+    assert_eq!(refused, (400, "context_length_exceeded".to_owned()), "the engine's own words come through");
+    assert!(!world.spooled().contains("tokens") && world.control.usage().is_empty());
+    let used = until("a report", async || world.control.last().and_then(|last| last.allowances.first().cloned())).await;
+    assert_eq!(used.used, Nano::ZERO, "nothing stays held either");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_breaks_midway_ends_in_an_error_and_an_exact_bill() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let events = events(site.chat(OWNER, &ask("die:after", json!({"stream": true}))).await).await;
+    let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+    assert_eq!(last["error"]["code"], "unavailable", "{events:?}");
+    assert!(events.iter().all(|event| event != "[DONE]"));
+    let usage = billed(&world, 2).await;
+    assert_eq!(tokens(&usage, Meter::TokensOut), [3]);
+    assert_eq!(error_of(site.chat(OWNER, &ask("die:after", json!({}))).await).await.0, 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_ask_is_told_so_and_somebody_elses_endpoint_does_not_exist() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let body = ask("count:1", json!({}));
+    let theirs = json!({"model": "theirs", "messages": [{"role": "user", "content": "count:1"}]});
+    let by_id = json!({"model": OTHER_ENDPOINT.to_string(), "messages": [{"role": "user", "content": "count:1"}]});
+    let cases = [
+        (secret(OWNER), &theirs, 404, "model_not_found"),
+        (secret(INFERENCE), &by_id, 404, "model_not_found"),
+        (secret(STRANGER), &body, 404, "model_not_found"),
+        (secret(VIEWER), &body, 403, "forbidden"),
+        (secret(EXPIRED), &body, 401, "invalid_api_key"),
+        (secret(99), &body, 401, "invalid_api_key"),
+        ("gk_".to_owned(), &body, 401, "invalid_api_key"),
+        (world.control.grant(GrantPurpose::JobLogs, ENDPOINT), &body, 401, "invalid_api_key"),
+        (
+            world.control.grant_of(OTHER_ORG, OTHER_PROJECT, GrantPurpose::Infer, ENDPOINT, 300),
+            &body,
+            404,
+            "model_not_found",
+        ),
+        (
+            world.control.grant_of(OTHER_ORG, OTHER_PROJECT, GrantPurpose::Infer, ENDPOINT, -1),
+            &body,
+            401,
+            "invalid_api_key",
+        ),
+    ];
+    for (credential, body, status, code) in cases {
+        let answered = error_of(site.post("/v1/chat/completions", &credential, body).await).await;
+        assert_eq!(answered, (status, code.to_owned()), "{credential} asked {body}");
+    }
+    let without = site.http.post(format!("{}/v1/chat/completions", site.url)).json(&body).send().await.unwrap();
+    assert_eq!(error_of(without).await, (401, "invalid_api_key".to_owned()));
+    assert_eq!(world.stage.counts.asked.load(Ordering::SeqCst), 0, "nobody of these reached the engine");
+
+    let granted = site.post("/v1/chat/completions", &world.control.grant(GrantPurpose::Infer, ENDPOINT), &body).await;
+    assert_eq!(granted.status(), 200);
+    let list: Value = site.get("/v1/models", &secret(OWNER)).await.json().await.unwrap();
+    assert_eq!(list["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect::<Vec<_>>(), ["chat"]);
+    assert_eq!(site.get("/v1/models/chat", &secret(OWNER)).await.status(), 200);
+    assert_eq!(error_of(site.get("/v1/models/theirs", &secret(OWNER)).await).await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_and_a_narrowed_residency_work_no_more_with_the_next_intent() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let body = ask("count:1", json!({}));
+    assert_eq!(site.chat(INFERENCE, &body).await.status(), 200);
+    world
+        .control
+        .change(|intent| intent.keys.retain(|key| key.digest != gregal_core::key::digest_of(&secret(INFERENCE))));
+    until("the revocation", async || (site.chat(INFERENCE, &body).await.status() == 401).then_some(())).await;
+    assert_eq!(site.chat(OWNER, &body).await.status(), 200);
+
+    world.control.change(|intent| {
+        for organisation in &mut intent.organisations {
+            organisation.residency.jurisdictions = ["DE".parse().unwrap()].into();
+        }
+    });
+    let refused = until("the residency rule", async || {
+        Some(site.chat(OWNER, &body).await).filter(|response| response.status() == 403)
+    })
+    .await;
+    let text = refused.text().await.unwrap();
+    assert!(text.contains("residency_refused") && text.contains("residency.site_jurisdiction"), "{text}");
+}
+
+/// What a chat of `tokens` with this prompt may cost at most: what is held for it.
+fn worst(content: &str, tokens: u64) -> i64 {
+    let tokens_in = 256 + 16 + "user".len() as u64 + content.len() as u64;
+    i64::try_from(tokens_in * 200 + tokens * 600).unwrap()
+}
+
+async fn grant_credit(world: &World, site: &Running, nano: i64) {
+    let revision = world.control.change(|intent| intent.allowances = vec![allowance(Nano::new(nano))]);
+    until("the new allowance", async || {
+        let health: Value = site.http.get(format!("{}/healthz", site.url)).send().await.unwrap().json().await.unwrap();
+        (health["intent_revision"] == revision).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_allowance_does_not_cover_is_refused_before_the_engine_is_asked() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let content = "count:2";
+    grant_credit(&world, &site, worst(content, 2) - 1).await;
+    let body = ask(content, json!({"max_tokens": 2}));
+    let refused = site.chat(OWNER, &body).await;
+    assert_eq!(refused.status(), 402);
+    let text = refused.text().await.unwrap();
+    assert!(
+        text.contains("insufficient_quota") && text.contains("0.000057800") && text.contains("0.000057799"),
+        "it says how much is missing: {text}"
+    );
+    assert_eq!(world.stage.counts.asked.load(Ordering::SeqCst), 0);
+    until("control to hear of it", async || {
+        world.control.last().and_then(|last| last.allowances.first().cloned()).filter(|seen| seen.wants_more)
+    })
+    .await;
+
+    grant_credit(&world, &site, worst(content, 2)).await;
+    assert_eq!(site.chat(OWNER, &body).await.status(), 200, "exactly the worst case is enough");
+    world.control.change(|intent| intent.allowances[0].expires_at = gregal_core::time::Time::from_millis(1));
+    let expired = until("the expiry", async || {
+        Some(site.chat(OWNER, &body).await.text().await.unwrap()).filter(|text| text.contains("ran out at"))
+    })
+    .await;
+    assert!(expired.contains("insufficient_quota"));
+    world.control.change(|intent| intent.allowances.clear());
+    until("the end of the credit", async || {
+        site.chat(OWNER, &body).await.text().await.unwrap().contains("no credit").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_two_at_once_never_hold_more_than_the_allowance() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let fits = 7;
+    // They run until they are cut: none settles while the others ask.
+    grant_credit(&world, &site, worst("slow", 500) * fits + worst("slow", 500) - 1).await;
+    let body = ask("slow", json!({"stream": true, "max_tokens": 500}));
+    let asked = futures_util::future::join_all((0..32).map(|_| site.chat(OWNER, &body))).await;
+    let served = asked.iter().filter(|response| response.status() == 200).count();
+    let refused = asked.iter().filter(|response| response.status() == 402).count();
+    assert_eq!((served, refused), (fits as usize, 32 - fits as usize));
+    drop(asked);
+    until("all of it to be settled", async || {
+        let used = world.control.last()?.allowances.first()?.used;
+        let real: i64 = world
+            .control
+            .usage()
+            .iter()
+            .map(|event| match event.meter {
+                Meter::TokensIn => event.quantity.cast_signed() * 200,
+                _ => event.quantity.cast_signed() * 600,
+            })
+            .sum();
+        (world.control.usage().len() == 2 * fits as usize && used == Nano::new(real)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_bodies_and_unknown_routes_get_clear_answers() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let chat = format!("{}/v1/chat/completions", site.url);
+    let send = async |body: Vec<u8>| {
+        let sent = site.http.post(&chat).bearer_auth(secret(OWNER)).body(body).send().await.unwrap();
+        (sent.status().as_u16(), sent.text().await.unwrap())
+    };
+    let (status, text) = send(vec![b' '; (1 << 20) + 1]).await;
+    assert_eq!(status, 413, "{text}");
+    let (status, text) = send(b"{\"model\": \"\xff\"}".to_vec()).await;
+    assert!(status == 400 && text.contains("UTF-8"), "{text}");
+    let (status, text) = send(b"{\"model\": \"chat\", \"messages\": [}".to_vec()).await;
+    assert!(status == 400 && text.contains("column"), "{text}");
+    let (status, text) = send(b"{\"model\": \"chat\"}".to_vec()).await;
+    assert!(status == 400 && text.contains("messages"), "{text}");
+    for path in ["/v1/embeddings", "/v1/responses", "/v1/files/x/content"] {
+        let answered = error_of(site.post(path, &secret(OWNER), &json!({})).await).await;
+        assert_eq!(answered, (501, "not_implemented".to_owned()));
+    }
+    let preflight = site
+        .http
+        .request(reqwest::Method::OPTIONS, &chat)
+        .header("origin", "http://127.0.0.1:7480")
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "authorization,content-type")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(preflight.headers()["access-control-allow-origin"], "http://127.0.0.1:7480");
+    assert!(
+        site.http
+            .get(format!("{}/metrics", site.url))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+            .contains("gregal_site_requests_refused_total")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_dies_is_brought_back_and_a_drained_one_stops() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let body = ask("count:1", json!({}));
+    assert_eq!(site.chat(OWNER, &body).await.status(), 200);
+    let ids: Vec<_> =
+        gregal_engine::Engine::list(&world.stage.sim).await.unwrap().into_iter().map(|one| one.id).collect();
+    for id in &ids {
+        gregal_engine::Engine::stop(&world.stage.sim, id, 0).await.unwrap();
+    }
+    world.stage.kill_replicas();
+    until("a new replica", async || (site.chat(OWNER, &body).await.status() == 200).then_some(())).await;
+
+    let state = async |wanted| {
+        until("the replica's phase", async || {
+            let replicas = world.control.last()?.replicas;
+            replicas.iter().any(|one| one.endpoint == ENDPOINT && one.phase == wanted).then_some(())
+        })
+        .await;
+    };
+    state(gregal_api::protocol::ReplicaPhase::Ready).await;
+    world.control.change(|intent| intent.endpoints[0].drain = true);
+    state(gregal_api::protocol::ReplicaPhase::Stopped).await;
+    assert_eq!(error_of(site.chat(OWNER, &body).await).await.0, 503);
+    assert!(!world.folder.path().join("replicas").join(ENDPOINT.to_string()).exists(), "the weights are gone");
+    world.control.change(|intent| drop(intent.endpoints.remove(0)));
+    until("it to be forgotten", async || {
+        world.control.last()?.replicas.iter().all(|one| one.endpoint != ENDPOINT).then_some(())
+    })
+    .await;
+    assert_eq!(error_of(site.chat(OWNER, &body).await).await.0, 404);
+}

@@ -1,0 +1,145 @@
+//! The simulated engine with a stage on it: what the embedded trainer would write is written, what the embedded server
+//! would answer is answered. When workloads begin, end and get lost stays the simulated engine's business.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use gregal_engine::{
+    Capabilities, Engine, EngineError, Observation, Workload, WorkloadId,
+    sim::{Sim, SimOptions, SystemClock},
+};
+use serde_json::json;
+
+use super::replica::{self, Counts};
+
+/// What the next training does.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Play {
+    /// Arguments for the simulated engine: how long it runs and how it ends.
+    pub(crate) sim: Vec<&'static str>,
+    /// Whether it says that it is ready.
+    pub(crate) ready: bool,
+    /// Whether it writes a model.
+    pub(crate) model: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Stage {
+    pub(crate) sim: Sim,
+    pub(crate) counts: Arc<Counts>,
+    plays: Arc<Mutex<Vec<Play>>>,
+    replicas: Arc<Mutex<BTreeMap<WorkloadId, tokio::task::JoinHandle<()>>>>,
+    pub(crate) started: Arc<Mutex<Vec<Workload>>>,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        Self {
+            sim: Sim::new(SimOptions { start_delay_ms: 1..=2, ..SimOptions::new(1, Arc::new(SystemClock)) }),
+            counts: Arc::default(),
+            plays: Arc::default(),
+            replicas: Arc::default(),
+            started: Arc::default(),
+        }
+    }
+
+    /// What trainings do, one after another; the last one is repeated.
+    pub(crate) fn play(&self, plays: Vec<Play>) {
+        let mut waiting = self.plays.lock().unwrap();
+        *waiting = plays;
+        waiting.reverse();
+    }
+
+    fn next_play(&self) -> Play {
+        let mut plays = self.plays.lock().unwrap();
+        if plays.len() > 1 { plays.pop().unwrap() } else { plays.last().cloned().unwrap_or_default() }
+    }
+
+    /// Kills the replica behind the engine's back.
+    pub(crate) fn kill_replicas(&self) {
+        for replica in std::mem::take(&mut *self.replicas.lock().unwrap()).into_values() {
+            replica.abort();
+        }
+    }
+
+    fn train(&self, workload: &mut Workload) {
+        let play = self.next_play();
+        let mut progress = fs::OpenOptions::new().create(true).append(true).open(&workload.stdout).unwrap();
+        let mut log = fs::OpenOptions::new().create(true).append(true).open(&workload.stderr).unwrap();
+        writeln!(log, "training of {}", workload.id).unwrap();
+        let mut say = |line: serde_json::Value| writeln!(progress, "{line}").unwrap();
+        if play.ready {
+            say(
+                json!({"gregal": "start", "parameters": 1000, "parameters_learned": 1000, "steps": 2, "tokens_per_epoch": 9, "data": {"examples": 1, "tokens": 9, "too_long": 0}}),
+            );
+            say(
+                json!({"gregal": "step", "step": 1, "steps": 2, "loss": 1.5, "learning_rate": 0.1, "tokens": 50, "tokens_per_s": 10.0, "elapsed_s": 0.1, "fraction": 0.5}),
+            );
+        }
+        if play.model {
+            let work = source(workload, "/work");
+            let model = work.join("model");
+            fs::create_dir_all(&model).unwrap();
+            fs::write(model.join("config.json"), "{\"max_position_embeddings\": 128}").unwrap();
+            fs::write(model.join("model.safetensors"), vec![5u8; 100_000]).unwrap();
+            say(json!({"gregal": "heldout", "asked": 4, "exact": 3}));
+            say(
+                json!({"gregal": "done", "steps": 2, "tokens": 100, "seconds": 1.0, "flop": 600_000, "loss": 0.5, "parameters": 1000, "model_dir": "/work/model", "model_digest": "sha256:"}),
+            );
+        }
+        workload.argv.extend(play.sim.iter().map(|word| (*word).to_owned()));
+    }
+}
+
+fn source(workload: &Workload, target: &str) -> PathBuf {
+    workload.mounts.iter().find(|mount| mount.target == Path::new(target)).unwrap().source.clone()
+}
+
+#[async_trait]
+impl Engine for Stage {
+    async fn start(&self, mut workload: Workload) -> Result<(), EngineError> {
+        if self.sim.observe(&workload.id).await.is_ok() {
+            return Ok(());
+        }
+        self.started.lock().unwrap().push(workload.clone());
+        let says = |word: &str| workload.argv.iter().any(|argument| argument == word);
+        if says("train") {
+            self.train(&mut workload);
+        } else if says("serve") {
+            let socket = source(&workload, "/socket").join("lm.sock");
+            let replica = replica::serve(&socket, Arc::clone(&self.counts));
+            self.replicas.lock().unwrap().insert(workload.id.clone(), replica);
+            workload.argv.push("sim:endless".into());
+        }
+        self.sim.start(workload).await
+    }
+
+    async fn observe(&self, id: &WorkloadId) -> Result<Observation, EngineError> {
+        self.sim.observe(id).await
+    }
+
+    async fn list(&self) -> Result<Vec<Observation>, EngineError> {
+        self.sim.list().await
+    }
+
+    async fn stop(&self, id: &WorkloadId, grace_ms: u64) -> Result<(), EngineError> {
+        self.sim.stop(id, grace_ms).await
+    }
+
+    async fn remove(&self, id: &WorkloadId) -> Result<(), EngineError> {
+        if let Some(replica) = self.replicas.lock().unwrap().remove(id) {
+            replica.abort();
+        }
+        self.sim.remove(id).await
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, EngineError> {
+        self.sim.capabilities().await
+    }
+}

@@ -1,0 +1,204 @@
+//! A whole site for a test: control, engine, data folder, and a process of its own that can be crashed.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use gregal_core::{site::Capacity, world::RealWorld};
+use gregal_site::{
+    Error, Site, SiteOptions, Tuning,
+    objects::{Keep, SiteKey, store_folder},
+};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::{
+    control::{FakeControl, ORG, OTHER_ORG, SITE_SECRET},
+    stage::Stage,
+};
+
+/// Waits until something is so; fails after a while, saying what was waited for.
+pub(crate) async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(value) = check().await {
+            return value;
+        }
+        assert!(std::time::Instant::now() < deadline, "waited too long for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The model that endpoints of tests serve: one file.
+fn write_model(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("config.json"), "{\"max_position_embeddings\": 1000}").unwrap();
+}
+
+/// Its digest: of its manifest.
+pub(crate) fn model_digest() -> String {
+    use sha2::{Digest as _, Sha256};
+    let file = hex::encode(Sha256::digest("{\"max_position_embeddings\": 1000}"));
+    hex::encode(Sha256::digest(format!("{file}  config.json\n")))
+}
+
+pub(crate) struct World {
+    pub(crate) control: FakeControl,
+    pub(crate) stage: Stage,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) tuning: Tuning,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let world = Self { control: FakeControl::start().await, stage: Stage::new(), folder, tuning: tuning() };
+        world.store_model();
+        world
+    }
+
+    /// Puts the model where a training of both organisations would have put it.
+    fn store_model(&self) {
+        let key = SiteKey::load(&self.folder.path().join("keys/site.key"), &RealWorld, false).unwrap();
+        let keep = Keep::open(&self.folder.path().join("objects"), key, Arc::new(RealWorld)).unwrap();
+        let model = tempfile::tempdir().unwrap();
+        write_model(model.path());
+        for organisation in [ORG, OTHER_ORG] {
+            let stored = store_folder(&keep, &organisation.to_string(), model.path()).unwrap();
+            assert_eq!(stored.digest, model_digest());
+        }
+    }
+
+    pub(crate) fn options(&self, url: &str) -> SiteOptions {
+        SiteOptions {
+            data_dir: self.folder.path().to_owned(),
+            control_url: self.control.url.clone(),
+            site_secret: SITE_SECRET.into(),
+            url: url.into(),
+            world: Arc::new(RealWorld),
+            engine: Arc::new(self.stage.clone()),
+            lm_program: vec!["/usr/bin/gregal".into(), "lm".into()],
+            capacity: Capacity {
+                cpus_milli: 4_000,
+                memory_bytes: 16 << 30,
+                accelerators: Vec::new(),
+                protections_missing: Vec::new(),
+                engine: "sim".into(),
+            },
+            core_mw: 10_000,
+            code_version: "test".into(),
+            console_origin: Some("http://127.0.0.1:7480".into()),
+            tuning: self.tuning.clone(),
+        }
+    }
+
+    /// Starts the site in a runtime of its own; after a crash it waits until the old process has let go of the folder.
+    pub(crate) async fn start(&self) -> Running {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let site = until("the data folder to be free", async || {
+            match runtime.spawn(Site::open(self.options(&url))).await.unwrap() {
+                Ok(site) => Some(site),
+                Err(Error::InUse { .. }) => None,
+                Err(error) => panic!("{error:?}"),
+            }
+        })
+        .await;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (done, ended) = oneshot::channel();
+        let router = site.router();
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            axum::serve(listener, router).await.unwrap();
+        });
+        runtime.spawn(async move {
+            site.run(async { drop(stopped.await) }).await;
+            let _ = done.send(());
+        });
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Running { url, http, stop: Some(stop), ended: Some(ended), runtime: Some(runtime) }
+    }
+
+    /// The same, and waits until its replicas answer.
+    pub(crate) async fn start_ready(&self) -> Running {
+        let site = self.start().await;
+        until("the endpoint to be ready", async || {
+            let body =
+                serde_json::json!({"model": "chat", "max_tokens": 1, "messages": [{"role": "user", "content": "bad"}]});
+            (site.chat(super::control::OWNER, &body).await.status() == 400).then_some(())
+        })
+        .await;
+        self.stage.counts.asked.store(0, std::sync::atomic::Ordering::SeqCst);
+        site
+    }
+
+    /// Everything the spool's files hold right now, as text: what is durable.
+    pub(crate) fn spooled(&self) -> String {
+        let mut text = String::new();
+        let Ok(entries) = std::fs::read_dir(self.folder.path().join("spool")) else { return text };
+        for entry in entries.flatten() {
+            if entry.path().extension().is_some_and(|extension| extension == "seg") {
+                text += &String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap_or_default());
+            }
+        }
+        text
+    }
+}
+
+fn tuning() -> Tuning {
+    Tuning {
+        meter_interval_ms: 100,
+        tick_ms: 10,
+        first_token_ms_max: 5_000,
+        stream_idle_ms_max: 5_000,
+        sync_busy_ms: 50,
+        sync_idle_ms: 200,
+        retry_ms: 20,
+        retry_ms_max: 100,
+        drain_ms_max: 2_000,
+        stop_ms_max: 15_000,
+        ..Tuning::default()
+    }
+}
+
+pub(crate) struct Running {
+    pub(crate) url: String,
+    pub(crate) http: reqwest::Client,
+    stop: Option<oneshot::Sender<()>>,
+    ended: Option<oneshot::Receiver<()>>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Running {
+    /// Ends it at once, with nothing said and nothing saved.
+    pub(crate) fn crash(mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+    }
+
+    /// Stops it as Ctrl-C would.
+    pub(crate) async fn stop(mut self) {
+        drop(self.stop.take());
+        self.ended.take().unwrap().await.unwrap();
+        self.runtime.take().unwrap().shutdown_background();
+    }
+
+    pub(crate) async fn chat(&self, key: u8, body: &Value) -> reqwest::Response {
+        self.post("/v1/chat/completions", &super::control::secret(key), body).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, credential: &str, body: &Value) -> reqwest::Response {
+        self.http.post(format!("{}{path}", self.url)).bearer_auth(credential).json(body).send().await.unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str, credential: &str) -> reqwest::Response {
+        self.http.get(format!("{}{path}", self.url)).bearer_auth(credential).send().await.unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
