@@ -63,6 +63,7 @@ if (live) poll();
 
 async function follow(log) {
   const status = $("log-status");
+  let wait = POLL_MS;
   for (;;) {
     const last = isSettled();
     try {
@@ -72,6 +73,7 @@ async function follow(log) {
       });
       if (!answer.ok) throw await refusal(answer);
       status.textContent = `Read from ${url}.`;
+      wait = POLL_MS;
       // A new reading begins at the beginning again.
       log.textContent = "";
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -83,12 +85,16 @@ async function follow(log) {
         if (log.textContent.length > LOG_CHARS_MAX) log.textContent = log.textContent.slice(-LOG_CHARS_MAX / 2);
         if (atEnd) log.scrollTop = log.scrollHeight;
       }
-      if (last || isSettled()) return;
+      if (last || isSettled()) {
+        if (!log.textContent) status.textContent = "The job wrote nothing.";
+        return;
+      }
     } catch (error) {
       status.textContent = error.status ? `No log: ${error.message}.` : "The site does not answer your browser; trying again.";
       if (last) return;
+      wait = Math.min(wait * 1.5, 10000);
     }
-    await pause(POLL_MS);
+    await pause(wait);
   }
 }
 if ($("log")) follow($("log"));
@@ -182,7 +188,8 @@ if (playground) {
           model: playground.dataset.model,
           messages: said,
           temperature: Number($("temperature").value),
-          max_tokens: Number($("max-tokens").value),
+          // Left out, the answer may be as long as the model's context allows.
+          ...($("max-tokens").value && { max_tokens: Number($("max-tokens").value) }),
           stream: true,
           stream_options: { include_usage: true },
         }),

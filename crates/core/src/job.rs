@@ -71,7 +71,7 @@ pub enum Program {
     Command {
         /// Program and arguments.
         argv: Vec<String>,
-        /// Datasets mounted read-only under `/input/ID`.
+        /// Datasets mounted read-only under `/gregal/input/ID`.
         #[serde(default)]
         inputs: Vec<DatasetId>,
         /// Whether it may reach the network; needs the site's consent.

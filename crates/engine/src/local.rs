@@ -176,6 +176,7 @@ const GONE_WITHIN: Duration = Duration::from_secs(30);
 impl Inner {
     fn start(self: &Arc<Self>, workload: Workload) -> Result<(), EngineError> {
         workload.validate()?;
+        self.spare_the_helper(&workload)?;
         let json = serde_json::to_vec(&workload).map_err(|e| EngineError::invalid("workload", e.to_string()))?;
         let digest = hex::encode(Sha256::digest(json));
         let mut live = self.live();
@@ -311,6 +312,22 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// The executable is seen inside at its own place; a mount above that would hide it, and nothing could begin.
+    fn spare_the_helper(&self, workload: &Workload) -> Result<(), EngineError> {
+        let hides = |mount: &&crate::Mount| self.options.helper.starts_with(&mount.target);
+        match workload.mounts.iter().find(hides) {
+            None => Ok(()),
+            Some(mount) => Err(EngineError::Refused {
+                why: format!(
+                    "a mount at `{}` would hide the executable `{}`",
+                    mount.target.display(),
+                    self.options.helper.display()
+                ),
+                hint: "install the executable elsewhere, such as /usr/local/bin".to_owned(),
+            }),
+        }
     }
 
     fn known(&self) -> Result<BTreeSet<WorkloadId>, EngineError> {

@@ -85,6 +85,6 @@ fn bench(options: &bench::Options, json: bool) -> Result<ExitCode> {
 fn train(path: &std::path::Path) -> Result<ExitCode> {
     use gregal_lm::{progress, train};
     let config = train::config_from(path)?;
-    let outcome = train::run(&config, &mut progress::Lines(std::io::stdout()))?;
+    let outcome = train::run(&config, &mut progress::Told(progress::Lines(std::io::stdout()), std::io::stderr()))?;
     Ok(if outcome == train::Outcome::Finished { ExitCode::SUCCESS } else { ExitCode::from(train::EXIT_STOPPED) })
 }

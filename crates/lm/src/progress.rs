@@ -1,6 +1,6 @@
 //! What a training run says while it works: one JSON object a line on stdout. The site's agent reads these.
 
-use std::io::Write;
+use std::{fmt, io::Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +84,28 @@ pub enum Progress {
     },
 }
 
+/// Words for people; what a job's log shows.
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start { parameters, parameters_learned, steps, data, .. } => write!(
+                f,
+                "training begins: {} examples, {} tokens; {parameters} parameters, {parameters_learned} of them learn; {steps} steps planned",
+                data.examples, data.tokens
+            ),
+            Self::Resumed { step } => write!(f, "took up the work of an earlier run at step {step}"),
+            Self::Step { step, steps, loss, tokens_per_s, elapsed_s, .. } => {
+                write!(f, "step {step}/{steps}  loss {loss:.4}  {tokens_per_s:.0} tokens/s  {elapsed_s:.1} s")
+            }
+            Self::Checkpoint { step, bytes, .. } => write!(f, "checkpoint at step {step}, {bytes} bytes"),
+            Self::Heldout { asked, exact } => write!(f, "held-out: {exact} of {asked} answers exact"),
+            Self::Done { steps, seconds, loss, model_digest, .. } => {
+                write!(f, "done: {steps} steps in {seconds:.1} s, loss {loss:.4}, model {model_digest}")
+            }
+        }
+    }
+}
+
 /// What was found in the data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataFound {
@@ -111,6 +133,17 @@ impl<W: Write + Send> Sink for Lines<W> {
         line.push(b'\n');
         self.0.write_all(&line)?;
         self.0.flush()
+    }
+}
+
+/// Writes each progress as JSON to the first and in words to the second: the agent reads one, people the other.
+#[derive(Debug)]
+pub struct Told<W, L>(pub Lines<W>, pub L);
+
+impl<W: Write + Send, L: Write + Send> Sink for Told<W, L> {
+    fn say(&mut self, progress: &Progress) -> std::io::Result<()> {
+        writeln!(self.1, "{progress}")?;
+        self.0.say(progress)
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Train {
 
 #[derive(Debug, Args)]
 pub struct Run {
-    /// A dataset to mount read-only under `/input/ID`, by name or id; may be given several times
+    /// A dataset to mount read-only under `/gregal/input/ID`, by name or id; may be given several times
     #[arg(long = "input", value_name = "DATASET")]
     inputs: Vec<String>,
     /// Let it reach the network; needs the site's consent

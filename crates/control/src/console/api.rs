@@ -117,7 +117,8 @@ impl Api {
         let request = request.body(Body::from(body)).map_err(|_| broken("a request could not be made"))?;
         let Ok(answer) = self.router.clone().oneshot(request).await;
         let status = answer.status();
-        let bytes = to_bytes(answer.into_body(), ANSWER_BYTES_MAX).await.map_err(|_| broken("an answer is too large"))?;
+        let bytes =
+            to_bytes(answer.into_body(), ANSWER_BYTES_MAX).await.map_err(|_| broken("an answer is too large"))?;
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|_| broken("an answer is not what the contract says"));
         }

@@ -88,7 +88,9 @@ impl Row {
     pub(crate) fn of(job: &JobView, now: gregal_core::time::Time) -> Self {
         let note = match (&job.waits_for, &job.end) {
             (Some(why), _) => why.clone(),
-            (None, Some(end)) if job.state == JobState::Failed => end.hint.clone().unwrap_or_else(|| end.reason.clone()),
+            (None, Some(end)) if job.state == JobState::Failed => {
+                end.hint.clone().unwrap_or_else(|| end.reason.clone())
+            }
             _ => String::new(),
         };
         let took = job.started_at.map(|start| words::span(job.ended_at.unwrap_or(now).millis_since(start)));
@@ -163,10 +165,7 @@ pub(crate) async fn live(visitor: Visitor, Id(id): Id<JobId>) -> Result<Response
     page::page(&Live::of(&visitor, &job).await?)
 }
 
-pub(crate) async fn cancel(
-    Id(id): Id<JobId>,
-    Posted { visitor, form }: Posted<Really>,
-) -> Result<Response, Failure> {
+pub(crate) async fn cancel(Id(id): Id<JobId>, Posted { visitor, form }: Posted<Really>) -> Result<Response, Failure> {
     form.check()?;
     let _: JobView = visitor.api.send("job_cancel", &[&id], &Empty {}, None).await?;
     Ok(Redirect::to(&format!("/console/jobs/{id}")).into_response())

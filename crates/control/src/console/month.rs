@@ -26,7 +26,9 @@ impl Month {
     pub(crate) fn asked(text: Option<&str>, now: Time) -> Result<Self, Failure> {
         match text {
             None | Some("") => Ok(Self::of(now)),
-            Some(text) => text.parse().map_err(|()| Failure::invalid("`month` is not a month: one looks like `2026-11`")),
+            Some(text) => {
+                text.parse().map_err(|()| Failure::invalid("`month` is not a month: one looks like `2026-11`"))
+            }
         }
     }
 
@@ -82,7 +84,8 @@ impl FromStr for Month {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (year, month) = text.split_once('-').filter(|(year, month)| year.len() == 4 && month.len() == 2).ok_or(())?;
+        let (year, month) =
+            text.split_once('-').filter(|(year, month)| year.len() == 4 && month.len() == 2).ok_or(())?;
         if !(year.bytes().chain(month.bytes())).all(|byte| byte.is_ascii_digit()) {
             return Err(());
         }

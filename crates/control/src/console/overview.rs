@@ -112,7 +112,7 @@ fn tiles(
     let alive = sites.iter().filter(|site| site.alive).count();
     let mut tiles = Vec::new();
     if visitor.can(Action::JobRead) {
-        let waiting = format!("{} wait, {} start", count(JobState::Queued), count(JobState::Starting));
+        let waiting = format!("{} waiting, {} starting", count(JobState::Queued), count(JobState::Starting));
         tiles.push(("Jobs running", count(JobState::Running).to_string(), waiting));
     }
     if visitor.can(Action::EndpointRead) {
@@ -134,7 +134,11 @@ async fn money(
     let invoice: InvoiceDraftView = visitor.api.read_with("invoice_draft", &[&organisation], &month.query()).await?;
     Ok(vec![
         ("Spent this month", format!("{} EUR", invoice.draft.net), format!("{} EUR with VAT", invoice.draft.total)),
-        ("Available", format!("{} EUR", words::euro(balance.available_nano)), format!("{} EUR held", words::euro(balance.held_nano))),
+        (
+            "Available",
+            format!("{} EUR", words::euro(balance.available_nano)),
+            format!("{} EUR held", words::euro(balance.held_nano)),
+        ),
     ])
 }
 
@@ -149,7 +153,10 @@ fn alerts(
     let mut alerts = Vec::new();
     for site in sites {
         if !site.alive {
-            alerts.push(format!("Site {} does not answer: nothing new starts there; what runs there goes on.", site.name));
+            alerts.push(format!(
+                "Site {} does not answer: nothing new starts there; what runs there goes on.",
+                site.name
+            ));
         }
         for missing in site.capacity.iter().flat_map(|capacity| &capacity.protections_missing) {
             alerts.push(format!("Site {} cannot isolate tenants fully: {missing}", site.name));

@@ -82,7 +82,7 @@ pub(crate) fn curve(name: &str, values: &[(u64, f64)]) -> Option<Curve> {
     let middle = from + (last.0 - from) / 2;
     let ticks_x = [from, middle, last.0].map(|step| Tick { at: number(x(step)), words: step.to_string() });
     Some(Curve {
-        title: format!("{name} fell or rose from {} at step {from} to {} at step {}", short(first.1), short(last.1), last.0),
+        title: format!("{name} went from {} at step {from} to {} at step {}", short(first.1), short(last.1), last.0),
         points: points.join(" "),
         last_x: number(x(last.0)),
         last_y: number(y(last.1)),
@@ -118,13 +118,13 @@ pub(crate) fn bars(name: &str, slots: usize, days: &[(u64, String)]) -> Bars {
     }
 }
 
-/// The next number up that reads well: 1, 2, 2.5, 5 or 10 times a power of ten.
+/// The next number up whose quarters read well: 1, 2, 3, 4, 6, 8 or 10 times a power of ten.
 fn nice(value: f64) -> f64 {
     if value <= 0.0 {
         return 1.0;
     }
     let power = 10f64.powf(value.log10().floor());
-    let steps = [1.0, 2.0, 2.5, 5.0, 10.0];
+    let steps = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0];
     steps.into_iter().map(|step| step * power).find(|step| *step >= value).unwrap_or(10.0 * power)
 }
 
@@ -147,9 +147,9 @@ mod tests {
     #[test]
     fn a_curve_begins_left_ends_right_and_leaves_out_what_is_no_number() {
         let curve = curve("loss", &[(0, 6.0), (5, f64::NAN), (10, 3.0), (20, 0.0)]).unwrap();
-        assert_eq!(curve.points, "52.0,23.0 261.0,101.5 470.0,180.0".replace("23.0", "43.7").replace("101.5", "116.8").replace("180.0", "190.0"));
+        assert_eq!(curve.points, "52.0,12.0 261.0,101.0 470.0,190.0");
         assert_eq!((curve.last_x.as_str(), curve.last_y.as_str()), ("470.0", "190.0"));
-        assert_eq!(curve.ticks_y.last().unwrap().words, "10");
+        assert_eq!(curve.ticks_y.last().unwrap().words, "6");
         assert!(curve.render().unwrap().contains("<svg"));
     }
 

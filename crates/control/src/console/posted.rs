@@ -48,7 +48,11 @@ pub(crate) struct Really {
 impl Really {
     /// Whether the box was ticked; browsers see to it, others may not.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        if self.really == "yes" { Ok(()) } else { Err(Failure::invalid("tick the box to say that it is meant; nothing was changed")) }
+        if self.really == "yes" {
+            Ok(())
+        } else {
+            Err(Failure::invalid("tick the box to say that it is meant; nothing was changed"))
+        }
     }
 }
 
@@ -108,7 +112,8 @@ async fn parse<T: DeserializeOwned>(bytes: Bytes) -> Result<T, Failure> {
     request.headers_mut().insert(header::CONTENT_TYPE, kind);
     // What was sent is not repeated: it may hold a key.
     let form = Form::<T>::from_request(request, &()).await;
-    form.map(|Form(form)| form).map_err(|_| Failure::invalid("the form is not filled in as expected; nothing was changed"))
+    form.map(|Form(form)| form)
+        .map_err(|_| Failure::invalid("the form is not filled in as expected; nothing was changed"))
 }
 
 /// Compares digests, so that the time it takes tells nothing about the texts.

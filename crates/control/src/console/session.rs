@@ -118,7 +118,10 @@ mod tests {
         begin(&sessions, "a", "gk_1", start);
         let almost = start + IDLE_MAX - Duration::from_secs(1);
         assert!(sessions.used(SessionId::of("a"), almost).is_some());
-        assert!(sessions.used(SessionId::of("a"), almost + IDLE_MAX - Duration::from_secs(1)).is_some(), "use renews it");
+        assert!(
+            sessions.used(SessionId::of("a"), almost + IDLE_MAX - Duration::from_secs(1)).is_some(),
+            "use renews it"
+        );
         assert!(sessions.used(SessionId::of("a"), almost + 3 * IDLE_MAX).is_none());
     }
 

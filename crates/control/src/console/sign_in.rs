@@ -47,7 +47,8 @@ pub(crate) async fn sign_in(
     PostedUnsigned(form): PostedUnsigned<SignIn>,
 ) -> Result<Response, Failure> {
     let key = form.key.trim();
-    let is_one = key.starts_with(SECRET_PREFIX) && key.len() <= KEY_BYTES_MAX && key.bytes().all(|b| b.is_ascii_graphic());
+    let is_one =
+        key.starts_with(SECRET_PREFIX) && key.len() <= KEY_BYTES_MAX && key.bytes().all(|b| b.is_ascii_graphic());
     let works = is_one
         && match Api::new(console.0.api.clone(), key.to_owned()).read::<WhoAmI>("whoami", &[]).await {
             Ok(_) => true,

@@ -55,7 +55,11 @@ fn row(site: &SiteView) -> Row {
         has: capacity.map_or_else(String::new, |has| {
             let cores = format!("{}.{} cores", has.cpus_milli / 1000, has.cpus_milli % 1000 / 100);
             let healthy = has.accelerators.iter().filter(|gpu| gpu.healthy).count();
-            format!("{cores}, {}, {healthy} of {} accelerators healthy", words::bytes(has.memory_bytes), has.accelerators.len())
+            format!(
+                "{cores}, {}, {healthy} of {} accelerators healthy",
+                words::bytes(has.memory_bytes),
+                has.accelerators.len()
+            )
         }),
         certifications: site.certifications.join(", "),
         missing: capacity.map(|has| has.protections_missing.clone()).unwrap_or_default(),

@@ -199,7 +199,11 @@ impl Visitor {
                 self.can(Action::AuditReadAll) || self.can_in_organisation(Action::AuditRead),
             ),
         ];
-        pages.into_iter().filter(|(.., shown)| *shown).map(|(page, href, words, _)| here.link(page, href, words)).collect()
+        pages
+            .into_iter()
+            .filter(|(.., shown)| *shown)
+            .map(|(page, href, words, _)| here.link(page, href, words))
+            .collect()
     }
 }
 

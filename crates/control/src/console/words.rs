@@ -79,7 +79,11 @@ pub(crate) fn price(nano: u64) -> String {
 pub(crate) fn quantity(meter: Meter, quantity: u64) -> String {
     const HOUR_MS: u64 = 3_600_000;
     let hours = |unit: &str| {
-        format!("{}.{:04} {unit}", count(quantity / HOUR_MS), u128::from(quantity % HOUR_MS) * 10_000 / u128::from(HOUR_MS))
+        format!(
+            "{}.{:04} {unit}",
+            count(quantity / HOUR_MS),
+            u128::from(quantity % HOUR_MS) * 10_000 / u128::from(HOUR_MS)
+        )
     };
     match meter {
         Meter::ComputeCore => hours("core-hours"),
@@ -116,7 +120,10 @@ mod tests {
         assert_eq!((bytes(1023), bytes(1536), bytes(u64::MAX)), ("1023 B".into(), "1.5 KiB".into(), "15.9 EiB".into()));
         assert_eq!(flop(1_234_000_000_000_000), "1.2 PFLOP");
         assert_eq!((rough(950), rough(1_800_000)), ("950".into(), "1.8 M".into()));
-        assert_eq!((span(850), span(42_000), span(185_000), span(7_440_000)), ("850 ms".into(), "42 s".into(), "3 min 5 s".into(), "2 h 4 min".into()));
+        assert_eq!(
+            (span(850), span(42_000), span(185_000), span(7_440_000)),
+            ("850 ms".into(), "42 s".into(), "3 min 5 s".into(), "2 h 4 min".into())
+        );
         assert_eq!((euro(1_234_567_890), euro(-1)), ("1.2345".into(), "-0.0000".into()));
         assert_eq!((price(40_000_000), price(2_000_000_000)), ("0.04".into(), "2".into()));
         assert_eq!(quantity(Meter::ComputeCore, 5_400_000), "1.5000 core-hours");

@@ -145,7 +145,8 @@ async fn every_page_shows_what_the_api_answers() {
     assert!(page.contains("succeeded") && page.contains(model), "{page}");
     assert!(!browser.page(&format!("/console/jobs/{job}/live")).await.contains("<html"));
     let page = browser.page(&format!("/console/models/{model}")).await;
-    for fact in [&"ab".repeat(32), job, "gregal test", "0.001000000", "estimated: 4 W a core", "6.0 MFLOP", "lyon (FR)"] {
+    for fact in [&"ab".repeat(32), job, "gregal test", "0.001000000", "estimated: 4 W a core", "6.0 MFLOP", "lyon (FR)"]
+    {
         assert!(page.contains(fact), "no {fact} in {page}");
     }
     assert!(browser.page(&format!("/console/projects/{project}/models")).await.contains("facts@1"));
@@ -167,7 +168,8 @@ async fn every_page_shows_what_the_api_answers() {
 async fn a_model_is_served_and_a_job_cancelled_by_forms() {
     let cloud = Cloud::open().await;
     let tenant = cloud.tenant("Acme", 1_000).await;
-    let model = trained(&cloud, &tenant).await["model"].as_str().unwrap().to_owned();
+    let first = trained(&cloud, &tenant).await;
+    let model = first["model"].as_str().unwrap().to_owned();
     let browser = Browser::signed_in(&cloud, &tenant.owner).await;
     let place = format!("/console/projects/{}/endpoints", tenant.project());
 
@@ -178,6 +180,12 @@ async fn a_model_is_served_and_a_job_cancelled_by_forms() {
     assert!(answer.text.contains("pending") && answer.text.contains("http://lyon.test/v1"), "{}", answer.text);
     let policy = answer.headers["content-security-policy"].to_str().unwrap();
     assert!(policy.contains("connect-src 'self' http://lyon.test;"), "{policy}");
+
+    let job = cloud.job(&tenant, first["program"]["dataset"].as_str().unwrap(), "second").await;
+    let place_of_job = format!("/console/jobs/{job}");
+    let left = browser.submit(&place_of_job, &format!("{place_of_job}/cancel"), &[("really", "yes")]).await;
+    assert_eq!(left.status, 303, "{}", left.text);
+    assert_eq!(cloud.job_read(&tenant, job).await["state"], "cancelled");
 
     let unsure = browser.submit(&endpoint, &format!("{endpoint}/delete"), &[]).await;
     assert_eq!(unsure.status, 400);
@@ -225,7 +233,13 @@ async fn a_form_without_the_sessions_token_or_from_elsewhere_changes_nothing() {
         assert_eq!(answer.status, 403, "{origin:?} {}", answer.text);
     }
     assert_eq!(browser.post_from(Some(ORIGIN), &path, &fields(&mine)[..3]).await.status, 403);
-    assert_eq!(Browser::new(&cloud).post_from(Some("http://evil.example"), "/console/sign-in", &[("key", &tenant.owner)]).await.status, 403);
+    assert_eq!(
+        Browser::new(&cloud)
+            .post_from(Some("http://evil.example"), "/console/sign-in", &[("key", &tenant.owner)])
+            .await
+            .status,
+        403
+    );
     let keys = cloud.call(&tenant.owner, "keys_list", &[&tenant.project()], Value::Null).await.good();
     assert_eq!(keys["items"], json!([]));
     // The same form with all it needs is let in: the refusals above were for what was missing.
@@ -260,7 +274,8 @@ async fn every_answer_keeps_to_itself_and_none_holds_the_key() {
     assert!(cookie.ends_with("; Path=/console; HttpOnly; SameSite=Strict"), "{cookie}");
     assert!(!cookie.contains(&tenant.owner));
     let project = tenant.project();
-    let paths = ["", "/sign-in", "/usage", "/invoice", "/audit", "/sites", "/organisations", "/nothing", "/assets/console.css"];
+    let paths =
+        ["", "/sign-in", "/usage", "/invoice", "/audit", "/sites", "/organisations", "/nothing", "/assets/console.css"];
     let of_project = ["jobs", "models", "endpoints", "datasets", "keys", "placement"];
     let paths = paths.iter().map(|path| format!("/console{path}"));
     for path in paths.chain(of_project.iter().map(|path| format!("/console/projects/{project}/{path}"))) {
@@ -313,7 +328,11 @@ async fn somebody_elses_job_looks_like_none_and_roles_see_only_their_pages() {
     let (ours, theirs) = (cloud.tenant("Acme", 1_000).await, cloud.tenant("Other", 1_000).await);
     let job = trained(&cloud, &theirs).await["id"].as_str().unwrap().to_owned();
     let browser = Browser::signed_in(&cloud, &ours.owner).await;
-    for path in [format!("/console/jobs/{job}"), "/console/jobs/job_00000000000000000000000001".into(), "/console/jobs/x".into()] {
+    for path in [
+        format!("/console/jobs/{job}"),
+        "/console/jobs/job_00000000000000000000000001".into(),
+        "/console/jobs/x".into(),
+    ] {
         let answer = browser.get(&path).await;
         assert!(answer.status == 404 && answer.text.contains("not found"), "{path} {}", answer.text);
     }

@@ -136,7 +136,7 @@ async fn a_training_is_run_metered_stored_and_told_with_its_lineage() {
         .find(|workload| workload.id.as_str().starts_with("job_"))
         .cloned()
         .unwrap();
-    assert_eq!(started.argv, ["/usr/bin/gregal", "lm", "train", "--config", "/input/train.json"]);
+    assert_eq!(started.argv, ["/usr/bin/gregal", "lm", "train", "--config", "/gregal/input/train.json"]);
     assert_eq!(started.resources.cpus_milli, 2000);
     let job = world.folder.path().join("jobs").join(JobId::from_u128(1).to_string());
     until("the inputs to be removed", async || {

@@ -83,14 +83,14 @@ impl Stage {
             );
         }
         if play.model {
-            let work = source(workload, "/work");
+            let work = source(workload, "/gregal/work");
             let model = work.join("model");
             fs::create_dir_all(&model).unwrap();
             fs::write(model.join("config.json"), "{\"max_position_embeddings\": 128}").unwrap();
             fs::write(model.join("model.safetensors"), vec![5u8; 100_000]).unwrap();
             say(json!({"gregal": "heldout", "asked": 4, "exact": 3}));
             say(
-                json!({"gregal": "done", "steps": 2, "tokens": 100, "seconds": 1.0, "flop": 600_000, "loss": 0.5, "parameters": 1000, "model_dir": "/work/model", "model_digest": "sha256:"}),
+                json!({"gregal": "done", "steps": 2, "tokens": 100, "seconds": 1.0, "flop": 600_000, "loss": 0.5, "parameters": 1000, "model_dir": "/gregal/work/model", "model_digest": "sha256:"}),
             );
         }
         workload.argv.extend(play.sim.iter().map(|word| (*word).to_owned()));
@@ -112,7 +112,7 @@ impl Engine for Stage {
         if says("train") {
             self.train(&mut workload);
         } else if says("serve") {
-            let socket = source(&workload, "/socket").join("lm.sock");
+            let socket = source(&workload, "/gregal/socket").join("lm.sock");
             let replica = replica::serve(&socket, Arc::clone(&self.counts));
             self.replicas.lock().unwrap().insert(workload.id.clone(), replica);
             workload.argv.push("sim:endless".into());

@@ -1,6 +1,6 @@
 //! Carries one attempt: looks at intent and engine, lets [`super::decide`] say what to do, does it, and starts over.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::Write as _, sync::Arc, time::Duration};
 
 use gregal_api::protocol::{AttemptPhase, ProducedModel};
 use gregal_core::{job::Program, time::Time};
@@ -77,10 +77,28 @@ impl Attempt {
             }
             Action::Keep => self.keep(observation.as_ref()).await,
             Action::End { end, succeeded, cancelled } => {
+                self.note_in_log(observation.as_ref()).await;
                 let at = self.ended_at(observation.as_ref());
                 self.finish(Ended { at, end, succeeded, cancelled, product: None, heldout: None }).await
             }
             Action::Tell => self.tell().await,
+        }
+    }
+
+    /// The engine's own word on the end belongs where the tenant looks: in the job's log, after the program's last line.
+    async fn note_in_log(&self, observation: Option<&Observation>) {
+        let Some(message) = observation.and_then(Observation::exit).and_then(|exit| exit.message.as_deref()) else {
+            return;
+        };
+        let path = self.folder.log();
+        let line = format!("gregal: {message}\n");
+        let append = tokio::task::spawn_blocking(move || {
+            std::fs::OpenOptions::new().create(true).append(true).open(path)?.write_all(line.as_bytes())
+        });
+        match append.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(job.id = %self.state.wanted.job, %error, "the engine's word did not reach the log"),
+            Err(error) => tracing::warn!(job.id = %self.state.wanted.job, %error, "the engine's word did not reach the log"),
         }
     }
 

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// Where the sandbox shows the job's folders.
-pub(super) const WORK: &str = "/work";
-pub(super) const INPUT: &str = "/input";
+pub(super) const WORK: &str = "/gregal/work";
+pub(super) const INPUT: &str = "/gregal/input";
 /// The longest line a trainer may say, in bytes; a longer one is skipped.
 const LINE_BYTES_MAX: usize = 64 << 10;
 /// Bytes read at once.
@@ -139,7 +139,7 @@ mod tests {
             panic!("an object")
         };
         let config = config(&settings, false, false, 100);
-        assert_eq!((config["data"].as_str(), config["out"].as_str()), (Some("/input/data"), Some("/work/model")));
+        assert_eq!((config["data"].as_str(), config["out"].as_str()), (Some("/gregal/input/data"), Some("/gregal/work/model")));
         assert_eq!((config["seconds_max"].as_u64(), config["batch"].as_u64()), (Some(90), Some(8)));
     }
 

@@ -22,8 +22,8 @@ const GRACE_MS: u64 = 5_000;
 const PIDS_MAX: u64 = 256;
 const FILE_BYTES_MAX: u64 = 1 << 30;
 /// Where the sandbox shows the model and the socket's folder.
-const MODEL: &str = "/model";
-const SOCKET: &str = "/socket";
+const MODEL: &str = "/gregal/model";
+const SOCKET: &str = "/gregal/socket";
 
 pub(super) async fn live(shared: &Arc<Shared>, wanted: &WantedEndpoint, number: u32) -> End {
     let id = wanted.endpoint;
