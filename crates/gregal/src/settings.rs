@@ -17,8 +17,8 @@ use toml::{Table, Value};
 pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 /// What every environment variable of ours begins with.
 const ENVIRONMENT: &str = "GREGAL_";
-/// Variables of ours that are no settings: they speak to the client verbs.
-const NOT_SETTINGS: [&str; 3] = ["GREGAL_URL", "GREGAL_KEY", "GREGAL_TEST_POSTGRES_URL"];
+/// Variables of ours that are no settings: they speak to the client verbs, and those of `GREGAL_TEST_` to tests.
+const NOT_SETTINGS: [&str; 5] = ["GREGAL_CONFIG", "GREGAL_URL", "GREGAL_KEY", "GREGAL_PROJECT", "GREGAL_ORGANISATION"];
 
 /// Flags that change settings, shared by `up`, `tour` and `config`.
 #[derive(Debug, Clone, Default, Args)]
@@ -197,7 +197,8 @@ impl Layers {
             .map(|key| (format!("{ENVIRONMENT}{}", key.replace('.', "_").to_ascii_uppercase()), key.clone()))
             .collect();
         for (name, text) in variables {
-            if !name.starts_with(ENVIRONMENT) || name == "GREGAL_CONFIG" || NOT_SETTINGS.contains(&name.as_str()) {
+            let of_tests = name.starts_with("GREGAL_TEST_");
+            if !name.starts_with(ENVIRONMENT) || of_tests || NOT_SETTINGS.contains(&name.as_str()) {
                 continue;
             }
             match names.get(&name) {

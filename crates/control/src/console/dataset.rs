@@ -135,13 +135,12 @@ pub(crate) async fn create(
     let wanted = DatasetCreate { name: form.name, site: None };
     let made: DatasetCreated = visitor.api.send("dataset_create", &[&project], &wanted, Some(&form.once)).await?;
     let dataset = made.dataset.id;
-    let grant = match made.grant {
-        Some(grant) => grant,
+    let grant = if let Some(grant) = made.grant {
+        grant
+    } else {
         // Asked again after an upload that broke off: the dataset is announced already and takes a fresh grant.
-        None => {
-            let wanted = GrantCreate { purpose: GrantPurpose::DatasetWrite, object: dataset.to_string() };
-            visitor.api.send("grant_create", &[&project], &wanted, None).await?
-        }
+        let wanted = GrantCreate { purpose: GrantPurpose::DatasetWrite, object: dataset.to_string() };
+        visitor.api.send("grant_create", &[&project], &wanted, None).await?
     };
     Ok(Json(Announced { dataset, grant }))
 }

@@ -64,7 +64,11 @@ fn worded(failure: &Failure, by_script: bool) -> Response {
 
 /// Nothing runs or loads but what is ours, nobody frames it, and no other origin learns where the reader was.
 fn protect(response: &mut Response, connects: &Connects) {
-    let sites: String = connects.0.iter().map(|origin| format!(" {origin}")).collect();
+    let mut sites = String::new();
+    for origin in &connects.0 {
+        sites.push(' ');
+        sites.push_str(origin);
+    }
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{sites}; \
          form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

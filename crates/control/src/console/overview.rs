@@ -44,11 +44,34 @@ struct OverviewPage {
     live: Vec<job::Row>,
     ended: Vec<job::Row>,
     endpoints: Vec<endpoint::Row>,
-    has_project: bool,
-    may_make_project: bool,
-    asks_only: bool,
-    is_operator: bool,
+    reader: Reader,
     once: String,
+}
+
+/// Who reads the page, and so what it has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    Operator,
+    /// A key that asks served models and does nothing else.
+    Asker,
+    /// Someone of an organisation without a project yet.
+    Newcomer {
+        may_make_project: bool,
+    },
+    Member,
+}
+
+impl Reader {
+    fn of(visitor: &Visitor, projects: &[ProjectView]) -> Self {
+        match visitor.me.key.role {
+            Role::Operator => Self::Operator,
+            Role::Inference => Self::Asker,
+            _ if projects.is_empty() => {
+                Self::Newcomer { may_make_project: visitor.can_in_organisation(Action::ProjectCreate) }
+            }
+            _ => Self::Member,
+        }
+    }
 }
 
 pub(crate) async fn page(visitor: Visitor) -> Result<Response, Failure> {
@@ -67,10 +90,7 @@ pub(crate) async fn page(visitor: Visitor) -> Result<Response, Failure> {
         live: live.into_iter().take(LIVE_SHOWN).map(|job| job::Row::of(job, now)).collect(),
         ended: ended.into_iter().take(ENDED_SHOWN).map(|job| job::Row::of(job, now)).collect(),
         endpoints: endpoints.iter().rev().take(LIVE_SHOWN).map(|found| endpoint::Row::of(found, &[])).collect(),
-        has_project: !projects.is_empty(),
-        may_make_project: visitor.can_in_organisation(Action::ProjectCreate),
-        asks_only: visitor.me.key.role == Role::Inference,
-        is_operator: visitor.is_operator(),
+        reader: Reader::of(&visitor, &projects),
         once: visitor.once(),
     })
 }

@@ -47,7 +47,7 @@ pub(crate) struct Bar {
 pub(crate) struct Bars {
     title: String,
     width: String,
-    bars: Vec<Bar>,
+    days: Vec<Bar>,
     ticks_x: Vec<Tick>,
     top: String,
 }
@@ -112,7 +112,7 @@ pub(crate) fn bars(name: &str, slots: usize, days: &[(u64, String)]) -> Bars {
     Bars {
         title: format!("{name} a day"),
         width: number(slot * 0.8),
-        bars: bars.collect(),
+        days: bars.collect(),
         ticks_x: ticks_x.into(),
         top: most.map(|(_, words)| words.clone()).unwrap_or_default(),
     }
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn the_largest_bar_fills_the_plot_and_the_smallest_is_still_seen() {
         let bars = bars("use", 30, &[(1, "1".into()), (0, "0".into()), (1_000_000, "a <b>".into())]);
-        let heights: Vec<&str> = bars.bars.iter().map(|bar| bar.height.as_str()).collect();
+        let heights: Vec<&str> = bars.days.iter().map(|bar| bar.height.as_str()).collect();
         assert_eq!(heights, ["1.5", "0.0", "178.0"]);
         assert!(bars.render().unwrap().contains("day 3: a &#60;b&#62;"));
     }

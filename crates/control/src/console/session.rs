@@ -11,7 +11,7 @@ use gregal_core::id::ProjectId;
 use sha2::{Digest, Sha256};
 
 /// How long a session lasts without being used.
-const IDLE_MAX: Duration = Duration::from_secs(8 * 3600);
+const IDLE_MAX: Duration = Duration::from_hours(8);
 /// The most sessions of one key.
 const PER_KEY_MAX: usize = 32;
 /// The most sessions altogether.
@@ -116,12 +116,10 @@ mod tests {
     fn a_session_ends_after_eight_idle_hours_and_not_before() {
         let (sessions, start) = (Sessions::default(), Instant::now());
         begin(&sessions, "a", "gk_1", start);
-        let almost = start + IDLE_MAX - Duration::from_secs(1);
+        let nearly = Duration::from_secs(8 * 3600 - 1);
+        let almost = start + nearly;
         assert!(sessions.used(SessionId::of("a"), almost).is_some());
-        assert!(
-            sessions.used(SessionId::of("a"), almost + IDLE_MAX - Duration::from_secs(1)).is_some(),
-            "use renews it"
-        );
+        assert!(sessions.used(SessionId::of("a"), almost + nearly).is_some(), "use renews it");
         assert!(sessions.used(SessionId::of("a"), almost + 3 * IDLE_MAX).is_none());
     }
 

@@ -1,5 +1,7 @@
 //! The console as a browser without JavaScript sees it: pages, forms, cookies and headers.
 
+use std::fmt::Write as _;
+
 use axum::{body::Body, http::Request};
 use gregal_api::protocol::{AttemptPhase, ObservedAttempt, ProducedModel};
 use gregal_core::{access::Role, job::JobEnd, job::Progress, world::World as _};
@@ -73,7 +75,11 @@ impl<'a> Browser<'a> {
 }
 
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        write!(encoded, "%{byte:02x}").unwrap();
+    }
+    encoded
 }
 
 /// A training that is done, with its model, and what it used.
