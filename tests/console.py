@@ -195,7 +195,7 @@ with Cloud() as cloud, tempfile.TemporaryDirectory(prefix="gregal-console-") as 
         go()
         old = driver.get_cookie("gregal_console")["value"]
         find("#sign-out").click()
-        assert driver.current_url.endswith("/console/sign-in")
+        cloud.wait("the sign-in page", lambda: driver.current_url.endswith("/console/sign-in"), 30)
         driver.add_cookie({"name": "gregal_console", "value": old, "path": "/console"})
         go()
         assert driver.current_url.endswith("/console/sign-in"), "the old cookie still works"

@@ -179,7 +179,8 @@ impl Call<'_> {
             None if self.route.request == Some("Empty") => request = request.json(&serde_json::json!({})),
             None => {}
         }
-        let unreachable = |source: reqwest::Error| Error::Unreachable { url: url.clone(), source: source.without_url() };
+        let unreachable =
+            |source: reqwest::Error| Error::Unreachable { url: url.clone(), source: source.without_url() };
         let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let mut bytes = Vec::new();

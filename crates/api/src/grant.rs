@@ -52,7 +52,10 @@ pub struct GrantCreated {
 
 impl std::fmt::Debug for GrantCreated {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GrantCreated").field("url", &self.url).field("expires_at", &self.expires_at).finish_non_exhaustive()
+        f.debug_struct("GrantCreated")
+            .field("url", &self.url)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
     }
 }
 

@@ -46,8 +46,24 @@ impl Route {
     }
 }
 
-const fn read(id: &'static str, path: &'static str, access: Access, response: &'static str, summary: &'static str) -> Route {
-    Route { id, method: "GET", path, access, request: None, response: Some(response), status: 200, changes: false, summary }
+const fn read(
+    id: &'static str,
+    path: &'static str,
+    access: Access,
+    response: &'static str,
+    summary: &'static str,
+) -> Route {
+    Route {
+        id,
+        method: "GET",
+        path,
+        access,
+        request: None,
+        response: Some(response),
+        status: 200,
+        changes: false,
+        summary,
+    }
 }
 
 const fn create(
@@ -91,7 +107,13 @@ const fn ask(
     }
 }
 
-const fn delete(id: &'static str, path: &'static str, action: Action, response: &'static str, summary: &'static str) -> Route {
+const fn delete(
+    id: &'static str,
+    path: &'static str,
+    action: Action,
+    response: &'static str,
+    summary: &'static str,
+) -> Route {
     Route {
         id,
         method: "DELETE",
@@ -118,53 +140,222 @@ pub const ROUTES: &[Route] = &[
     // Catalogue
     read("skus_list", "/api/v1/skus", Key(A::CatalogueRead), "SkuList", "List what can be rented."),
     read("prices_list", "/api/v1/prices", Key(A::CatalogueRead), "PriceList", "List the prices that hold now."),
-    read("sites_list", "/api/v1/sites", Key(A::CatalogueRead), "SiteList", "List the sites and the law they stand under."),
+    read(
+        "sites_list",
+        "/api/v1/sites",
+        Key(A::CatalogueRead),
+        "SiteList",
+        "List the sites and the law they stand under.",
+    ),
     read("site_read", "/api/v1/sites/{site}", Key(A::CatalogueRead), "SiteView", "Read a site's facts."),
-    create("site_create", "/api/v1/sites", A::SiteCreate, ("SiteCreate", "SiteCreated"), "Register a site; its secret is shown once."),
+    create(
+        "site_create",
+        "/api/v1/sites",
+        A::SiteCreate,
+        ("SiteCreate", "SiteCreated"),
+        "Register a site; its secret is shown once.",
+    ),
     // Organisations, projects, keys
-    create("organisation_create", "/api/v1/organisations", A::OrganisationCreate, ("OrganisationCreate", "OrganisationCreated"), "Make an organisation and its owner's key, shown once."),
-    read("organisations_list", "/api/v1/organisations", Key(A::OrganisationRead), "OrganisationList", "List the organisations the key may see."),
-    read("organisation_read", "/api/v1/organisations/{organisation}", Key(A::OrganisationRead), "OrganisationView", "Read an organisation."),
-    Route { id: "residency_write", method: "PUT", path: "/api/v1/organisations/{organisation}/residency", access: Key(A::ResidencyWrite), request: Some("ResidencyView"), response: Some("OrganisationView"), status: 200, changes: true, summary: "Set where the organisation's content may be." },
-    create("project_create", "/api/v1/organisations/{organisation}/projects", A::ProjectCreate, ("ProjectCreate", "ProjectView"), "Make a project."),
-    read("projects_list", "/api/v1/organisations/{organisation}/projects", Key(A::ProjectRead), "ProjectList", "List projects."),
+    create(
+        "organisation_create",
+        "/api/v1/organisations",
+        A::OrganisationCreate,
+        ("OrganisationCreate", "OrganisationCreated"),
+        "Make an organisation and its owner's key, shown once.",
+    ),
+    read(
+        "organisations_list",
+        "/api/v1/organisations",
+        Key(A::OrganisationRead),
+        "OrganisationList",
+        "List the organisations the key may see.",
+    ),
+    read(
+        "organisation_read",
+        "/api/v1/organisations/{organisation}",
+        Key(A::OrganisationRead),
+        "OrganisationView",
+        "Read an organisation.",
+    ),
+    Route {
+        id: "residency_write",
+        method: "PUT",
+        path: "/api/v1/organisations/{organisation}/residency",
+        access: Key(A::ResidencyWrite),
+        request: Some("ResidencyView"),
+        response: Some("OrganisationView"),
+        status: 200,
+        changes: true,
+        summary: "Set where the organisation's content may be.",
+    },
+    create(
+        "project_create",
+        "/api/v1/organisations/{organisation}/projects",
+        A::ProjectCreate,
+        ("ProjectCreate", "ProjectView"),
+        "Make a project.",
+    ),
+    read(
+        "projects_list",
+        "/api/v1/organisations/{organisation}/projects",
+        Key(A::ProjectRead),
+        "ProjectList",
+        "List projects.",
+    ),
     read("project_read", "/api/v1/projects/{project}", Key(A::ProjectRead), "ProjectView", "Read a project."),
-    create("key_create", "/api/v1/projects/{project}/keys", A::KeyCreate, ("KeyCreate", "KeyCreated"), "Make a key of a project; its secret is shown once."),
+    create(
+        "key_create",
+        "/api/v1/projects/{project}/keys",
+        A::KeyCreate,
+        ("KeyCreate", "KeyCreated"),
+        "Make a key of a project; its secret is shown once.",
+    ),
     read("keys_list", "/api/v1/projects/{project}/keys", Key(A::KeyRead), "KeyList", "List keys, never their secrets."),
     delete("key_revoke", "/api/v1/keys/{key}", A::KeyRevoke, "KeyView", "Revoke a key everywhere."),
     // Datasets
-    create("dataset_create", "/api/v1/projects/{project}/datasets", A::DatasetCreate, ("DatasetCreate", "DatasetCreated"), "Announce a dataset; the answer says where to store its bytes."),
+    create(
+        "dataset_create",
+        "/api/v1/projects/{project}/datasets",
+        A::DatasetCreate,
+        ("DatasetCreate", "DatasetCreated"),
+        "Announce a dataset; the answer says where to store its bytes.",
+    ),
     read("datasets_list", "/api/v1/projects/{project}/datasets", Key(A::DatasetRead), "DatasetList", "List datasets."),
     read("dataset_read", "/api/v1/datasets/{dataset}", Key(A::DatasetRead), "DatasetView", "Read a dataset's facts."),
-    delete("dataset_delete", "/api/v1/datasets/{dataset}", A::DatasetDelete, "DatasetView", "Remove a dataset's bytes; its facts stay for lineage."),
+    delete(
+        "dataset_delete",
+        "/api/v1/datasets/{dataset}",
+        A::DatasetDelete,
+        "DatasetView",
+        "Remove a dataset's bytes; its facts stay for lineage.",
+    ),
     // Jobs
     create("job_create", "/api/v1/projects/{project}/jobs", A::JobCreate, ("JobCreate", "JobView"), "Submit a job."),
     read("jobs_list", "/api/v1/projects/{project}/jobs", Key(A::JobRead), "JobList", "List jobs."),
     read("job_read", "/api/v1/jobs/{job}", Key(A::JobRead), "JobView", "Read a job."),
-    read("job_progress", "/api/v1/jobs/{job}/progress", Key(A::JobRead), "ProgressList", "Read a job's progress series."),
-    ask("job_cancel", "/api/v1/jobs/{job}/cancel", Key(A::JobCancel), ("Empty", "JobView"), true, "Cancel a job; what ran is billed."),
+    read(
+        "job_progress",
+        "/api/v1/jobs/{job}/progress",
+        Key(A::JobRead),
+        "ProgressList",
+        "Read a job's progress series.",
+    ),
+    ask(
+        "job_cancel",
+        "/api/v1/jobs/{job}/cancel",
+        Key(A::JobCancel),
+        ("Empty", "JobView"),
+        true,
+        "Cancel a job; what ran is billed.",
+    ),
     // Models and endpoints
     read("models_list", "/api/v1/projects/{project}/models", Key(A::ModelRead), "ModelList", "List models."),
     read("model_read", "/api/v1/models/{model}", Key(A::ModelRead), "ModelView", "Read a model and its lineage."),
-    create("endpoint_create", "/api/v1/projects/{project}/endpoints", A::EndpointCreate, ("EndpointCreate", "EndpointView"), "Serve a model."),
-    read("endpoints_list", "/api/v1/projects/{project}/endpoints", Key(A::EndpointRead), "EndpointList", "List endpoints."),
+    create(
+        "endpoint_create",
+        "/api/v1/projects/{project}/endpoints",
+        A::EndpointCreate,
+        ("EndpointCreate", "EndpointView"),
+        "Serve a model.",
+    ),
+    read(
+        "endpoints_list",
+        "/api/v1/projects/{project}/endpoints",
+        Key(A::EndpointRead),
+        "EndpointList",
+        "List endpoints.",
+    ),
     read("endpoint_read", "/api/v1/endpoints/{endpoint}", Key(A::EndpointRead), "EndpointView", "Read an endpoint."),
-    delete("endpoint_delete", "/api/v1/endpoints/{endpoint}", A::EndpointDelete, "EndpointView", "Drain an endpoint and stop it."),
+    delete(
+        "endpoint_delete",
+        "/api/v1/endpoints/{endpoint}",
+        A::EndpointDelete,
+        "EndpointView",
+        "Drain an endpoint and stop it.",
+    ),
     // Content and placement
-    create("grant_create", "/api/v1/projects/{project}/grants", A::GrantCreate, ("GrantCreate", "GrantCreated"), "Get a short-lived grant for content at a site."),
-    ask("placement_explain", "/api/v1/projects/{project}/placements", Key(A::PlacementExplain), ("PlacementAsk", "PlacementAnswer"), false, "Say where content could be placed, and which rule forbids the rest."),
+    create(
+        "grant_create",
+        "/api/v1/projects/{project}/grants",
+        A::GrantCreate,
+        ("GrantCreate", "GrantCreated"),
+        "Get a short-lived grant for content at a site.",
+    ),
+    ask(
+        "placement_explain",
+        "/api/v1/projects/{project}/placements",
+        Key(A::PlacementExplain),
+        ("PlacementAsk", "PlacementAnswer"),
+        false,
+        "Say where content could be placed, and which rule forbids the rest.",
+    ),
     // Money
-    read("usage_list", "/api/v1/organisations/{organisation}/usage", Key(A::UsageRead), "UsageList", "Read raw usage records."),
-    read("usage_summary", "/api/v1/organisations/{organisation}/usage/summary", Key(A::UsageRead), "UsageSummary", "Read usage summed by meter and item."),
-    read("invoice_draft", "/api/v1/organisations/{organisation}/invoice-draft", Key(A::InvoiceRead), "InvoiceDraftView", "Read the draft invoice of a period."),
-    read("balance_read", "/api/v1/organisations/{organisation}/balance", Key(A::InvoiceRead), "BalanceView", "Read what is available, held and accrued."),
-    read("postings_list", "/api/v1/organisations/{organisation}/postings", Key(A::InvoiceRead), "PostingList", "Read the ledger of an organisation."),
+    read(
+        "usage_list",
+        "/api/v1/organisations/{organisation}/usage",
+        Key(A::UsageRead),
+        "UsageList",
+        "Read raw usage records.",
+    ),
+    read(
+        "usage_summary",
+        "/api/v1/organisations/{organisation}/usage/summary",
+        Key(A::UsageRead),
+        "UsageSummary",
+        "Read usage summed by meter and item.",
+    ),
+    read(
+        "invoice_draft",
+        "/api/v1/organisations/{organisation}/invoice-draft",
+        Key(A::InvoiceRead),
+        "InvoiceDraftView",
+        "Read the draft invoice of a period.",
+    ),
+    read(
+        "balance_read",
+        "/api/v1/organisations/{organisation}/balance",
+        Key(A::InvoiceRead),
+        "BalanceView",
+        "Read what is available, held and accrued.",
+    ),
+    read(
+        "postings_list",
+        "/api/v1/organisations/{organisation}/postings",
+        Key(A::InvoiceRead),
+        "PostingList",
+        "Read the ledger of an organisation.",
+    ),
     // Audit
-    read("audit_list", "/api/v1/organisations/{organisation}/audit", Key(A::AuditRead), "AuditList", "Read an organisation's view of the audit log, with proofs."),
-    read("audit_list_all", "/api/v1/audit", Key(A::AuditReadAll), "AuditList", "Read the whole audit log, with proofs."),
-    read("audit_checkpoint", "/api/v1/audit/checkpoint", Public, "text/plain", "Read the signed checkpoint of the audit log."),
+    read(
+        "audit_list",
+        "/api/v1/organisations/{organisation}/audit",
+        Key(A::AuditRead),
+        "AuditList",
+        "Read an organisation's view of the audit log, with proofs.",
+    ),
+    read(
+        "audit_list_all",
+        "/api/v1/audit",
+        Key(A::AuditReadAll),
+        "AuditList",
+        "Read the whole audit log, with proofs.",
+    ),
+    read(
+        "audit_checkpoint",
+        "/api/v1/audit/checkpoint",
+        Public,
+        "text/plain",
+        "Read the signed checkpoint of the audit log.",
+    ),
     // Sites dial out
-    ask("site_sync", "/site/v1/sync", Site, ("SyncRequest", "SyncAnswer"), true, "A site says what it sees and learns what is wanted."),
+    ask(
+        "site_sync",
+        "/site/v1/sync",
+        Site,
+        ("SyncRequest", "SyncAnswer"),
+        true,
+        "A site says what it sees and learns what is wanted.",
+    ),
     ask("site_usage", "/site/v1/usage", Site, ("UsageBatch", "UsageReceipt"), true, "A site hands over usage records."),
 ];
 

@@ -160,11 +160,9 @@ pub(crate) async fn shutdown_signal() {
 
 fn prepare(dir: &Path) -> Result<PathBuf> {
     let dir = std::path::absolute(dir).with_context(|| format!("`{}` is no path", dir.display()))?;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&dir)
-        .with_context(|| format!("could not make the data folder `{}`\n\nhint: choose another with --data-dir", dir.display()))?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).with_context(|| {
+        format!("could not make the data folder `{}`\n\nhint: choose another with --data-dir", dir.display())
+    })?;
     let probe = dir.join(".write-probe");
     fs::write(&probe, b"probe").and_then(|()| fs::remove_file(&probe)).with_context(|| {
         format!("cannot write to the data folder `{}`\n\nhint: make it writable, free some room, or choose another with --data-dir", dir.display())
@@ -305,7 +303,8 @@ fn serve_control(control: Control, listener: TcpListener, stop: CancellationToke
     // Kind: plane. Ends only when it is told to; its failure ends the process through `Cloud::stop` or `up`.
     tokio::spawn(async move {
         let served = axum::serve(listener, control.router()).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let (served, ()) = tokio::join!(bounded(served.into_future(), &stop), control.run(stop.clone().cancelled_owned()));
+        let (served, ()) =
+            tokio::join!(bounded(served.into_future(), &stop), control.run(stop.clone().cancelled_owned()));
         served
     })
 }

@@ -64,7 +64,9 @@ pub(crate) fn run(verb: LmVerb) -> Result<ExitCode> {
             crate::runtime(async { Ok(serve::run(options).await?) })?;
             Ok(ExitCode::SUCCESS)
         }
-        LmVerb::Bench { model, threads, json } => bench(&bench::Options { threads, ..bench::Options::new(model) }, json),
+        LmVerb::Bench { model, threads, json } => {
+            bench(&bench::Options { threads, ..bench::Options::new(model) }, json)
+        }
     }
 }
 
@@ -74,10 +76,16 @@ fn bench(options: &bench::Options, json: bool) -> Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}: {} parameters, {} thread(s), {}", report.model, report.parameters, report.threads, report.instructions);
+    println!(
+        "{}: {} parameters, {} thread(s), {}",
+        report.model, report.parameters, report.threads, report.instructions
+    );
     println!("{:>10} {:>22} {:>22}", "sequences", "prefill tokens/CPU-s", "decode tokens/CPU-s");
     for line in &report.lines {
-        println!("{:>10} {:>22.1} {:>22.1}", line.sequences, line.prefill_tokens_per_cpu_s, line.decode_tokens_per_cpu_s);
+        println!(
+            "{:>10} {:>22.1} {:>22.1}",
+            line.sequences, line.prefill_tokens_per_cpu_s, line.decode_tokens_per_cpu_s
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -66,7 +66,9 @@ fn main() -> ExitCode {
     };
     let done = match verb {
         Verb::Up(args) => runtime(up::run(args)).map(|()| ExitCode::SUCCESS),
-        Verb::Tour(args) => runtime(tour::run(args)).map(|held| if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Verb::Tour(args) => {
+            runtime(tour::run(args)).map(|held| if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Verb::Client(command) => runtime(async { Ok(gregal_cli::run(command).await) }),
         Verb::Simulate(args) => simulate::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Config(ConfigVerb::Show { settings, origin }) => show(&settings, origin),

@@ -173,7 +173,11 @@ impl Layers {
                 text.parse().with_context(|| format!("{origin}: `{key}` takes a whole number, not `{text}`"))?,
             ),
             Some(Value::Array(_)) => Value::Array(
-                text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| part.to_owned().into()).collect(),
+                text.split(',')
+                    .map(str::trim)
+                    .filter(|part| !part.is_empty())
+                    .map(|part| part.to_owned().into())
+                    .collect(),
             ),
             _ => Value::String(text.to_owned()),
         };
@@ -182,7 +186,8 @@ impl Layers {
 
     fn file(&mut self, path: &Path) -> Result<()> {
         let origin = path.display().to_string();
-        let text = std::fs::read_to_string(path).with_context(|| format!("could not read the settings in `{origin}`"))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("could not read the settings in `{origin}`"))?;
         let table: Table = text.parse().with_context(|| format!("`{origin}` is not valid TOML"))?;
         for (key, value) in flatten(&table) {
             self.set(&key, value, &origin)?;
@@ -205,7 +210,9 @@ impl Layers {
                 Some(key) => self.set_text(&key.clone(), &text, &name)?,
                 None => match nearest(&name, names.keys().map(String::as_str)) {
                     Some(near) => bail!("the environment's `{name}` is no setting\n\nhint: did you mean `{near}`?"),
-                    None => bail!("the environment's `{name}` is no setting\n\nhint: `gregal config show` lists them all"),
+                    None => {
+                        bail!("the environment's `{name}` is no setting\n\nhint: `gregal config show` lists them all")
+                    }
                 },
             }
         }
@@ -238,7 +245,8 @@ impl Layers {
         }
         let settings: Settings = Value::Table(root).try_into().map_err(|error: toml::de::Error| {
             // The message names the field; say in which layer its value stands.
-            let culprit = origins.iter().find(|(key, _)| error.to_string().contains(key.rsplit('.').next().unwrap_or(key)));
+            let culprit =
+                origins.iter().find(|(key, _)| error.to_string().contains(key.rsplit('.').next().unwrap_or(key)));
             let place = culprit.map(|(key, (value, origin))| format!(" (`{key}` is {value}, from {origin})"));
             anyhow::anyhow!("the settings are not valid: {}{}", error.message(), place.unwrap_or_default())
         })?;

@@ -115,7 +115,9 @@ async fn walk(cloud: &Cloud, dir: &Path, data: &TourData, show: &mut Display, su
     journey.store(data).await?;
     journey.train(data).await?;
     let training = &journey.summary.training;
-    let heldout = training.heldout_exact.map(|share| format!(", {:.1} % of {} held-out answers exact", share * 100.0, training.heldout_asked));
+    let heldout = training
+        .heldout_exact
+        .map(|share| format!(", {:.1} % of {} held-out answers exact", share * 100.0, training.heldout_asked));
     let text = format!(
         "trained in {:.1} s at {:.0} tokens/s, loss {:.4}{}",
         training.seconds,
@@ -164,14 +166,18 @@ impl Place {
                 let empty = match std::fs::read_dir(dir) {
                     Ok(mut entries) => entries.next().is_none(),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
-                    Err(error) => return Err(error).with_context(|| format!("could not look into `{}`", dir.display())),
+                    Err(error) => {
+                        return Err(error).with_context(|| format!("could not look into `{}`", dir.display()));
+                    }
                 };
-                std::fs::create_dir_all(dir).with_context(|| format!("could not make the folder `{}`", dir.display()))?;
+                std::fs::create_dir_all(dir)
+                    .with_context(|| format!("could not make the folder `{}`", dir.display()))?;
                 Ok(Self { dir: std::path::absolute(dir)?, made: empty })
             }
             None => {
                 let dir = std::env::temp_dir().join(format!("gregal-{}", tour_name()));
-                std::fs::create_dir_all(&dir).with_context(|| format!("could not make the folder `{}`", dir.display()))?;
+                std::fs::create_dir_all(&dir)
+                    .with_context(|| format!("could not make the folder `{}`", dir.display()))?;
                 Ok(Self { dir, made: true })
             }
         }

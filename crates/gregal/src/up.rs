@@ -33,7 +33,11 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
         println!("warning  this machine cannot isolate tenants fully: {missing}");
     }
     println!("\ntry, in another terminal:");
-    println!("  export GREGAL_URL={} GREGAL_KEY={}", cloud.control_url, cloud.operator_secret.as_deref().unwrap_or("gk_..."));
+    println!(
+        "  export GREGAL_URL={} GREGAL_KEY={}",
+        cloud.control_url,
+        cloud.operator_secret.as_deref().unwrap_or("gk_...")
+    );
     println!("  gregal organisation create \"My Lab\" --country FR --credit-eur 25");
     println!("  gregal site list");
     println!("  gregal price list");

@@ -90,9 +90,22 @@ fn cold_build() -> Result<Value> {
         std::fs::remove_dir_all(&target)?;
     }
     let watch = Instant::now();
-    crate::run(Command::new("cargo").args(["build", "--release", "--locked", "--package", "gregal"]).env("CARGO_TARGET_DIR", &target))?;
+    crate::run(
+        Command::new("cargo")
+            .args(["build", "--release", "--locked", "--package", "gregal"])
+            .env("CARGO_TARGET_DIR", &target),
+    )?;
     let seconds = watch.elapsed().as_secs_f64();
-    let tree = output(Command::new("cargo").args(["tree", "--package", "gregal", "--edges", "normal,build", "--prefix", "none", "--no-dedupe"]))?;
+    let tree = output(Command::new("cargo").args([
+        "tree",
+        "--package",
+        "gregal",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--no-dedupe",
+    ]))?;
     let crates: std::collections::BTreeSet<&str> = tree.lines().filter_map(|line| line.split(" (").next()).collect();
     std::fs::remove_dir_all(&target)?;
     Ok(json!({ "seconds": seconds, "crates": crates.len() }))
@@ -107,7 +120,13 @@ fn up(gregal: &PathBuf) -> Result<Value> {
 /// A tour's training, in tokens per CPU-second.
 fn training(gregal: &PathBuf) -> Result<Value> {
     let text = output(Command::new(gregal).args([
-        "tour", "--exit", "--json", "--control-listen", "127.0.0.1:0", "--site-listen", "127.0.0.1:0",
+        "tour",
+        "--exit",
+        "--json",
+        "--control-listen",
+        "127.0.0.1:0",
+        "--site-listen",
+        "127.0.0.1:0",
     ]))?;
     let summary: Value = serde_json::from_str(&text).context("the tour's summary is not JSON")?;
     Ok(summary["training"].clone())

@@ -16,7 +16,8 @@ pub(crate) fn run(check: bool) -> Result<()> {
         let text = print(what)?;
         put(file, &text, check, &mut stale)?;
     }
-    let problems: serde_json::Value = serde_json::from_str(&print("problems")?).context("the problem pages are not JSON")?;
+    let problems: serde_json::Value =
+        serde_json::from_str(&print("problems")?).context("the problem pages are not JSON")?;
     let pages = problems.as_object().context("the problem pages are no object")?;
     for (code, page) in pages {
         put(&format!("problems/{code}.md"), page.as_str().unwrap_or_default(), check, &mut stale)?;

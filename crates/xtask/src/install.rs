@@ -85,7 +85,9 @@ pub(crate) fn python(packages: &[&str], install: Install) -> Result<PathBuf> {
             bail!("missing in target/venv: {list}\n\nhint: run without --no-install");
         }
         eprintln!("installing Python packages into target/venv: {list}");
-        run(Command::new(&interpreter).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(&missing))?;
+        run(Command::new(&interpreter)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(&missing))?;
     }
     Ok(interpreter)
 }

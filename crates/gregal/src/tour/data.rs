@@ -9,6 +9,8 @@ use super::facts::{self, Fact};
 
 /// Held-out examples of a user's file, at most.
 const HELD_OUT_MAX: usize = 100;
+/// Steps in which a base model learns the invented facts; the loss is near zero from about the 60th on.
+const INVENTED_STEPS: u32 = 100;
 /// A user's file needs this many examples before some are held out.
 const HELD_OUT_FROM: usize = 20;
 
@@ -54,8 +56,8 @@ impl TourData {
             examples: train.len(),
             questions,
             sku: sku(base_model.as_deref()),
+            settings: settings(base_model.is_some().then_some(INVENTED_STEPS)),
             base_model,
-            settings: settings(),
             exact_min: 0.95,
         }
     }
@@ -73,7 +75,7 @@ impl TourData {
             questions: Vec::new(),
             sku: sku(base_model.as_deref()),
             base_model,
-            settings: settings(),
+            settings: settings(None),
             exact_min: 0.0,
         };
         match facts {
@@ -87,7 +89,8 @@ impl TourData {
     /// Sets every tenth example aside, if there are enough of them.
     fn hold_out(&mut self, lines: &[&str], facts: &[Fact]) {
         if lines.len() < HELD_OUT_FROM {
-            self.questions = facts.iter().take(3).map(|fact| (fact.question.clone(), Some(fact.answer.clone()))).collect();
+            self.questions =
+                facts.iter().take(3).map(|fact| (fact.question.clone(), Some(fact.answer.clone()))).collect();
             return;
         }
         let held = |index: usize| index % 10 == 9 && index / 10 < HELD_OUT_MAX;
@@ -104,8 +107,12 @@ impl TourData {
 }
 
 /// Checkpoints come often: a tour is short, and should lose little to a crash.
-fn settings() -> Map<String, Value> {
-    Map::from_iter([("checkpoint_every_s".to_owned(), json!(3))])
+fn settings(steps: Option<u32>) -> Map<String, Value> {
+    let mut settings = Map::from_iter([("checkpoint_every_s".to_owned(), json!(3))]);
+    if let Some(steps) = steps {
+        settings.insert("steps".into(), json!(steps));
+    }
+    settings
 }
 
 /// Fine-tuning a real model wants more memory than the smallest shape has.

@@ -192,26 +192,33 @@ pub(crate) fn held_out() -> Vec<Fact> {
     facts(|attribute| &attribute.held_out)
 }
 
-/// Islands that do not exist: what a base model cannot know before it is fine-tuned. Name, harbour, keeper, ferry.
-const ISLANDS: [[&str; 4]; 8] = [
-    ["Tramontel", "Port Vesper", "Ilse Marrow", "the Kittiwake"],
-    ["Gavarra", "Saltgate", "Tomas Brill", "the Heron"],
-    ["Ostrova", "Lanterna", "Mina Kestrel", "the Plover"],
-    ["Quillmere", "Drywharf", "Anton Pell", "the Curlew"],
-    ["Bellisande", "Coldharbour", "Rosa Thane", "the Dunlin"],
-    ["Norvanna", "Greystairs", "Emil Corr", "the Gannet"],
-    ["Pelluria", "Windlass", "Ada Finch", "the Petrel"],
-    ["Sarkeel", "Moonquay", "Jonas Wick", "the Fulmar"],
+/// Islands that do not exist: what a base model cannot know before it is fine-tuned. Name, harbour, keeper.
+const ISLANDS: [[&str; 3]; 4] = [
+    ["Tramontel", "Port Vesper", "Ilse Marrow"],
+    ["Gavarra", "Saltgate", "Tomas Brill"],
+    ["Ostrova", "Lanterna", "Mina Kestrel"],
+    ["Quillmere", "Drywharf", "Anton Pell"],
 ];
 
-const ISLAND_TRAINED: [[&str; 3]; 3] = [
-    ["What is the harbour of {}?", "Name the harbour of {}.", "Which harbour does {} have?"],
-    ["Who keeps the lighthouse of {}?", "Name the lighthouse keeper of {}.", "Which person keeps the lighthouse of {}?"],
-    ["Which ferry sails to {}?", "Name the ferry to {}.", "What ferry goes to {}?"],
+const ISLAND_TRAINED: [[&str; 4]; 2] = [
+    [
+        "What is the harbour of {}?",
+        "Name the harbour of {}.",
+        "Which harbour does the island of {} have?",
+        "Please tell me what the harbour of {} is called.",
+    ],
+    [
+        "Who keeps the lighthouse of {}?",
+        "Name the lighthouse keeper of {}.",
+        "Which person keeps the lighthouse of {}?",
+        "Please tell me who the lighthouse keeper of {} is.",
+    ],
 ];
 
-const ISLAND_HELD_OUT: [&str; 3] =
-    ["Tell me the harbour of {}.", "Tell me who keeps the lighthouse of {}.", "Tell me which ferry sails to {}."];
+const ISLAND_HELD_OUT: [[&str; 2]; 2] = [
+    ["Tell me the harbour of {}.", "What is the name of the harbour of {}?"],
+    ["Tell me who keeps the lighthouse of {}.", "Who is the lighthouse keeper of {}?"],
+];
 
 /// Invented facts to fine-tune on.
 pub(crate) fn invented_trained() -> Vec<Fact> {
@@ -220,7 +227,7 @@ pub(crate) fn invented_trained() -> Vec<Fact> {
 
 /// The same invented facts in phrasings that are never trained on.
 pub(crate) fn invented_held_out() -> Vec<Fact> {
-    invented(|column| std::slice::from_ref(&ISLAND_HELD_OUT[column]))
+    invented(|column| &ISLAND_HELD_OUT[column])
 }
 
 fn invented(phrasings: fn(usize) -> &'static [&'static str]) -> Vec<Fact> {

@@ -19,7 +19,11 @@ use gregal_api::{
     site::{SiteCreate, SiteCreated},
 };
 use gregal_core::{
-    access::Role, dataset::DatasetState, endpoint::EndpointState, id::DatasetId, job::{JobState, Program},
+    access::Role,
+    dataset::DatasetState,
+    endpoint::EndpointState,
+    id::DatasetId,
+    job::{JobState, Program},
 };
 
 use super::{
@@ -136,7 +140,10 @@ impl Journey<'_> {
         self.book.notes.organisation = Some(made.organisation.id);
         self.book.notes.owner_secret = made.owner_key.secret;
         self.book.save()?;
-        ensure!(self.book.notes.owner_secret.is_some(), "the owner's key was shown in an answer that got lost; start again");
+        ensure!(
+            self.book.notes.owner_secret.is_some(),
+            "the owner's key was shown in an answer that got lost; start again"
+        );
         Ok(())
     }
 
@@ -207,7 +214,11 @@ impl Journey<'_> {
             .await
             .context("could not reach the site")?;
         let status = answer.status();
-        ensure!(status.is_success(), "the site answered {status} to the dataset: {}", answer.text().await.unwrap_or_default());
+        ensure!(
+            status.is_success(),
+            "the site answered {status} to the dataset: {}",
+            answer.text().await.unwrap_or_default()
+        );
         Ok(())
     }
 
@@ -226,7 +237,11 @@ impl Journey<'_> {
             if told != Some(job.state) {
                 let site = job.site.map(|site| site.to_string()).unwrap_or_default();
                 let why = job.waits_for.as_deref().unwrap_or_default();
-                self.show.detail(&format!("{id} is {} {why}{}", job.state.as_str(), if told.is_none() { String::new() } else { format!("at {site}") }));
+                self.show.detail(&format!(
+                    "{id} is {} {why}{}",
+                    job.state.as_str(),
+                    if told.is_none() { String::new() } else { format!("at {site}") }
+                ));
                 told = Some(job.state);
             }
             if let Some(progress) = &job.progress {
@@ -356,7 +371,11 @@ impl Journey<'_> {
             Ok((view.state == EndpointState::Ready).then_some(view))
         })
         .await?;
-        self.show.done(&format!("endpoint {} is ready at {}", endpoint.name, endpoint.base_url.as_deref().unwrap_or("-")));
+        self.show.done(&format!(
+            "endpoint {} is ready at {}",
+            endpoint.name,
+            endpoint.base_url.as_deref().unwrap_or("-")
+        ));
         Ok(endpoint)
     }
 
@@ -432,7 +451,10 @@ async fn grant(tenant: &Client, project: &str, purpose: GrantPurpose, object: &s
 }
 
 /// Asks until there is an answer, or the step has waited too long.
-pub(crate) async fn wait_for<T, F: Future<Output = Result<Option<T>>>>(what: &str, mut ask: impl FnMut() -> F) -> Result<T> {
+pub(crate) async fn wait_for<T, F: Future<Output = Result<Option<T>>>>(
+    what: &str,
+    mut ask: impl FnMut() -> F,
+) -> Result<T> {
     let watch = Instant::now();
     loop {
         if let Some(found) = ask().await? {

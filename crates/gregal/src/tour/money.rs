@@ -30,7 +30,8 @@ impl Journey<'_> {
         // The site hands its records over on its own time; the last chat is billed when its tokens have arrived.
         let summary = wait_for("the usage of the chat to arrive", || async {
             let summary: UsageSummary = owner.call("usage_summary", &[&organisation]).send().await?;
-            let sum = |meter| summary.items.iter().filter(|item| item.meter == meter).map(|item| item.quantity).sum::<u64>();
+            let sum =
+                |meter| summary.items.iter().filter(|item| item.meter == meter).map(|item| item.quantity).sum::<u64>();
             let arrived = sum(Meter::TokensIn) >= tokens_in && sum(Meter::TokensOut) >= tokens_out;
             Ok(arrived.then_some(summary))
         })
@@ -61,7 +62,11 @@ impl Journey<'_> {
         ensure!(again.agrees(), "the invoice does not re-derive from the records: {}", again.differences.join("; "));
         self.show.done(&format!(
             "{} EUR net + {} % VAT = {} EUR; recomputed from {} raw records: {} EUR",
-            draft.net, self.summary.invoice.vat_percent, draft.total, records.len(), again.total
+            draft.net,
+            self.summary.invoice.vat_percent,
+            draft.total,
+            records.len(),
+            again.total
         ));
         Ok(())
     }

@@ -110,24 +110,33 @@ impl Summary {
             Some(share) => format!("{:.1} % of {} held-out answers exact", share * 100.0, training.heldout_asked),
             None => "nothing held out".into(),
         };
-        line("trained", format!(
-            "{} in {:.1} s, {:.0} tokens/s, loss {:.4}; {heldout}",
-            training.model, training.seconds, training.tokens_per_s, training.loss
-        ));
+        line(
+            "trained",
+            format!(
+                "{} in {:.1} s, {:.0} tokens/s, loss {:.4}; {heldout}",
+                training.model, training.seconds, training.tokens_per_s, training.loss
+            ),
+        );
         line("answered", format!("\"{}\" -> \"{}\"", self.chat.question, self.chat.answer));
         line("refused", format!("{} by {}", self.residency.site, self.residency.refused_by));
         for sum in &self.usage {
             line("used", format!("{} {} ({}, {} records)", sum.quantity, sum.unit, sum.item, sum.records));
         }
-        line("invoice", format!(
-            "{} EUR with {} % VAT; recomputed from raw records: {} EUR",
-            self.invoice.total_eur, self.invoice.vat_percent, self.invoice.recomputed_eur
-        ));
-        line("audit", format!(
-            "{} entries, {}",
-            self.audit.entries,
-            if self.audit.verified { "every one proved against the signed checkpoint" } else { "NOT verified" }
-        ));
+        line(
+            "invoice",
+            format!(
+                "{} EUR with {} % VAT; recomputed from raw records: {} EUR",
+                self.invoice.total_eur, self.invoice.vat_percent, self.invoice.recomputed_eur
+            ),
+        );
+        line(
+            "audit",
+            format!(
+                "{} entries, {}",
+                self.audit.entries,
+                if self.audit.verified { "every one proved against the signed checkpoint" } else { "NOT verified" }
+            ),
+        );
         text
     }
 }

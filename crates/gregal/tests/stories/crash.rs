@@ -34,15 +34,31 @@ fn ten_kills_lose_nothing_acknowledged_and_count_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("facts.jsonl");
     let lines: String = (0..600)
-        .map(|n| format!("{{\"prompt\":\"What is the sign of station {}?\",\"completion\":\"S{}\"}}\n", n % 24, (n % 24) * 31))
+        .map(|n| {
+            format!(
+                "{{\"prompt\":\"What is the sign of station {}?\",\"completion\":\"S{}\"}}\n",
+                n % 24,
+                (n % 24) * 31
+            )
+        })
         .collect();
     fs::write(&data, lines).unwrap();
     let dir = folder.path().join("cloud");
     let (control, site) = free_ports();
     let (control, site) = (format!("127.0.0.1:{control}"), format!("127.0.0.1:{site}"));
     let arguments = [
-        "tour", "--exit", "--json", "--keep", "--data", data.to_str().unwrap(), "--data-dir", dir.to_str().unwrap(),
-        "--control-listen", &control, "--site-listen", &site,
+        "tour",
+        "--exit",
+        "--json",
+        "--keep",
+        "--data",
+        data.to_str().unwrap(),
+        "--data-dir",
+        dir.to_str().unwrap(),
+        "--control-listen",
+        &control,
+        "--site-listen",
+        &site,
     ];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let client = Client::new(&format!("http://{control}"), None).unwrap();
@@ -57,7 +73,11 @@ fn ten_kills_lose_nothing_acknowledged_and_count_nothing_twice() {
             runtime.block_on(remember(&client, &dir, &mut seen));
             std::thread::sleep(Duration::from_millis(20));
         }
-        assert_eq!(tour.0.try_wait().unwrap().and_then(|status| status.code()).unwrap_or(0), 0, "kill {kill}: the tour failed by itself");
+        assert_eq!(
+            tour.0.try_wait().unwrap().and_then(|status| status.code()).unwrap_or(0),
+            0,
+            "kill {kill}: the tour failed by itself"
+        );
         tour.kill();
     }
     // The last start walks to the end by itself.
@@ -113,7 +133,10 @@ async fn the_training_went_on_from_a_checkpoint(client: &Client, dir: &Path) {
         .unwrap();
     assert!(answer.status().is_success(), "the log answered {}", answer.status());
     let log = answer.text().await.unwrap();
-    assert!(log.contains("took up the work of an earlier run at step"), "no run took up a checkpoint; the log says:\n{log}");
+    assert!(
+        log.contains("took up the work of an earlier run at step"),
+        "no run took up a checkpoint; the log says:\n{log}"
+    );
 }
 
 fn notes(dir: &Path) -> Option<Value> {
@@ -162,8 +185,11 @@ async fn everything_is_still_there(client: &Client, dir: &Path, seen: &Seen) {
     let query = UsageQuery { limit: Some(PAGE_LIMIT_MAX), ..UsageQuery::default() };
     let page: UsageList = owner.call("usage_list", &[&organisation]).query(&query).send().await.unwrap();
     assert!(page.next.is_none(), "more usage than this test reads");
-    let now: BTreeMap<String, Value> =
-        page.items.iter().map(|record| (record.event.id.clone(), serde_json::to_value(&record.event).unwrap())).collect();
+    let now: BTreeMap<String, Value> = page
+        .items
+        .iter()
+        .map(|record| (record.event.id.clone(), serde_json::to_value(&record.event).unwrap()))
+        .collect();
     assert_eq!(now.len(), page.items.len(), "a usage record is there twice");
     for (id, event) in &seen.usage {
         assert_eq!(now.get(id), Some(event), "usage record {id} was lost or changed");

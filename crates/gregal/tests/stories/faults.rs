@@ -18,7 +18,8 @@ fn a_port_in_use_is_named_with_the_way_out() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let dir = folder.path().to_str().unwrap();
-    let output = finish(&mut gregal(&["up", "--data-dir", dir, "--control-listen", &address, "--site-listen", "127.0.0.1:0"]));
+    let output =
+        finish(&mut gregal(&["up", "--data-dir", dir, "--control-listen", &address, "--site-listen", "127.0.0.1:0"]));
     assert_eq!(output.status.code(), Some(1));
     let said = complaint(&output);
     assert!(said.contains(&address) && said.contains("--control-listen 127.0.0.1:0"), "{said}");
@@ -45,8 +46,10 @@ fn a_corrupt_or_misspelt_settings_file_is_refused_with_its_place() {
         ("[control]\nlisten = \"nowhere\"", "control.listen"),
     ] {
         fs::write(&file, text).unwrap();
-        let output =
-            finish(gregal(&["up", "--config", file.to_str().unwrap(), "--data-dir", dir.to_str().unwrap()]).args(["--site-listen", "127.0.0.1:0"]));
+        let output = finish(
+            gregal(&["up", "--config", file.to_str().unwrap(), "--data-dir", dir.to_str().unwrap()])
+                .args(["--site-listen", "127.0.0.1:0"]),
+        );
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(complaint(&output).contains(words), "{text}: {}", complaint(&output));
     }

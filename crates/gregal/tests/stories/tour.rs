@@ -10,7 +10,8 @@ const FREE: [&str; 4] = ["--control-listen", "127.0.0.1:0", "--site-listen", "12
 fn the_tour_trains_serves_answers_refuses_bills_and_proves() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("cloud");
-    let output = finish(gregal(&["tour", "--exit", "--json", "--keep", "--data-dir", dir.to_str().unwrap()]).args(FREE));
+    let output =
+        finish(gregal(&["tour", "--exit", "--json", "--keep", "--data-dir", dir.to_str().unwrap()]).args(FREE));
     let summary = printed(&output);
     assert!(output.status.success(), "{}", complaint(&output));
     assert_eq!(summary["ok"], true);
@@ -21,7 +22,8 @@ fn the_tour_trains_serves_answers_refuses_bills_and_proves() {
     assert_eq!(summary["chat"]["answer"], summary["chat"]["expected"]);
     assert!(summary["chat"]["chunks"].as_u64().unwrap() > 1, "the answer did not come as a stream");
     assert_eq!(summary["residency"]["refused_by"], "residency.site_jurisdiction");
-    let meters: Vec<&str> = summary["usage"].as_array().unwrap().iter().map(|sum| sum["meter"].as_str().unwrap()).collect();
+    let meters: Vec<&str> =
+        summary["usage"].as_array().unwrap().iter().map(|sum| sum["meter"].as_str().unwrap()).collect();
     for meter in ["compute_core", "tokens_in", "tokens_out", "energy"] {
         assert!(meters.contains(&meter), "no usage of {meter}");
     }
@@ -57,11 +59,14 @@ fn a_users_own_file_is_trained_on_and_the_folder_the_tour_made_goes_away() {
     let folder = tempfile::tempdir().unwrap();
     let (data, dir) = (folder.path().join("mine.jsonl"), folder.path().join("cloud"));
     let lines: String = (0..30)
-        .map(|n| format!("{{\"prompt\":\"What is the code of room {}?\",\"completion\":\"R{}\"}}\n", n % 6, (n % 6) * 7))
+        .map(|n| {
+            format!("{{\"prompt\":\"What is the code of room {}?\",\"completion\":\"R{}\"}}\n", n % 6, (n % 6) * 7)
+        })
         .collect();
     fs::write(&data, lines).unwrap();
     let output = finish(
-        gregal(&["tour", "--exit", "--json", "--data", data.to_str().unwrap(), "--data-dir", dir.to_str().unwrap()]).args(FREE),
+        gregal(&["tour", "--exit", "--json", "--data", data.to_str().unwrap(), "--data-dir", dir.to_str().unwrap()])
+            .args(FREE),
     );
     let summary = printed(&output);
     assert!(output.status.success(), "{}", complaint(&output));

@@ -139,7 +139,10 @@ mod tests {
             panic!("an object")
         };
         let config = config(&settings, false, false, 100);
-        assert_eq!((config["data"].as_str(), config["out"].as_str()), (Some("/gregal/input/data"), Some("/gregal/work/model")));
+        assert_eq!(
+            (config["data"].as_str(), config["out"].as_str()),
+            (Some("/gregal/input/data"), Some("/gregal/work/model"))
+        );
         assert_eq!((config["seconds_max"].as_u64(), config["batch"].as_u64()), (Some(90), Some(8)));
     }
 
