@@ -1,4 +1,4 @@
-//! The contract: wire types, routes, problem codes, grants, OpenAPI and the typed client.
+//! The contract: wire types, routes, problem codes, grants, `OpenAPI` and the typed client.
 //! Never here: handlers, decisions, or anything that touches a database.
 
 pub mod audit;

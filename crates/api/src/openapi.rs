@@ -1,4 +1,4 @@
-//! The OpenAPI document, made from the route table and the wire types.
+//! The `OpenAPI` document, made from the route table and the wire types.
 
 use serde_json::{Value, json};
 use utoipa::{PartialSchema, ToSchema, openapi::RefOr};
@@ -70,7 +70,7 @@ fn schemas() -> Vec<(String, RefOr<utoipa::openapi::Schema>)> {
     ]
 }
 
-/// The whole contract as OpenAPI 3.1.
+/// The whole contract as `OpenAPI` 3.1.
 pub fn document() -> Value {
     let mut components = serde_json::Map::new();
     let mut all = schemas();

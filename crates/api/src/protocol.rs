@@ -76,6 +76,7 @@ pub struct ObservedAttempt {
 /// Where an attempt stands at its site.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a site knows few attempts at once; a box would only hide the facts")]
 pub enum AttemptPhase {
     /// The sandbox is being made, data unpacked. Not billed.
     Starting,

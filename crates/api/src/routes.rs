@@ -1,4 +1,4 @@
-//! Every route of the control plane on one page. The router, the OpenAPI document, the authorisation matrix and the
+//! Every route of the control plane on one page. The router, the `OpenAPI` document, the authorisation matrix and the
 //! tests of tests are all made from this table: a route that is not here does not exist.
 
 use gregal_core::access::Action;
@@ -19,7 +19,7 @@ pub enum Access {
 /// One route.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
-    /// Its name: noun, then verb. Handlers, client methods and OpenAPI operations share it.
+    /// Its name: noun, then verb. Handlers, client methods and `OpenAPI` operations share it.
     pub id: &'static str,
     /// HTTP method.
     pub method: &'static str,

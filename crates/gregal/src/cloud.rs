@@ -40,7 +40,7 @@ pub(crate) const CODE_VERSION: &str = concat!("gregal ", env!("CARGO_PKG_VERSION
 /// The first prices hold from the beginning of time: a site whose clock is behind must not report use without a price.
 const BEGINNING: Time = Time::from_millis(0);
 /// How long a drain may take before it is cut; a site gives its workloads up to 45 s of that.
-const DRAIN: Duration = Duration::from_secs(60);
+const DRAIN: Duration = Duration::from_mins(1);
 
 /// A running cloud.
 pub(crate) struct Cloud {
@@ -132,9 +132,10 @@ impl Cloud {
         self.stop_control.cancel();
         let control = tokio::time::timeout(DRAIN, self.control).await;
         for (name, ended) in [("site", site), ("control plane", control)] {
-            match ended {
-                Ok(joined) => joined.with_context(|| format!("the {name} broke"))??,
-                Err(_) => tracing::warn!(name, "did not drain in time and was cut; nothing acknowledged is lost"),
+            if let Ok(joined) = ended {
+                joined.with_context(|| format!("the {name} broke"))??;
+            } else {
+                tracing::warn!(name, "did not drain in time and was cut; nothing acknowledged is lost");
             }
         }
         Ok(())

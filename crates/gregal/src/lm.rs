@@ -14,7 +14,7 @@ pub(crate) enum LmVerb {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Serve a model in the shapes of the OpenAI API, on a Unix socket or a loopback port
+    /// Serve a model in the shapes of the `OpenAI` API, on a Unix socket or a loopback port
     Serve {
         /// A Hugging Face folder or a GGUF file
         #[arg(long, value_name = "PATH")]

@@ -9,7 +9,7 @@ use gregal_sim::{Pool, read_csv, replay};
 /// Replay a load of jobs through the live scheduler, to plan capacity
 #[derive(Debug, Args)]
 pub(crate) struct SimulateArgs {
-    /// Jobs as CSV with the header arrival_s,duration_s,cpus,gpus
+    /// Jobs as CSV with the header `arrival_s,duration_s,cpus,gpus`
     #[arg(long, value_name = "FILE")]
     jobs: PathBuf,
     /// CPU cores of the pool

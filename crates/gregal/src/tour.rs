@@ -161,25 +161,20 @@ struct Place {
 
 impl Place {
     fn choose(args: &TourArgs) -> Result<Self> {
-        match &args.settings.data_dir {
-            Some(dir) => {
-                let empty = match std::fs::read_dir(dir) {
-                    Ok(mut entries) => entries.next().is_none(),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
-                    Err(error) => {
-                        return Err(error).with_context(|| format!("could not look into `{}`", dir.display()));
-                    }
-                };
-                std::fs::create_dir_all(dir)
-                    .with_context(|| format!("could not make the folder `{}`", dir.display()))?;
-                Ok(Self { dir: std::path::absolute(dir)?, made: empty })
-            }
-            None => {
-                let dir = std::env::temp_dir().join(format!("gregal-{}", tour_name()));
-                std::fs::create_dir_all(&dir)
-                    .with_context(|| format!("could not make the folder `{}`", dir.display()))?;
-                Ok(Self { dir, made: true })
-            }
+        if let Some(dir) = &args.settings.data_dir {
+            let empty = match std::fs::read_dir(dir) {
+                Ok(mut entries) => entries.next().is_none(),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+                Err(error) => {
+                    return Err(error).with_context(|| format!("could not look into `{}`", dir.display()));
+                }
+            };
+            std::fs::create_dir_all(dir).with_context(|| format!("could not make the folder `{}`", dir.display()))?;
+            Ok(Self { dir: std::path::absolute(dir)?, made: empty })
+        } else {
+            let dir = std::env::temp_dir().join(format!("gregal-{}", tour_name()));
+            std::fs::create_dir_all(&dir).with_context(|| format!("could not make the folder `{}`", dir.display()))?;
+            Ok(Self { dir, made: true })
         }
     }
 
@@ -197,6 +192,6 @@ impl Place {
 fn tour_name() -> String {
     let mut bytes = [0u8; 5];
     RealWorld.fill(&mut bytes);
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("tour-{hex}")
+    let number = bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    format!("tour-{number:010x}")
 }

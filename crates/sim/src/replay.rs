@@ -159,7 +159,7 @@ impl World {
         let used = |amount: fn(&Request) -> u32, total: u32| {
             let work: u128 = load.iter().filter(fits).map(|r| u128::from(amount(r)) * u128::from(r.duration_s)).sum();
             let room = u128::from(total) * u128::from(makespan);
-            if room == 0 { 0 } else { u64::try_from(work * 1000 / room).unwrap_or(u64::MAX) }
+            (work * 1000).checked_div(room).map_or(0, |used| u64::try_from(used).unwrap_or(u64::MAX))
         };
         Outcome {
             ran: self.waits.len(),

@@ -37,7 +37,7 @@ impl Journey<'_> {
             chat.tokens_out += answer.tokens_out;
             if number == 0 {
                 chat.question.clone_from(question);
-                chat.answer = answer.text.trim().to_owned();
+                answer.text.trim().clone_into(&mut chat.answer);
                 chat.expected.clone_from(expected);
                 chat.chunks = answer.chunks;
             }

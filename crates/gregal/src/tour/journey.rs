@@ -36,7 +36,7 @@ use super::{
 /// A site the tour's organisation must never be placed at.
 const FOREIGN_SITE: &str = "virginia-1";
 /// How long a step may wait for the other side before it counts as failed.
-const STEP_WAIT: Duration = Duration::from_secs(120);
+const STEP_WAIT: Duration = Duration::from_mins(2);
 /// How often a state is asked for while waiting.
 const POLL: Duration = Duration::from_millis(150);
 /// Credit of the tour's organisation, in cents: enough to hold the worst case of its training.
@@ -179,18 +179,17 @@ impl Journey<'_> {
     async fn dataset(&mut self, known: Option<DatasetId>, name: &str, bytes: Vec<u8>) -> Result<DatasetView> {
         let tenant = self.tenant()?;
         let project = self.project()?;
-        let id = match known {
-            Some(id) => id,
-            None => {
-                let made: DatasetCreated = tenant
-                    .call("dataset_create", &[&project])
-                    .idempotency_key(self.once(name))
-                    .body(&DatasetCreate { name: name.into(), site: None })
-                    .send()
-                    .await
-                    .with_context(|| format!("could not announce the dataset `{name}`"))?;
-                made.dataset.id
-            }
+        let id = if let Some(id) = known {
+            id
+        } else {
+            let made: DatasetCreated = tenant
+                .call("dataset_create", &[&project])
+                .idempotency_key(self.once(name))
+                .body(&DatasetCreate { name: name.into(), site: None })
+                .send()
+                .await
+                .with_context(|| format!("could not announce the dataset `{name}`"))?;
+            made.dataset.id
         };
         let view: DatasetView = tenant.call("dataset_read", &[&id.to_string()]).send().await?;
         if view.state == DatasetState::Pending {
@@ -346,20 +345,19 @@ impl Journey<'_> {
     pub(crate) async fn serve(&mut self, model: &ModelView) -> Result<EndpointView> {
         self.show.step("an endpoint loads the model");
         let tenant = self.tenant()?;
-        let id = match self.book.notes.endpoint {
-            Some(id) => id,
-            None => {
-                let made: EndpointView = tenant
-                    .call("endpoint_create", &[&self.project()?])
-                    .idempotency_key(self.once("endpoint"))
-                    .body(&EndpointCreate { name: "atlas".into(), model: model.id, site: None })
-                    .send()
-                    .await
-                    .context("could not make the endpoint")?;
-                self.book.notes.endpoint = Some(made.id);
-                self.book.save()?;
-                made.id
-            }
+        let id = if let Some(id) = self.book.notes.endpoint {
+            id
+        } else {
+            let made: EndpointView = tenant
+                .call("endpoint_create", &[&self.project()?])
+                .idempotency_key(self.once("endpoint"))
+                .body(&EndpointCreate { name: "atlas".into(), model: model.id, site: None })
+                .send()
+                .await
+                .context("could not make the endpoint")?;
+            self.book.notes.endpoint = Some(made.id);
+            self.book.save()?;
+            made.id
         };
         let endpoint = wait_for("the endpoint to answer", || async {
             let view: EndpointView = tenant.call("endpoint_read", &[&id.to_string()]).send().await?;

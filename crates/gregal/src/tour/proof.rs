@@ -23,17 +23,16 @@ impl Journey<'_> {
             let checkpoint = page.verify(key).context("the audit log does not verify")?;
             self.summary.audit.entries += page.items.len() as u64;
             self.summary.audit.log_size = checkpoint.size;
-            match page.next {
-                Some(next) => query.after = Some(next),
-                None => {
-                    ensure!(self.summary.audit.entries > 0, "the audit log says nothing of all this");
-                    self.summary.audit.verified = true;
-                    self.show.done(&format!(
-                        "{} entries of {} proved against the signed checkpoint",
-                        self.summary.audit.entries, self.summary.audit.log_size
-                    ));
-                    return Ok(());
-                }
+            if let Some(next) = page.next {
+                query.after = Some(next);
+            } else {
+                ensure!(self.summary.audit.entries > 0, "the audit log says nothing of all this");
+                self.summary.audit.verified = true;
+                self.show.done(&format!(
+                    "{} entries of {} proved against the signed checkpoint",
+                    self.summary.audit.entries, self.summary.audit.log_size
+                ));
+                return Ok(());
             }
         }
         bail!("the audit log has more pages than the tour reads")

@@ -98,10 +98,10 @@ impl Attempt {
         match append.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(job.id = %self.state.wanted.job, %error, "the engine's word did not reach the log")
+                tracing::warn!(job.id = %self.state.wanted.job, %error, "the engine's word did not reach the log");
             }
             Err(error) => {
-                tracing::warn!(job.id = %self.state.wanted.job, %error, "the engine's word did not reach the log")
+                tracing::warn!(job.id = %self.state.wanted.job, %error, "the engine's word did not reach the log");
             }
         }
     }
