@@ -3,6 +3,7 @@
 set -eu
 program=$1
 folder=$(mktemp -d)
+touch "$folder.out" "$folder.err"
 start=$(date +%s%3N)
 "$program" up --data-dir "$folder" --control-listen 127.0.0.1:0 --site-listen 127.0.0.1:0 >"$folder.out" 2>"$folder.err" &
 pid=$!

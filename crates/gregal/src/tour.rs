@@ -139,14 +139,17 @@ async fn walk(cloud: &Cloud, dir: &Path, data: &TourData, show: &mut Display, su
     journey.prove().await?;
     let owner = book.notes.owner_secret.as_deref().context("the owner's key is not there")?;
     let project = book.notes.project.context("the project is not there")?;
-    Ok(next_steps(cloud, dir, owner, &project.to_string()))
+    let question = data.questions.first().map_or("Hello", |(question, _)| question.as_str());
+    Ok(next_steps(cloud, dir, owner, &project.to_string(), question))
 }
 
-fn next_steps(cloud: &Cloud, dir: &Path, owner: &str, project: &str) -> String {
+fn next_steps(cloud: &Cloud, dir: &Path, owner: &str, project: &str, question: &str) -> String {
+    // In single quotes the shell takes everything as it is but the quote itself.
+    let question = question.replace('\'', "'\\''");
     format!(
         "\nWhere to look\n  console    {url}/console   (sign in with the owner's key below)\n  owner key  {owner}\n  \
          data       {dir}\n\nWhat to type next, in another terminal\n  export GREGAL_URL={url} GREGAL_KEY={owner}\n  \
-         gregal job list --project {project}\n  gregal chat atlas --project {project} \"What is the capital of Latvia?\"\n  \
+         gregal job list --project {project}\n  gregal chat atlas --project {project} '{question}'\n  \
          gregal audit verify",
         url = cloud.control_url,
         dir = dir.display(),
