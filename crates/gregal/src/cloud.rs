@@ -63,6 +63,8 @@ pub(crate) struct Cloud {
 pub(crate) enum OperatorKey {
     /// Shown once, kept nowhere.
     ShownOnce,
+    /// One more is made and shown once; the others go on working.
+    OneMore,
     /// Kept in the data folder, readable by its owner alone: the tour walks on after a crash.
     Kept,
 }
@@ -250,6 +252,9 @@ async fn operator_secret(control: &Control, dir: &Path, operator: OperatorKey) -
         && let Some(secret) = read_secret(&path)?
     {
         return Ok(Some(secret));
+    }
+    if operator == OperatorKey::OneMore {
+        return control.operator_key_mint().await.map(Some).context("the operator's key could not be made");
     }
     let mut made = control.operator_key_ensure().await.context("the operator's key could not be made")?;
     if operator == OperatorKey::Kept {

@@ -13,6 +13,9 @@ use crate::{
 pub(crate) struct UpArgs {
     #[command(flatten)]
     settings: SettingsArgs,
+    /// Make one more operator's key and print it: the way back in when the first one was lost
+    #[arg(long)]
+    new_operator_key: bool,
 }
 
 /// Starts and serves until told to stop.
@@ -20,14 +23,17 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     let settings = settings::load(&args.settings, std::env::vars())?.settings;
     crate::logs::start(&settings.log)?;
     let data_dir = settings.data_dir.display().to_string();
-    let cloud = Cloud::start(settings, OperatorKey::ShownOnce).await?;
+    let operator = if args.new_operator_key { OperatorKey::OneMore } else { OperatorKey::ShownOnce };
+    let cloud = Cloud::start(settings, operator).await?;
     println!("console  {}/console", cloud.control_url);
     println!("api      {}/api/v1", cloud.control_url);
     println!("gateway  {}/v1", cloud.site_url);
     println!("data     {data_dir}");
     match &cloud.operator_secret {
         Some(secret) => println!("admin    {secret}   (the operator's key; it is shown only now)"),
-        None => println!("admin    the operator's key was shown at the first start"),
+        None => {
+            println!("admin    the operator's key was shown at the first start (lost: start with --new-operator-key)")
+        }
     }
     for missing in &cloud.protections_missing {
         println!("warning  this machine cannot isolate tenants fully: {missing}");

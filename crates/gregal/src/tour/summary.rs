@@ -120,7 +120,14 @@ impl Summary {
         line("answered", format!("\"{}\" -> \"{}\"", self.chat.question, self.chat.answer));
         line("refused", format!("{} by {}", self.residency.site, self.residency.refused_by));
         for sum in &self.usage {
-            let words = format!("{} {} of {} ({}, {} records)", sum.quantity, sum.unit, sum.meter.as_str(), sum.item, sum.records);
+            let words = format!(
+                "{} {} of {} ({}, {} records)",
+                sum.quantity,
+                sum.unit,
+                sum.meter.as_str(),
+                sum.item,
+                sum.records
+            );
             line("used", words);
         }
         line(
