@@ -216,7 +216,7 @@ impl Site {
         let something_stored = Keep::holds_something(&objects);
         let key = SiteKey::load(&folder.join("keys").join("site.key"), options.world.as_ref(), something_stored)?;
         let spool = Spool::open(&folder.join("spool"), options.tuning.spool)?;
-        let (jobs, carried_on) = Jobs::open(&folder.join("jobs"))?;
+        let (jobs, carried_on) = Jobs::open(&folder.join("jobs"), spool.next())?;
         let mut random = [0u8; 8];
         options.world.fill(&mut random);
         let shared = Shared {

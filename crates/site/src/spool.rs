@@ -181,6 +181,11 @@ impl Spool {
         self.state.handed_over.load(Ordering::Acquire)
     }
 
+    /// Number of the next record to be written.
+    pub fn next(&self) -> u64 {
+        self.state.next.load(Ordering::Acquire)
+    }
+
     /// Resolves when something arrives after this call; check [`Spool::waiting`] as well.
     pub async fn arrived(&self) {
         self.state.arrived.notified().await;

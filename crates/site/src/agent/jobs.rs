@@ -42,8 +42,9 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    /// Opens the folder and reads what was kept: the attempts to be carried on.
-    pub(crate) fn open(folder: &Path) -> Result<(Self, Vec<AttemptState>), Error> {
+    /// Opens the folder and reads what was kept: the attempts to be carried on. `spooled` is the number of the usage
+    /// spool's next record.
+    pub(crate) fn open(folder: &Path, spooled: u64) -> Result<(Self, Vec<AttemptState>), Error> {
         let reading = Error::io("could not read", folder);
         let load = || -> std::io::Result<Vec<AttemptState>> {
             durable::private_folder(folder)?;
@@ -56,7 +57,11 @@ impl Jobs {
             }
             Ok(states)
         };
-        let states = load().map_err(reading)?;
+        let mut states = load().map_err(reading)?;
+        for state in &mut states {
+            // A spool that was lost counts from the beginning: what it will never reach must not be waited for.
+            state.spooled_until = state.spooled_until.min(spooled);
+        }
         let jobs = Self { folder: folder.to_owned(), table: Mutex::default() };
         for state in &states {
             jobs.begin(state);
@@ -275,6 +280,41 @@ pub(crate) async fn acknowledged(shared: &Arc<Shared>, attempts: &[AttemptRef]) 
         });
         if let Ok(Err(error)) = cleaned.await {
             tracing::warn!(%error, job.id = %of.job, "could not clean up after a job");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gregal_core::{
+        id::{OrganisationId, ProjectId},
+        job::Program,
+        sku,
+    };
+
+    use super::*;
+
+    #[test]
+    fn an_attempt_never_waits_for_a_record_that_a_lost_spool_will_not_reach() {
+        let folder = tempfile::tempdir().unwrap();
+        let wanted = gregal_api::protocol::WantedAttempt {
+            job: JobId::from_u128(1),
+            attempt: 1,
+            organisation: OrganisationId::from_u128(1),
+            project: ProjectId::from_u128(1),
+            program: Program::Command { argv: vec!["/bin/true".into()], inputs: Vec::new(), network: false },
+            inputs: Vec::new(),
+            sku: sku::default_skus().remove(0),
+            seconds_max: 10,
+            cancel: false,
+        };
+        let state = AttemptState { spooled_until: 9, ..AttemptState::new(wanted) };
+        let job = JobFolder::new(folder.path(), state.wanted.job);
+        durable::private_folder(job.path()).unwrap();
+        state.save(&job).unwrap();
+        for (next, until) in [(3, 3), (20, 9)] {
+            let (_, kept) = Jobs::open(folder.path(), next).unwrap();
+            assert_eq!(kept[0].spooled_until, until);
         }
     }
 }

@@ -11,14 +11,22 @@ const RETRY_MS: u64 = 2_000;
 
 /// Runs until the site stops.
 pub(crate) async fn run(shared: Arc<Shared>) {
+    // Side by side, and neither is ever cut short: what is being settled would be lost with its future.
+    tokio::join!(hand_over_all(&shared), settle_all(&shared));
+    shared.ledger.settle_again().await;
+    // A last try, so that a site that is stopped for long owes nothing it need not owe.
+    let _ = tokio::time::timeout(Duration::from_secs(2), hand_over(&shared)).await;
+}
+
+async fn hand_over_all(shared: &Shared) {
     let mut backoff = Backoff::new(&shared.options.tuning);
     while !shared.stop_talking.is_cancelled() {
-        match hand_over(&shared).await {
+        match hand_over(shared).await {
             Ok(0) => {
                 tokio::select! {
                     () = shared.stop_talking.cancelled() => {}
                     () = shared.spool.arrived() => {}
-                    () = tokio::time::sleep(Duration::from_millis(RETRY_MS)) => shared.ledger.settle_again().await,
+                    () = tokio::time::sleep(Duration::from_millis(RETRY_MS)) => {}
                 }
             }
             Ok(_) => backoff.reset(),
@@ -28,8 +36,18 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             }
         }
     }
-    // A last try, so that a site that is stopped for long owes nothing it need not owe.
-    let _ = tokio::time::timeout(Duration::from_secs(2), hand_over(&shared)).await;
+}
+
+/// Makes durable what a failing disk refused, whether control can be reached or not: a site that cannot record usage
+/// takes no work.
+async fn settle_all(shared: &Shared) {
+    while !shared.stop_talking.is_cancelled() {
+        tokio::select! {
+            () = shared.stop_talking.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_millis(RETRY_MS)) => {}
+        }
+        shared.ledger.settle_again().await;
+    }
 }
 
 /// Hands one batch over; answers how many records it had.

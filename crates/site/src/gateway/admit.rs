@@ -97,7 +97,8 @@ impl Ledger {
         Err(refusal)
     }
 
-    /// Takes note of what is granted now; accounts of allowances that are over are forgotten once nothing is held.
+    /// Takes note of what is granted now. The account of an allowance that is over is kept, and told, until nothing is
+    /// held and nothing waits for control: forgotten earlier, its credit would be released before its usage is known.
     pub(crate) async fn granted(&self, allowances: &[Allowance]) {
         let keep: HashSet<AllowanceId> = allowances.iter().map(|allowance| allowance.allowance).collect();
         {
@@ -109,7 +110,12 @@ impl Ledger {
                     account.refused = false;
                 }
             }
-            accounts.retain(|id, account| keep.contains(id) || !account.held.is_zero());
+            // A hold is closed after its records wait, so that no usage is ever seen neither as held nor as waiting.
+            let waits = self.0.spool.waiting() > 0;
+            accounts.retain(|id, account| keep.contains(id) || !account.held.is_zero() || waits);
+            for (_, account) in accounts.iter_mut().filter(|(id, _)| !keep.contains(id)) {
+                (account.granted, account.refused) = (Nano::ZERO, false);
+            }
         }
         if let Err(error) = self.0.spool.forget_allowances(keep).await {
             tracing::warn!(%error, "could not forget allowances that are over");
@@ -120,11 +126,12 @@ impl Ledger {
     pub(crate) fn observed(&self) -> Vec<ObservedAllowance> {
         let half = |nano: Nano| Nano::new(nano.get() / 2);
         let known = self.accounts();
-        let shown = known.iter().filter(|(_, account)| !account.granted.is_zero());
+        let shown = known.iter().filter(|(_, account)| !account.granted.is_zero() || !account.taken().is_zero());
         let observe = |(id, account): (&AllowanceId, &Account)| ObservedAllowance {
             allowance: *id,
             used: account.taken(),
-            wants_more: account.refused || account.taken() > half(account.granted),
+            // Of an allowance that is over nothing more is wanted.
+            wants_more: !account.granted.is_zero() && (account.refused || account.taken() > half(account.granted)),
         };
         shown.map(observe).collect()
     }
@@ -188,5 +195,63 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.close(Nano::ZERO);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gregal_core::{
+        id::{OrganisationId, ProjectId, SiteId},
+        meter::{Meter, UsageEvent},
+    };
+
+    use super::*;
+    use crate::spool::Limits;
+
+    fn record(allowance: AllowanceId) -> Record {
+        let site = SiteId::from_u128(1);
+        let event = UsageEvent {
+            id: UsageEvent::id_of(site, "ep", Meter::TokensOut, "1"),
+            organisation: OrganisationId::from_u128(1),
+            project: ProjectId::from_u128(1),
+            site,
+            meter: Meter::TokensOut,
+            item: "embedded".into(),
+            quantity: 7,
+            subject: "ep".into(),
+            started_at: Time::from_millis(1),
+            ended_at: Time::from_millis(2),
+            allowance: Some(allowance),
+            estimated: None,
+        };
+        Record { event, cost: Nano::new(7) }
+    }
+
+    #[tokio::test]
+    async fn the_account_of_an_allowance_that_is_over_is_told_until_control_has_its_usage() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), Limits::default()).unwrap();
+        let ledger = Ledger::new(spool.clone());
+        let allowance = Allowance {
+            allowance: AllowanceId::from_u128(5),
+            organisation: OrganisationId::from_u128(1),
+            granted: Nano::new(10),
+            expires_at: Time::from_millis(100),
+        };
+        ledger.granted(std::slice::from_ref(&allowance)).await;
+        let hold = ledger.hold([&allowance].into_iter(), Time::from_millis(1), Nano::new(9)).unwrap();
+        hold.settle(vec![record(allowance.allowance)]).await.unwrap();
+        ledger.granted(&[]).await;
+        let used =
+            |ledger: &Ledger| ledger.observed().iter().map(|seen| (seen.used, seen.wants_more)).collect::<Vec<_>>();
+        assert_eq!(used(&ledger), [(Nano::new(7), false)]);
+        // After a restart too, when nobody remembers what was granted.
+        let again = Ledger::new(spool.clone());
+        again.granted(&[]).await;
+        assert_eq!(used(&again), [(Nano::new(7), false)]);
+        let batch = spool.batch(10).await.unwrap();
+        spool.hand_over(batch).await.unwrap();
+        ledger.granted(&[]).await;
+        assert_eq!(used(&ledger), []);
     }
 }

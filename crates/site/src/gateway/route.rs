@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gregal_api::{
     grant::{GRANT_PURPOSE, GRANT_SECONDS_MAX, GrantBody, GrantPurpose},
-    protocol::WantedEndpoint,
+    protocol::{SiteKey, WantedEndpoint},
     signed::Signed,
 };
 use gregal_core::{
@@ -39,6 +39,11 @@ pub(crate) fn caller(standing: &Standing, credential: Option<&str>, now: Time) -
     let credential = credential.ok_or_else(ApiError::no_key)?;
     if !credential.starts_with(SECRET_PREFIX) {
         let body = grant(standing, credential, GrantPurpose::Infer, now).ok_or_else(ApiError::bad_key)?;
+        // A grant ends with the key that asked for it: revoking the one takes the other back.
+        let working = |key: &SiteKey| key.key == body.key && key.expires_at.is_none_or(|end| now < end);
+        if !standing.intent.as_ref().is_some_and(|intent| intent.keys.iter().any(working)) {
+            return Err(ApiError::bad_key());
+        }
         let endpoint = body.object.parse().map_err(|_| ApiError::bad_key())?;
         return Ok(Caller::Grant { organisation: body.organisation, project: body.project, endpoint });
     }

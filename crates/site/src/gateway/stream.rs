@@ -198,9 +198,11 @@ impl Exchange {
         let body = self.ask.for_engine(&self.seat.endpoint.name);
         let first_ms = Duration::from_millis(self.shared.options.tuning.first_token_ms_max);
         let opening = EngineStream::open(&self.shared, &self.seat.socket, self.ask.kind.path(), body);
+        // In this order: an engine that has accepted the request has begun to read the prompt, which is billed.
         let opened = tokio::select! {
-            () = out.closed() => return self.shared.metrics.add(Metric::RequestsHungUp, 1),
+            biased;
             opened = timeout(first_ms, opening) => opened.unwrap_or(Err(EngineFailure::Away)),
+            () = out.closed() => return self.shared.metrics.add(Metric::RequestsHungUp, 1),
         };
         let mut stream = match opened {
             Ok(stream) => stream,
@@ -317,10 +319,6 @@ impl Exchange {
         let standing = self.shared.desk.current();
         let used = tally.used(&self.ask, self.tokens_in_max, self.tokens_out_max);
         let metrics = &self.shared.metrics;
-        if matches!(outcome, Outcome::HungUp) && tally.pieces == 0 {
-            // It went before anything was made: nothing is billed before the first token.
-            return metrics.add(Metric::RequestsHungUp, 1);
-        }
         let (Some(site), Some(intent)) = (standing.site, &standing.intent) else { return };
         let occasion = Occasion {
             site,

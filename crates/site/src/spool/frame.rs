@@ -40,6 +40,11 @@ pub(super) fn pull(bytes: &[u8]) -> Option<(Record, usize)> {
     Some((serde_json::from_slice(payload).ok()?, HEAD_BYTES + length))
 }
 
+/// Whether a whole frame lies anywhere in `bytes`.
+pub(super) fn any(bytes: &[u8]) -> bool {
+    (0..bytes.len()).any(|at| pull(&bytes[at..]).is_some())
+}
+
 const TABLE: [u32; 256] = {
     let mut table = [0u32; 256];
     let mut at = 0;

@@ -19,6 +19,8 @@ use crate::durable;
 
 const HANDED_OVER: &str = "handed-over.json";
 const SEGMENT: &str = "seg";
+/// Torn tails that are kept aside.
+const TORN_MAX: u32 = 100;
 
 /// What was handed over to control: how many records, and what they took from each allowance.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
@@ -128,12 +130,13 @@ impl Log {
         }
         let torn = &bytes[segment.bytes as usize..];
         if !torn.is_empty() {
-            if !is_last {
+            // A record behind the bad bytes may have been acknowledged, so these are no torn tail.
+            if !is_last || frame::any(torn) {
                 return Err(damaged());
             }
-            // Nobody was told that these bytes are durable. They are kept aside once, for whoever wants to look.
+            // Nobody was told that these bytes are durable. They are kept aside, for whoever wants to look.
             tracing::warn!(bytes = torn.len(), "the usage spool ended in a torn record; it was cut off");
-            fs::write(self.folder.join("torn"), torn)?;
+            self.set_aside(torn)?;
             let file = OpenOptions::new().write(true).open(&path)?;
             file.set_len(segment.bytes)?;
             file.sync_all()?;
@@ -146,6 +149,19 @@ impl Log {
             return Ok(());
         }
         self.segments.push_back(segment);
+        Ok(())
+    }
+
+    /// Keeps a torn tail in a file of its own, beside those of earlier crashes.
+    fn set_aside(&self, torn: &[u8]) -> io::Result<()> {
+        for number in 0..TORN_MAX {
+            match File::create_new(self.folder.join(format!("torn-{number}"))) {
+                Ok(mut file) => return file.write_all(torn).and_then(|()| file.sync_all()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        tracing::warn!("so many torn tails lie beside the usage spool that this one was not kept");
         Ok(())
     }
 

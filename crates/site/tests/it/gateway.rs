@@ -154,6 +154,24 @@ async fn a_hang_up_cuts_the_engine_and_bills_what_was_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hang_up_while_the_prompt_is_read_bills_the_prompt() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let counts = world.stage.counts.clone();
+    let (url, key) = (format!("{}/v1/chat/completions", site.url), secret(OWNER));
+    let body = ask("reading", json!({"max_tokens": 5}));
+    let asking = tokio::spawn(site.http.post(url).bearer_auth(key).json(&body).send());
+    until("the prompt to be read", async || (counts.made.load(Ordering::SeqCst) == 1).then_some(())).await;
+    asking.abort();
+    until("the engine to be cut", async || (counts.cut.load(Ordering::SeqCst) == 1).then_some(())).await;
+    let usage = billed(&world, 2).await;
+    let (tokens_in, tokens_out) = (tokens(&usage, Meter::TokensIn)[0], tokens(&usage, Meter::TokensOut));
+    assert!(tokens_in > 0 && tokens_in < 300, "{tokens_in}");
+    assert_eq!(tokens_out, [0]);
+    assert!(usage.iter().all(|event| event.estimated.is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_fails_before_its_first_token_bills_nothing() {
     let world = World::new().await;
     let site = world.start_ready().await;
@@ -239,6 +257,17 @@ async fn a_revoked_key_and_a_narrowed_residency_work_no_more_with_the_next_inten
         .change(|intent| intent.keys.retain(|key| key.digest != gregal_core::key::digest_of(&secret(INFERENCE))));
     until("the revocation", async || (site.chat(INFERENCE, &body).await.status() == 401).then_some(())).await;
     assert_eq!(site.chat(OWNER, &body).await.status(), 200);
+
+    // A grant works no longer than the key that asked for it.
+    let granted = world.control.grant(GrantPurpose::Infer, ENDPOINT);
+    let with_grant = async || site.post("/v1/chat/completions", &granted, &body).await.status();
+    assert_eq!(with_grant().await, 200);
+    let owner = gregal_core::key::digest_of(&secret(OWNER));
+    let mut taken = Vec::new();
+    world.control.change(|intent| taken = intent.keys.extract_if(.., |key| key.digest == owner).collect());
+    until("the grant to end", async || (with_grant().await == 401).then_some(())).await;
+    world.control.change(|intent| intent.keys.append(&mut taken));
+    until("the key to be back", async || (site.chat(OWNER, &body).await.status() == 200).then_some(())).await;
 
     world.control.change(|intent| {
         for organisation in &mut intent.organisations {

@@ -319,3 +319,34 @@ async fn an_end_is_told_until_control_knows_it_and_never_lived_twice() {
     assert_eq!(started.iter().filter(|workload| workload.id.as_str().starts_with("job_")).count(), 1);
     drop(site);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_model_waits_for_the_disk_and_is_not_lost() {
+    let world = World::new().await;
+    world.stage.play(vec![Play { sim: vec!["sim:run_ms=600"], ready: true, model: true }]);
+    let site = world.start().await;
+    let digest = dataset(&world, &site).await;
+    world.control.change(|intent| intent.attempts = vec![wanted(1, train(), &digest)]);
+    until("the job to run", async || world.control.was_ready(of(1)).then_some(())).await;
+    // No object can be begun without this folder.
+    let (unfinished, hidden) =
+        (world.folder.path().join("objects/unfinished"), world.folder.path().join("objects/unfinished.hidden"));
+    std::fs::rename(&unfinished, &hidden).unwrap();
+    until("the run to be over", async || {
+        let runs = gregal_engine::Engine::list(&world.stage.sim).await.unwrap();
+        runs.iter().any(|run| run.id.as_str().starts_with("job_") && run.exit().is_some()).then_some(())
+    })
+    .await;
+    let syncs = async || {
+        let text = site.http.get(format!("{}/metrics", site.url)).send().await.unwrap().text().await.unwrap();
+        let line = text.lines().find(|line| line.starts_with("gregal_site_syncs_total")).unwrap().to_owned();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    // Long enough for an attempt that gave up to have been told.
+    let before = syncs().await;
+    until("some talks with control", async || (syncs().await >= before + 4).then_some(())).await;
+    assert!(world.control.ended(of(1)).is_none(), "it is not given up");
+    std::fs::rename(&hidden, &unfinished).unwrap();
+    let (.., succeeded, _, product) = ended(&world, 1).await;
+    assert!(succeeded && product.is_some());
+}

@@ -133,15 +133,25 @@ fn a_model_is_its_manifest_and_comes_back_file_by_file() {
     fs::create_dir(&model).unwrap();
     fs::write(model.join("config.json"), "{}").unwrap();
     fs::write(model.join("model.safetensors"), bytes(100_000)).unwrap();
+    let flat = store_folder(&keep, SPACE, &model).unwrap();
+    fs::create_dir(model.join("adapter")).unwrap();
+    fs::write(model.join("adapter/config.json"), "[]").unwrap();
     let stored = store_folder(&keep, SPACE, &model).unwrap();
-    assert_eq!(stored.bytes, 100_002);
+    assert_eq!((flat.bytes, stored.bytes), (100_002, 100_004));
+    assert_ne!(flat.digest, stored.digest);
     assert_eq!(store_folder(&keep, SPACE, &model).unwrap(), stored, "the same files are the same model");
     let out = folder.path().join("out");
     materialise(&keep, SPACE, &stored.digest, &out).unwrap();
     assert_eq!(fs::read(out.join("model.safetensors")).unwrap(), bytes(100_000));
+    assert_eq!(fs::read(out.join("adapter/config.json")).unwrap(), b"[]", "one level of folders comes along");
     assert!(matches!(materialise(&keep, "org_2", &stored.digest, &out), Err(Error::NotFound { .. })));
     assert!(!out.exists(), "a failed unpacking leaves nothing");
 
+    fs::create_dir(model.join("adapter/deeper")).unwrap();
+    assert!(matches!(store_folder(&keep, SPACE, &model), Err(Error::Model(_))), "two levels are refused");
+    fs::remove_dir(model.join("adapter/deeper")).unwrap();
+    let missing = store_folder(&keep, SPACE, &folder.path().join("nowhere"));
+    assert!(matches!(missing, Err(Error::Model(_))), "no model is the program's fault, not the disk's");
     std::os::unix::fs::symlink("/etc/passwd", model.join("stolen")).unwrap();
     assert!(matches!(store_folder(&keep, SPACE, &model), Err(Error::Model(_))), "a link is no file of a model");
 }

@@ -1,5 +1,5 @@
 //! A served model for tests, on a Unix socket. The last word of a request says what happens: `count:5` writes five pieces, `late:5` too, and tells their number late,
-//! `slow` writes for ever, `die:before` and `die:after` break the connection.
+//! `slow` writes for ever, `reading` never comes to its first piece, `die:before` and `die:after` break the connection.
 
 use std::{
     convert::Infallible,
@@ -102,6 +102,20 @@ async fn write(counts: Arc<Counts>, content: String, chat: bool, out: mpsc::Send
         ))
         .await
     {
+        return;
+    }
+    if content == "reading" {
+        // More than a socket holds: when the last of it is taken, the gateway has seen the head of the answer.
+        let pad = "x".repeat(32 << 10);
+        for _ in 0..40 {
+            let choice = json!([{"index": 0, "delta": {}, "pad": pad, "finish_reason": null}]);
+            if !say(chunk(choice, Value::Null)).await {
+                return;
+            }
+        }
+        counts.made.fetch_add(1, Ordering::SeqCst);
+        out.closed().await;
+        counts.cut.fetch_add(1, Ordering::SeqCst);
         return;
     }
     let count = match content.split_once(':') {

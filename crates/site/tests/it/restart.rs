@@ -109,3 +109,26 @@ async fn usage_whose_answer_was_lost_is_sent_again_and_counted_once() {
         world.control.usage().iter().filter(|event| event.meter == Meter::TokensOut).map(|event| event.quantity).sum();
     assert_eq!(out, 1 + 2 + 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_comes_back_is_found_again_while_control_is_away() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    world.control.state.away.store(true, Ordering::SeqCst);
+    let (spool, hidden) = (world.folder.path().join("spool"), world.folder.path().join("hidden"));
+    // Nothing was recorded yet, so that the first record needs the folder.
+    std::fs::rename(&spool, &hidden).unwrap();
+    assert_eq!(site.chat(OWNER, &ask(2)).await.status(), 503, "what cannot be recorded is not answered whole");
+    let refused = site.chat(OWNER, &ask(2)).await.text().await.unwrap();
+    assert!(refused.contains("cannot record more usage"), "{refused}");
+    std::fs::rename(&hidden, &spool).unwrap();
+    until("the site to take work again", async || (site.chat(OWNER, &ask(3)).await.status() == 200).then_some(()))
+        .await;
+    world.control.state.away.store(false, Ordering::SeqCst);
+    let usage =
+        until("both to reach control", async || Some(world.control.usage()).filter(|usage| usage.len() == 4)).await;
+    let mut out: Vec<u64> =
+        usage.iter().filter(|event| event.meter == Meter::TokensOut).map(|event| event.quantity).collect();
+    out.sort_unstable();
+    assert_eq!(out, [2, 3], "what the disk refused first is billed once it took it");
+}

@@ -107,6 +107,27 @@ async fn a_torn_tail_is_cut_and_a_rotten_middle_is_not_passed_over() {
     assert!(matches!(Spool::open(folder.path(), small()), Err(Error::Damaged { .. })));
 }
 
+#[tokio::test]
+async fn a_rotten_record_before_a_whole_one_is_damage_and_every_torn_tail_is_kept_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Spool::open(folder.path(), Limits::default());
+    let spool = open().unwrap();
+    spool.append((0..3).map(record).collect()).await.unwrap();
+    drop(spool);
+    let path = segments(folder.path()).remove(0);
+    let whole = std::fs::read(&path).unwrap();
+    let mut rotten = whole.clone();
+    rotten[whole.len() / 2] ^= 1;
+    std::fs::write(&path, &rotten).unwrap();
+    assert!(matches!(open(), Err(Error::Damaged { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), rotten, "nothing was cut");
+    for (number, tail) in [b"one", b"two"].into_iter().enumerate() {
+        std::fs::write(&path, [&whole[..], tail].concat()).unwrap();
+        assert_eq!(open().unwrap().waiting(), 3);
+        assert_eq!(std::fs::read(folder.path().join(format!("torn-{number}"))).unwrap(), tail);
+    }
+}
+
 fn segments(folder: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
     let mut segments: Vec<_> =

@@ -1,8 +1,10 @@
 //! Carries one attempt: looks at intent and engine, lets [`super::decide`] say what to do, does it, and starts over.
 
+mod keep;
+
 use std::{io::Write as _, sync::Arc, time::Duration};
 
-use gregal_api::protocol::{AttemptPhase, ProducedModel};
+use gregal_api::protocol::AttemptPhase;
 use gregal_core::{job::Program, time::Time};
 use gregal_engine::{EngineError, Exit, Observation, State};
 
@@ -37,29 +39,31 @@ pub(crate) struct Attempt {
     /// Records of intervals that are noted as billed and that the disk has not taken yet.
     pub(super) pending: Vec<Record>,
     start_failures: u32,
+    keep_failures: u32,
 }
 
 impl Attempt {
     pub(crate) fn new(shared: Arc<Shared>, state: AttemptState) -> Self {
         let folder = shared.jobs.folder_of(state.wanted.job);
-        Self { shared, state, folder, live: None, pending: Vec::new(), start_failures: 0 }
+        Self { shared, state, folder, live: None, pending: Vec::new(), start_failures: 0, keep_failures: 0 }
     }
 
     /// Carries the attempt until its end is told, or the site stops.
     pub(crate) async fn carry(mut self) {
         let stop = self.shared.stop.clone();
-        let tick = Duration::from_millis(self.shared.options.tuning.tick_ms);
+        let tick_ms = self.shared.options.tuning.tick_ms;
         loop {
             if stop.is_cancelled() {
                 return self.pause().await;
             }
-            match self.step().await {
-                Next::Now => {}
-                Next::Later => {
-                    tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(tick) => {} }
-                }
+            let wait_ms = match self.step().await {
+                Next::Now => continue,
+                Next::Later => tick_ms,
+                Next::After { ms } => ms,
                 Next::Done => return,
-            }
+            };
+            let wait = Duration::from_millis(wait_ms);
+            tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(wait) => {} }
         }
     }
 
@@ -300,49 +304,6 @@ impl Attempt {
         self.finish(Ended { at, end, succeeded: false, cancelled: false, product: None, heldout: None }).await
     }
 
-    /// Stores what a training made.
-    async fn keep(&mut self, observation: Option<&Observation>) -> Next {
-        let at = self.ended_at(observation);
-        let code = observation.and_then(Observation::exit).and_then(|exit| exit.code);
-        let (keep, space) = (self.shared.keep.clone(), self.state.wanted.organisation.to_string());
-        let model = self.folder.work().join("model");
-        let stored = tokio::task::spawn_blocking(move || objects::store_folder(&keep, &space, &model)).await;
-        let (end, product) = match stored {
-            Ok(Ok(model)) => (end("finished", code, None), Some(self.product(model))),
-            Ok(Err(objects::Error::Full)) => {
-                (end("failed", code, Some("the site's disk has no room for the model; tell its operator")), None)
-            }
-            Ok(Err(error)) => {
-                tracing::error!(error = &error as &dyn std::error::Error, job.id = %self.state.wanted.job, "a model could not be stored");
-                (end("failed", code, Some("the model could not be stored at the site; tell its operator")), None)
-            }
-            Err(_) => (end("failed", code, Some("the model could not be stored at the site; tell its operator")), None),
-        };
-        let (succeeded, heldout) = (product.is_some(), self.state.facts.heldout);
-        self.finish(Ended { at, end, succeeded, cancelled: false, product, heldout }).await
-    }
-
-    fn product(&self, model: objects::StoredModel) -> ProducedModel {
-        let (wanted, facts) = (&self.state.wanted, &self.state.facts);
-        let digest = |dataset| run::digest_of(wanted, dataset);
-        let (dataset, base) = match &wanted.program {
-            Program::Train { dataset, base_model, .. } => (digest(*dataset), base_model.and_then(digest)),
-            Program::Command { .. } => (None, None),
-        };
-        ProducedModel {
-            digest: model.digest,
-            bytes: model.bytes,
-            parameters: facts.parameters,
-            flop: facts.flop,
-            tokens: facts.tokens,
-            energy_mj: self.state.metered.energy_mj,
-            energy_method: self.state.energy_method.clone().unwrap_or_else(|| "estimated: nothing was metered".into()),
-            dataset_digest: dataset.unwrap_or_default(),
-            base_model_digest: base,
-            code_version: self.shared.options.code_version.clone(),
-        }
-    }
-
     fn ended_at(&self, observation: Option<&Observation>) -> Time {
         let now = self.shared.options.world.now();
         let at = observation.and_then(Observation::exit).map_or(now, |exit: &Exit| time_of(exit.at_ms).min(now));
@@ -430,6 +391,8 @@ enum Next {
     Now,
     /// Look again after a tick.
     Later,
+    /// Look again after so many milliseconds.
+    After { ms: u64 },
     /// Nothing is left to do.
     Done,
 }
