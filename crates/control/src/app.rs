@@ -9,6 +9,7 @@ mod grant;
 mod invoice;
 pub(crate) mod job;
 mod key;
+mod limit;
 mod model;
 pub(crate) mod money;
 pub(crate) mod organisation;

@@ -136,11 +136,69 @@ pub fn draft<'a>(
     books: &[PriceBook],
     events: impl IntoIterator<Item = &'a UsageEvent>,
 ) -> Result<InvoiceDraft, InvoiceError> {
-    if until < from {
-        return Err(InvoiceError::Period { from, until });
+    let mut sums = Sums::new(organisation, from, until, books)?;
+    for event in each_once(organisation.id, events)?.into_values() {
+        sums.add(event)?;
     }
-    let once = each_once(organisation.id, events)?;
-    let lines = lines_of(once.into_values().filter(|event| from <= event.ended_at && event.ended_at < until), books)?;
+    sums.draft(seller)
+}
+
+/// An invoice's sums as they grow, for more events than should be in memory: one line's worth each.
+#[derive(Debug)]
+pub struct Sums<'a> {
+    organisation: &'a Organisation,
+    from: Time,
+    until: Time,
+    books: &'a [PriceBook],
+    lines: BTreeMap<(Meter, String, u32), (&'a PriceRow, u64, u64)>,
+}
+
+impl<'a> Sums<'a> {
+    /// Nothing yet, for a period.
+    pub fn new(
+        organisation: &'a Organisation,
+        from: Time,
+        until: Time,
+        books: &'a [PriceBook],
+    ) -> Result<Self, InvoiceError> {
+        if until < from {
+            return Err(InvoiceError::Period { from, until });
+        }
+        Ok(Self { organisation, from, until, books, lines: BTreeMap::new() })
+    }
+
+    /// Adds an event that was not added before: the caller sees to that each comes once (a store that keeps each id once
+    /// does). What ended outside the period adds nothing.
+    pub fn add(&mut self, event: &UsageEvent) -> Result<(), InvoiceError> {
+        if event.organisation != self.organisation.id {
+            return Err(InvoiceError::Foreign { id: event.id.clone() });
+        }
+        if event.ended_at < self.from || event.ended_at >= self.until {
+            return Ok(());
+        }
+        let priced = meter::priced_by(event, self.books)
+            .map_err(|source| InvoiceError::Rate { id: event.id.clone(), source })?;
+        let Some((book, row)) = priced else { return Ok(()) };
+        let line = (event.meter, event.item.clone(), book.version);
+        let (_, quantity, records) = self.lines.entry(line).or_insert((row, 0, 0));
+        *quantity = quantity.checked_add(event.quantity).ok_or(Overflow)?;
+        *records += 1;
+        Ok(())
+    }
+
+    /// The draft of what was added: one line for every meter, item and price book, and VAT on their sum.
+    pub fn draft(self, seller: Jurisdiction) -> Result<InvoiceDraft, InvoiceError> {
+        let Self { organisation, from, until, lines, .. } = self;
+        draft_of(organisation, seller, (from, until), lines_of(lines)?)
+    }
+}
+
+fn draft_of(
+    organisation: &Organisation,
+    seller: Jurisdiction,
+    (from, until): (Time, Time),
+    lines: Vec<InvoiceLine>,
+) -> Result<InvoiceDraft, InvoiceError> {
     let net = lines.iter().try_fold(Cents::ZERO, |sum, line| sum.add(line.net))?;
     let vat_rule = vat::rule(seller, organisation.country, organisation.vat_id.as_deref());
     let unknown = || InvoiceError::NoVatRate {
@@ -170,33 +228,22 @@ fn each_once<'a>(
     Ok(once)
 }
 
-fn lines_of<'a>(
-    events: impl Iterator<Item = &'a UsageEvent>,
-    books: &[PriceBook],
-) -> Result<Vec<InvoiceLine>, InvoiceError> {
-    let mut sums: BTreeMap<(Meter, &str, u32), (&PriceRow, u64, u64)> = BTreeMap::new();
-    for event in events {
-        let priced =
-            meter::priced_by(event, books).map_err(|source| InvoiceError::Rate { id: event.id.clone(), source })?;
-        let Some((book, row)) = priced else { continue };
-        let (_, quantity, records) = sums.entry((event.meter, &event.item, book.version)).or_insert((row, 0, 0));
-        *quantity = quantity.checked_add(event.quantity).ok_or(Overflow)?;
-        *records += 1;
-    }
-    let line = |((meter, item, price_book), (row, quantity, records)): ((Meter, &str, u32), (&PriceRow, u64, u64))| {
-        Ok(InvoiceLine {
-            meter,
-            item: item.into(),
-            label: row.label.clone(),
-            quantity,
-            unit: meter.unit().into(),
-            price_nano: row.nano,
-            price_per: row.per,
-            price_book,
-            net: row.net(quantity)?,
-            records,
-        })
-    };
+fn lines_of(sums: BTreeMap<(Meter, String, u32), (&PriceRow, u64, u64)>) -> Result<Vec<InvoiceLine>, InvoiceError> {
+    let line =
+        |((meter, item, price_book), (row, quantity, records)): ((Meter, String, u32), (&PriceRow, u64, u64))| {
+            Ok(InvoiceLine {
+                meter,
+                item,
+                label: row.label.clone(),
+                quantity,
+                unit: meter.unit().into(),
+                price_nano: row.nano,
+                price_per: row.per,
+                price_book,
+                net: row.net(quantity)?,
+                records,
+            })
+        };
     sums.into_iter().map(line).collect()
 }
 

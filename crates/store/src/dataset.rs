@@ -43,6 +43,13 @@ impl View {
         self.nouns_page(Condition::all().add(row::Column::Project.eq(project.to_string())), page).await
     }
 
+    /// How many datasets of a project were not removed.
+    pub async fn datasets_kept_count(&self, project: ProjectId) -> Result<u64> {
+        let within = row::Column::Project.eq(project.to_string());
+        let kept = row::Column::State.ne(state_word(DatasetState::Deleted));
+        self.nouns_count::<Dataset>(Condition::all().add(within).add(kept)).await
+    }
+
     /// Every dataset at a site, by id, removed ones among them: the site is told to let their bytes go.
     pub async fn datasets_at_site(&self, site: SiteId) -> Result<Vec<Dataset>> {
         self.nouns_all(Condition::all().add(row::Column::Site.eq(site.to_string()))).await

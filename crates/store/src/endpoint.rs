@@ -40,6 +40,11 @@ impl View {
         self.nouns_page(Condition::all().add(row::Column::Project.eq(project.to_string())), page).await
     }
 
+    /// How many endpoints of a project have not ended.
+    pub async fn endpoints_live_count(&self, project: ProjectId) -> Result<u64> {
+        self.nouns_count::<Endpoint>(live().add(row::Column::Project.eq(project.to_string()))).await
+    }
+
     /// Every endpoint of a site that has not ended.
     pub async fn endpoints_live_at_site(&self, site: SiteId) -> Result<Vec<Endpoint>> {
         self.nouns_all(live().add(row::Column::Site.eq(site.to_string()))).await

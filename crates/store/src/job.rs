@@ -30,6 +30,11 @@ impl View {
         self.nouns_page(Condition::all().add(row::Column::Project.eq(project.to_string())), page).await
     }
 
+    /// How many jobs of a project are in one of these states.
+    pub async fn jobs_count(&self, project: ProjectId, states: &[JobState]) -> Result<u64> {
+        self.nouns_count::<Job>(in_states(states).add(row::Column::Project.eq(project.to_string()))).await
+    }
+
     /// Every job in one of these states, oldest first.
     pub async fn jobs_in_states(&self, states: &[JobState]) -> Result<Vec<Job>> {
         self.nouns_all(in_states(states)).await

@@ -3,10 +3,11 @@
 use gregal_core::{
     id::{KeyId, OrganisationId, ProjectId},
     key::Key,
+    time::Time,
 };
 use sea_orm::{ColumnTrait, Condition};
 
-use crate::{Listed, Page, Result, Tx, View, noun};
+use crate::{Listed, PAGE_MAX, Page, Result, Tx, View, noun};
 
 noun::row!(Key, "keys", "key" {
     organisation: Option<String> = |it| it.organisation.map(|id| id.to_string());
@@ -14,6 +15,13 @@ noun::row!(Key, "keys", "key" {
     digest: String = |it| it.digest.clone();
     revoked_at: Option<i64> = |it| crate::noun::millis(it.revoked_at);
 });
+
+fn not_revoked(organisation: OrganisationId, project: Option<ProjectId>) -> Condition {
+    Condition::all()
+        .add(row::Column::Organisation.eq(organisation.to_string()))
+        .add_option(project.map(|project| row::Column::Project.eq(project.to_string())))
+        .add(row::Column::RevokedAt.is_null())
+}
 
 impl View {
     /// The key with this id.
@@ -43,9 +51,28 @@ impl View {
         self.nouns_page(Condition::all().add(row::Column::Organisation.is_null()), page).await
     }
 
-    /// Every key that was not revoked, for the lists sites work from. Some may have expired: this room has no clock.
-    pub async fn keys_working(&self) -> Result<Vec<Key>> {
-        self.nouns_all(Condition::all().add(row::Column::RevokedAt.is_null())).await
+    /// An organisation's keys that work at `now`, oldest first; with a project, only those bound to it. Read page by
+    /// page, so that any number of expired ones costs time and not the answer.
+    pub async fn keys_working(
+        &self,
+        organisation: OrganisationId,
+        project: Option<ProjectId>,
+        now: Time,
+    ) -> Result<Vec<Key>> {
+        let (mut working, mut page) = (Vec::new(), Page::first(PAGE_MAX));
+        loop {
+            let listed = self.nouns_page::<Key>(not_revoked(organisation, project), &page).await?;
+            working.extend(listed.items.into_iter().filter(|key| key.works_at(now)));
+            match listed.next {
+                Some(next) => page = Page::after(next, PAGE_MAX),
+                None => return Ok(working),
+            }
+        }
+    }
+
+    /// How many keys of a project were not revoked, expired ones among them: at least as many as work.
+    pub async fn keys_kept_count(&self, organisation: OrganisationId, project: ProjectId) -> Result<u64> {
+        self.nouns_count::<Key>(not_revoked(organisation, Some(project))).await
     }
 }
 

@@ -15,13 +15,22 @@ struct Migration {
     postgres: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    number: 1,
-    name: "begin",
-    both: include_str!("../migrations/0001_begin.sql"),
-    sqlite: include_str!("../migrations/0001_begin.sqlite.sql"),
-    postgres: include_str!("../migrations/0001_begin.postgres.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        number: 1,
+        name: "begin",
+        both: include_str!("../migrations/0001_begin.sql"),
+        sqlite: include_str!("../migrations/0001_begin.sqlite.sql"),
+        postgres: include_str!("../migrations/0001_begin.postgres.sql"),
+    },
+    Migration {
+        number: 2,
+        name: "quarantine",
+        both: include_str!("../migrations/0002_quarantine.sql"),
+        sqlite: include_str!("../migrations/0002_quarantine.sqlite.sql"),
+        postgres: include_str!("../migrations/0002_quarantine.postgres.sql"),
+    },
+];
 
 /// The version of the schema this program needs. A database beyond it is refused.
 pub const NEWEST_MIGRATION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].number;

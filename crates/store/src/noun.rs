@@ -158,6 +158,18 @@ impl View {
         Ok(Listed::cut(self.nouns_read(condition, page.rows()).await?, page, N::key))
     }
 
+    /// How many rows there are of them.
+    pub(crate) async fn nouns_count<N: Noun>(&self, condition: Condition) -> Result<u64> {
+        let found = N::Entity::find()
+            .filter(condition)
+            .select_only()
+            .column_as(N::ID.count(), "rows")
+            .into_tuple::<i64>()
+            .one(&self.db())
+            .await?;
+        count(found.unwrap_or(0), N::NOUN)
+    }
+
     /// A whole list, which fails rather than end early.
     pub(crate) async fn nouns_all<N: Noun>(&self, condition: Condition) -> Result<Vec<N>> {
         let found = self.nouns_read::<N>(condition, LIST_MAX + 1).await?;

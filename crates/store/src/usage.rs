@@ -1,5 +1,7 @@
 //! Usage: what was counted, once. Rows are added and never edited; the database itself refuses.
 
+use std::ops::ControlFlow;
+
 use gregal_core::{
     id::{OrganisationId, ProjectId},
     meter::{Meter, UsageEvent},
@@ -46,6 +48,9 @@ mod row {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+/// Events that [`View::usage_each`] holds in memory at a time.
+const USAGE_CHUNK: u64 = 2_000;
 
 /// What became of a usage event that was handed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +142,7 @@ impl View {
     }
 
     /// Every event of an organisation that ended within a period, in the order of arrival; for recomputing an invoice.
-    /// Beyond [`LIST_MAX`] events it is [`Error::TooMany`]: take pages or sums.
+    /// Beyond [`LIST_MAX`] events it is [`Error::TooMany`]: take pages, sums or [`View::usage_each`].
     pub async fn usage_all(&self, organisation: OrganisationId, from: Time, until: Time) -> Result<Vec<StoredUsage>> {
         let found = Entity::find()
             .filter(period(organisation, from, until, None))
@@ -149,6 +154,49 @@ impl View {
             return Err(Error::TooMany { what: "usage events", limit: LIST_MAX });
         }
         found.into_iter().map(Model::stored).collect()
+    }
+
+    /// Shows every event of an organisation that ended within a period to `see`, until that breaks. They come in no
+    /// order worth relying on, a chunk of them in memory at a time; what arrives meanwhile is not among them.
+    pub async fn usage_each<B: Send>(
+        &self,
+        organisation: OrganisationId,
+        from: Time,
+        until: Time,
+        mut see: impl FnMut(&UsageEvent) -> ControlFlow<B> + Send,
+    ) -> Result<ControlFlow<B>> {
+        // With one writer at a time, what is numbered up to here is all that was there.
+        let newest = Entity::find()
+            .filter(Column::Organisation.eq(organisation.to_string()))
+            .select_only()
+            .column_as(Column::Sequence.max(), "newest")
+            .into_tuple::<Option<i64>>()
+            .one(&self.db())
+            .await?
+            .flatten();
+        let Some(newest) = newest else { return Ok(ControlFlow::Continue(())) };
+        let (mut from, mut after) = (from, 0);
+        loop {
+            // The order of the index over periods, so that a chunk is found and not sorted out of everything.
+            let beyond = Condition::any().add(Column::EndedAt.gt(from.as_millis())).add(Column::Sequence.gt(after));
+            let chunk = Entity::find()
+                .filter(period(organisation, from, until, None).add(beyond).add(Column::Sequence.lte(newest)))
+                .order_by_asc(Column::EndedAt)
+                .order_by_asc(Column::Sequence)
+                .limit(USAGE_CHUNK)
+                .all(&self.db())
+                .await?;
+            let is_last = (chunk.len() as u64) < USAGE_CHUNK;
+            for row in chunk {
+                (from, after) = (Time::from_millis(row.ended_at), row.sequence);
+                if let ControlFlow::Break(why) = see(&row.stored()?.event) {
+                    return Ok(ControlFlow::Break(why));
+                }
+            }
+            if is_last {
+                return Ok(ControlFlow::Continue(()));
+            }
+        }
     }
 
     /// Use within a period, summed by meter and item, in that order.

@@ -18,7 +18,7 @@ use gregal_store::{Listed, Page, View};
 
 use crate::{
     Control, Cx, Error, Result,
-    app::{job::NOT_ENDED, site::site_found},
+    app::{job::NOT_ENDED, limit, site::site_found},
     context::Facts as _,
     names,
     wakes::Wake,
@@ -36,6 +36,9 @@ impl Control {
         names::file_label("name", &wanted.name)?;
         let tx = self.begin(cx).await?;
         let (site, url) = self.dataset_site(cx, &tx, &project, wanted.site.as_deref()).await?;
+        let kept = (Code::Conflict, "datasets");
+        let there = tx.datasets_kept_count(project.id).await?;
+        limit::one_more(there, limit::DATASETS_KEPT_MAX, kept, "delete one that is not needed")?;
         let dataset = Dataset {
             id: DatasetId::new(self.world()),
             organisation: project.organisation,

@@ -12,7 +12,13 @@ use gregal_core::{
 use gregal_policy::{Placement, Resource, ResourceKind};
 use gregal_store::{Listed, Page};
 
-use crate::{Control, Cx, Error, Result, app::site::site_found, context::Facts as _, names, wakes::Wake};
+use crate::{
+    Control, Cx, Error, Result,
+    app::{limit, site::site_found},
+    context::Facts as _,
+    names,
+    wakes::Wake,
+};
 
 impl Control {
     /// Asks for a model to be served, at the site where its weights are.
@@ -37,6 +43,9 @@ impl Control {
             }
         }
         self.lawful(&tx, project.organisation, &site, Placement::Endpoint).await?;
+        let live = (Code::Conflict, "endpoints that have not ended");
+        let there = tx.endpoints_live_count(project.id).await?;
+        limit::one_more(there, limit::ENDPOINTS_LIVE_MAX, live, "delete one that is not needed")?;
         let endpoint = Endpoint {
             id: EndpointId::new(self.world()),
             organisation: project.organisation,

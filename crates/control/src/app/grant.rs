@@ -2,12 +2,12 @@
 
 use gregal_api::{
     grant::{GRANT_SECONDS_MAX, GrantBody, GrantCreate, GrantCreated, GrantPurpose},
-    problem::Code,
+    problem::{Code, Problem},
 };
 use gregal_core::{
     access::Action,
     dataset::DatasetState,
-    id::{DatasetId, EndpointId, IdError, JobId, ModelId, ProjectId, SiteId},
+    id::{DatasetId, EndpointId, IdError, JobId, ProjectId, SiteId},
     organisation::Project,
 };
 use gregal_policy::{Resource, ResourceKind};
@@ -115,10 +115,11 @@ impl Control {
                 Ok(About { kind: ResourceKind::Job, id: id.to_string(), project: job.project, site: job.site, unfit })
             }
             GrantPurpose::ModelRead => {
-                let id: ModelId = wanted.object.parse().map_err(expected)?;
-                let model = store.model_get(id).await?.ok_or_else(|| Error::missing("model", id))?;
-                let site = Some(model.site);
-                Ok(About { kind: ResourceKind::Model, id: id.to_string(), project: model.project, site, unfit: None })
+                // No site gives out weights yet: a grant for them would open nothing.
+                let detail = "the files of a model cannot be read out of its site yet";
+                Err(Problem::new(Code::NotImplemented, detail)
+                    .hint("serve the model at its site with an endpoint; `gregal model show` reads its facts")
+                    .into())
             }
             GrantPurpose::Infer => {
                 let id: EndpointId = wanted.object.parse().map_err(expected)?;

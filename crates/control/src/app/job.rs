@@ -22,7 +22,7 @@ use gregal_store::{Listed, Page, Tx, View};
 
 use crate::{
     Control, Cx, Error, Result,
-    app::{dataset::inputs_of, money::HoldFor, site::site_found},
+    app::{dataset::inputs_of, limit, money::HoldFor, site::site_found},
     context::Facts as _,
     metrics::Metric,
     names,
@@ -48,6 +48,9 @@ impl Control {
         let site = self.job_site(&tx, &project, &wanted).await?;
         self.fits_somewhere(cx, &tx, project.organisation, site.as_ref(), &sku).await?;
         self.not_too_many(&tx, project.organisation).await?;
+        let not_ended = (Code::Overloaded, "jobs that have not ended");
+        let there = tx.jobs_count(project.id, &NOT_ENDED).await?;
+        limit::one_more(there, limit::JOBS_NOT_ENDED_MAX, not_ended, "wait for some to end, or cancel some")?;
         let worst = worst_case(&tx.price_books_all().await?, cx.now, &sku, wanted.seconds_max)?;
         let id = JobId::new(self.world());
         let wanted_hold = HoldFor {

@@ -1,6 +1,9 @@
 //! Keys: made once, shown once, revoked everywhere.
 
-use gregal_api::key::{KeyCreate, KeyCreated, WhoAmI};
+use gregal_api::{
+    key::{KeyCreate, KeyCreated, WhoAmI},
+    problem::Code,
+};
 use gregal_core::{
     access::{Action, Role},
     id::{DatasetId, EndpointId, JobId, KeyId, ModelId, OrganisationId, ProjectId},
@@ -9,7 +12,7 @@ use gregal_core::{
 use gregal_policy::{Resource, ResourceKind};
 use gregal_store::{Listed, Page};
 
-use crate::{Control, Cx, Error, Result, context::Facts as _, names, wakes::Wake};
+use crate::{Control, Cx, Error, Result, app::limit, context::Facts as _, names, wakes::Wake};
 
 impl Control {
     /// Makes a key of a project. Nobody grants more than he holds.
@@ -48,6 +51,12 @@ impl Control {
             version: 1,
         };
         let tx = self.begin(cx).await?;
+        // Counting is quick; only who comes near the limit waits for a look at which of them still work.
+        if tx.keys_kept_count(organisation, project).await? >= limit::KEYS_WORKING_MAX {
+            let there = tx.keys_working(organisation, Some(project), cx.now).await?.len() as u64;
+            let working = (Code::Conflict, "keys that work");
+            limit::one_more(there, limit::KEYS_WORKING_MAX, working, "revoke one that is not needed")?;
+        }
         tx.key_insert(&key).await?;
         let answer = |secret: Option<String>| KeyCreated { key: (&key).into(), secret };
         let entry = cx

@@ -133,7 +133,8 @@ impl Control {
             let more = outside.len().saturating_sub(NAMED_MAX);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let detail = format!("content stands where this policy would not allow it: {named}{more}");
-            let hint = "remove it first (datasets, endpoints) or let it end (jobs), then set the policy again";
+            let hint = "remove it first (datasets, endpoints) or let it end (jobs), then set the policy again; a model \
+                        cannot be removed or moved yet: while one stands at a site, the policy has to allow that site";
             return Err(Problem::new(Code::Conflict, detail).hint(hint).into());
         }
         let after = Organisation { residency: policy, version: before.version + 1, ..before };

@@ -86,6 +86,9 @@ fn row(key: &KeyView, visitor: &Visitor) -> Row {
     }
 }
 
+/// The most days a key may be made for: a hundred years, whose seconds a request still holds.
+const DAYS_MAX: u32 = 36_500;
+
 /// The form that makes a key.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Create {
@@ -101,12 +104,8 @@ pub(crate) async fn create(
     Id(project): Id<ProjectId>,
     Posted { visitor, form }: Posted<Create>,
 ) -> Result<Response, Failure> {
-    let days = match form.days.trim() {
-        "" => None,
-        text => Some(text.parse::<u16>().map_err(|_| Failure::invalid("`days` is not a whole number of days"))?),
-    };
-    let wanted =
-        KeyCreate { name: form.name, role: form.role, expires_in_s: days.map(|days| u32::from(days) * 86_400) };
+    let expires_in_s = seconds_of(form.days.trim())?;
+    let wanted = KeyCreate { name: form.name, role: form.role, expires_in_s };
     let made: KeyCreated = visitor.api.send("key_create", &[&project], &wanted, Some(&form.once)).await?;
     page::page(&MadePage {
         shell: visitor.shell("New key", Here::Keys, Some(project)).await?,
@@ -115,6 +114,16 @@ pub(crate) async fn create(
         role: made.key.role.as_str(),
         secret: made.secret,
     })
+}
+
+/// The seconds of so many days; none for no end.
+fn seconds_of(days: &str) -> Result<Option<u32>, Failure> {
+    if days.is_empty() {
+        return Ok(None);
+    }
+    let known = days.parse::<u32>().ok().filter(|days| *days <= DAYS_MAX);
+    let refused = || Failure::invalid(format!("`days` is not a whole number of days up to {DAYS_MAX}"));
+    Ok(Some(known.ok_or_else(refused)? * 86_400))
 }
 
 pub(crate) async fn revoke(Id(id): Id<KeyId>, Posted { visitor, form }: Posted<Really>) -> Result<Response, Failure> {

@@ -152,13 +152,12 @@ impl Control {
         let (now, mut wanted) = (self.now(), Vec::new());
         // Policy speaks of role and owner, not of single keys: one question a role is enough.
         let mut answers = BTreeMap::new();
-        for key in view.keys_working().await? {
-            let Some(organisation) = key.organisation.filter(|organisation| serving.contains(organisation)) else {
-                continue;
-            };
-            if !key.works_at(now) {
-                continue;
-            }
+        let mut working = Vec::new();
+        for organisation in serving {
+            let keys = view.keys_working(*organisation, None, now).await?;
+            working.extend(keys.into_iter().map(|key| (*organisation, key)));
+        }
+        for (organisation, key) in working {
             let project = key.project.unwrap_or(gregal_core::id::ProjectId::from_u128(0));
             let may_infer = *answers.entry(key.role).or_insert_with(|| {
                 let any = Resource::within(ResourceKind::Endpoint, organisation, project, EndpointId::from_u128(0));

@@ -1,14 +1,19 @@
 //! Usage that sites hand over: believed if it can be true, counted once, charged to what was held for it.
 //!
-//! A batch is one transaction: when the receipt is read, every record of it is durable, counted or in quarantine.
+//! A batch is one transaction: when the receipt is read, every record of it is durable, counted or whole in quarantine.
+//! What may count later (a clock ahead, a price that is not there yet) is not answered with a receipt: the site keeps the
+//! batch and sends it again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gregal_api::protocol::{USAGE_BATCH_MAX, UsageBatch, UsageReceipt, UsageRefusal};
+use gregal_api::{
+    problem::{Code, Problem},
+    protocol::{USAGE_BATCH_MAX, UsageBatch, UsageReceipt, UsageRefusal},
+};
 use gregal_core::{
     audit::AuditEntry,
     id::{EndpointId, JobId, OrganisationId, SiteId},
-    meter::{self, Meter, UsageEvent},
+    meter::{self, Meter, RateError, UsageError, UsageEvent},
     money::Nano,
     price::PriceBook,
 };
@@ -18,6 +23,22 @@ use crate::{Control, Cx, Error, Result, app::price_item, context::Facts as _, me
 
 /// Most refusals named in one audit entry; the receipt names all.
 const REFUSALS_NAMED_MAX: usize = 20;
+/// How far ahead of us the end of a use may lie and be waited for: a day. Beyond it no clock is skewed, it is broken, and
+/// one such record must not hold back for years what the site sends after it.
+const WAIT_MS_MAX: i64 = 86_400_000;
+
+/// Why a record is not counted.
+enum Uncounted {
+    /// Never as it is: into quarantine.
+    Refused(String),
+    /// Not now: sent again later it may count.
+    NotYet(String),
+}
+
+/// A refusal for ever, and its reason.
+fn refused(reason: impl Into<String>) -> Uncounted {
+    Uncounted::Refused(reason.into())
+}
 
 /// What a batch has come to so far.
 #[derive(Debug, Default)]
@@ -25,6 +46,8 @@ struct Tally {
     accepted: u32,
     duplicates: u32,
     refused: Vec<UsageRefusal>,
+    /// How many of those were not in quarantine yet.
+    quarantined: usize,
     /// What to charge: organisation and what was held for it, a job's id or an allowance's.
     charges: BTreeMap<(OrganisationId, String), Nano>,
     organisations: BTreeMap<OrganisationId, (u64, Nano)>,
@@ -42,9 +65,16 @@ impl Control {
         let mut tally = Tally::default();
         let mut seen = BTreeSet::new();
         for event in &batch.events {
-            let refusal = self.usage_one(cx, &tx, site, event, &books, &mut tally).await?;
+            let reason = match self.usage_one(cx, &tx, site, event, &books, &mut tally).await? {
+                None => continue,
+                Some(Uncounted::Refused(reason)) => reason,
+                // Dropping the transaction takes back what the batch had come to.
+                Some(Uncounted::NotYet(reason)) => return Err(not_yet(site, event, &reason)),
+            };
+            // The site lets go of what is refused: this copy is the only one from here on.
+            tally.quarantined += usize::from(tx.usage_quarantine(site, event, &reason, cx.now).await?);
             // Once for each id: a batch that repeats a bad record has one thing wrong with it.
-            if let Some(reason) = refusal.filter(|_| seen.insert(event.id.as_str())) {
+            if seen.insert(event.id.as_str()) {
                 tally.refused.push(UsageRefusal { id: event.id.chars().take(64).collect(), reason });
             }
         }
@@ -73,23 +103,31 @@ impl Control {
         event: &UsageEvent,
         books: &[PriceBook],
         tally: &mut Tally,
-    ) -> Result<Option<String>> {
-        if let Err(error) = event.check(cx.now) {
-            return Ok(Some(error.to_string()));
-        }
+    ) -> Result<Option<Uncounted>> {
+        let ahead = match event.check(cx.now) {
+            Ok(()) => None,
+            Err(error @ UsageError::Future { ended_at, now }) if ended_at.millis_since(now) <= WAIT_MS_MAX => {
+                Some(error)
+            }
+            Err(error) => return Ok(Some(refused(error.to_string()))),
+        };
         if event.site != site {
-            return Ok(Some("it is of another site".into()));
+            return Ok(Some(refused("it is of another site")));
         }
         if let Err(reason) = self.usage_belongs(tx, event).await? {
-            return Ok(Some(reason));
+            return Ok(Some(refused(reason)));
+        }
+        if let Some(error) = ahead {
+            return Ok(Some(Uncounted::NotYet(error.to_string())));
         }
         let rated = match meter::rate(event, books) {
             Ok(rated) => rated,
-            Err(error) => return Ok(Some(error.to_string())),
+            Err(error @ RateError::Overflow(_)) => return Ok(Some(refused(error.to_string()))),
+            Err(error) => return Ok(Some(Uncounted::NotYet(error.to_string()))),
         };
         match tx.usage_insert(event, rated, cx.now).await? {
             UsageInserted::Duplicate => tally.duplicates += 1,
-            UsageInserted::Conflict => return Ok(Some("its id was seen before with other facts".into())),
+            UsageInserted::Conflict => return Ok(Some(refused("its id was seen before with other facts"))),
             UsageInserted::Inserted => tally.count(event, rated)?,
         }
         Ok(None)
@@ -139,6 +177,13 @@ impl Control {
     }
 }
 
+/// The whole batch has to wait for one record, and somebody may have to look why.
+fn not_yet(site: SiteId, event: &UsageEvent, reason: &str) -> Error {
+    tracing::warn!(site.id = %site, usage.id = event.id, "usage has to wait at its site: {reason}");
+    let detail = format!("usage record `{}` cannot be counted yet, so nothing of this batch was: {reason}", event.id);
+    Problem::new(Code::Unavailable, detail).hint("keep the batch and send it again with a growing pause").into()
+}
+
 /// Whether a stretch of time is long enough for what was counted in it: `most` thousandths at a time.
 fn can_have_used(event: &UsageEvent, most: u64) -> std::result::Result<(), String> {
     let millis = u64::try_from(event.ended_at.millis_since(event.started_at)).unwrap_or(0);
@@ -169,7 +214,7 @@ impl Tally {
             entry.fact("records", *records).fact("charged_nano", sum.get())
         };
         let mut entries: Vec<AuditEntry> = self.organisations.iter().map(of).collect();
-        if !self.refused.is_empty() {
+        if self.quarantined > 0 {
             let named = self.refused.iter().take(REFUSALS_NAMED_MAX);
             let named: Vec<_> = named.map(|refusal| serde_json::json!([refusal.id, refusal.reason])).collect();
             let why = format!("{} usage records cannot be counted", self.refused.len());

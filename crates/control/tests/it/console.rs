@@ -317,6 +317,9 @@ async fn a_new_keys_secret_is_shown_once() {
     let path = format!("/console/projects/{}/keys", tenant.project());
     let csrf = browser.page(&path).await.split("data-csrf=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let fields = [("name", "ci"), ("role", "developer"), ("days", "30"), ("once", "abc"), ("csrf", csrf.as_str())];
+    // More seconds than a request holds are refused, not cut.
+    let forever = fields.map(|(name, value)| (name, if name == "days" { "50000" } else { value }));
+    assert_eq!(browser.post_from(Some(ORIGIN), &path, &forever).await.status, 400);
     let first = browser.post_from(Some(ORIGIN), &path, &fields).await;
     let secret = first.text.split("id=\"secret\" tabindex=\"0\">").nth(1).unwrap().split('<').next().unwrap();
     assert_eq!(first.headers["cache-control"], "no-store");

@@ -194,3 +194,72 @@ async fn without_credit_there_is_no_allowance() {
     serving(&cloud, &tenant, &mut site, &model).await;
     assert!(site.intent().allowances.is_empty());
 }
+
+#[tokio::test]
+async fn a_project_has_so_many_live_endpoints_datasets_and_keys_and_not_one_more() {
+    let cloud = Cloud::open().await;
+    let mut site = cloud.site("lyon", "FR").await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let model = model(&cloud, &tenant, &mut site).await;
+    let project = tenant.project();
+    let serve = async |name: String| {
+        let wanted = json!({ "name": name, "model": model });
+        cloud.call(&tenant.owner, "endpoint_create", &[&project], wanted).await
+    };
+    let first = serve("chat".into()).await.good();
+    for number in 1..32 {
+        serve(format!("chat-{number}")).await.good();
+    }
+    let refusal = serve("one-more".into()).await;
+    assert_eq!(refusal.problem(), "conflict");
+    assert!(refusal.text.contains("32 endpoints") && refusal.text.contains("delete one"), "{}", refusal.text);
+    cloud.call(&tenant.owner, "endpoint_delete", &[first["id"].as_str().unwrap()], Value::Null).await.good();
+    serve("one-more".into()).await.good();
+
+    let sample =
+        cloud.store.datasets_list(tenant.project, &gregal_store::Page::default()).await.unwrap().items.remove(0);
+    let now = cloud.world.now();
+    let tx = cloud.store.begin().await.unwrap();
+    for number in 1..2_000_u32 {
+        let id = gregal_core::id::DatasetId::new(&*cloud.world);
+        let dataset = gregal_core::dataset::Dataset { id, name: format!("d{number}"), version: 1, ..sample.clone() };
+        tx.dataset_insert(&dataset).await.unwrap();
+    }
+    for number in 0..1_000_u32 {
+        let key = gregal_core::key::Key {
+            id: gregal_core::id::KeyId::new(&*cloud.world),
+            organisation: Some(tenant.organisation),
+            project: Some(tenant.project),
+            name: "many".into(),
+            role: gregal_core::access::Role::Viewer,
+            digest: gregal_core::key::digest_of(&number.to_string()),
+            created_at: now,
+            expires_at: (number == 0).then(|| now.plus_seconds(60)),
+            revoked_at: None,
+            version: 1,
+        };
+        tx.key_insert(&key).await.unwrap();
+    }
+    tx.commit(&[crate::world::entry(now, "test:many")]).await.unwrap();
+    let announce = json!({ "name": "one-more.jsonl", "site": "lyon" });
+    let refusal = cloud.call(&tenant.owner, "dataset_create", &[&project], announce.clone()).await;
+    assert_eq!(refusal.problem(), "conflict", "{}", refusal.text);
+    cloud.call(&tenant.owner, "dataset_delete", &[&sample.id.to_string()], Value::Null).await.good();
+    cloud.call(&tenant.owner, "dataset_create", &[&project], announce).await.good();
+    let key = json!({ "name": "one more", "role": "viewer" });
+    let refusal = cloud.call(&tenant.owner, "key_create", &[&project], key.clone()).await;
+    assert_eq!(refusal.problem(), "conflict", "{}", refusal.text);
+    cloud.world.pass_seconds(61);
+    cloud.call(&tenant.owner, "key_create", &[&project], key).await.good();
+}
+
+#[tokio::test]
+async fn a_grant_for_a_models_files_is_not_given_because_no_site_honours_it() {
+    let cloud = Cloud::open().await;
+    let mut site = cloud.site("lyon", "FR").await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let model = model(&cloud, &tenant, &mut site).await;
+    let wanted = json!({ "purpose": "model_read", "object": model });
+    let refusal = cloud.call(&tenant.owner, "grant_create", &[&tenant.project()], wanted).await;
+    assert_eq!(refusal.problem(), "not_implemented", "{}", refusal.text);
+}

@@ -60,7 +60,7 @@ async fn what_a_site_cannot_know_or_have_sold_is_refused_and_kept_in_quarantine(
         (changed(&|e| e.item = "*".into(), "e"), "was sold `cpu.1`"),
         (changed(&|e| e.quantity = 9_002, "f"), "cannot be used in 9000 ms"),
         (changed(&|e| e.meter = Meter::TokensOut, "g"), "a job uses no tokens"),
-        (changed(&|e| e.ended_at = e.ended_at.plus_seconds(3_600), "h"), "still to come"),
+        (changed(&|e| e.ended_at = e.ended_at.plus_seconds(100_000), "h"), "still to come"),
         (changed(&|e| e.id = "short".into(), "i"), "64 lower-case hex digits"),
     ];
     let mut events: Vec<_> = bad.iter().map(|(event, _)| event.clone()).collect();
@@ -78,11 +78,49 @@ async fn what_a_site_cannot_know_or_have_sold_is_refused_and_kept_in_quarantine(
     let is_quarantine = |item: &&Value| item["body"].as_str().unwrap().contains("usage:quarantine");
     assert_eq!(log["items"].as_array().unwrap().iter().filter(is_quarantine).count(), 1);
 
+    // The site lets go of what was refused, so all of it is here, whole, and once however often it is sent.
+    site.uses(&cloud, &events).await;
+    let kept = cloud.store.usage_quarantine_list(site.id, &gregal_store::Page::first(100)).await.unwrap().items;
+    assert!(kept.iter().map(|kept| &kept.event).eq(bad.iter().map(|(event, _)| event)), "{kept:?}");
+    let log = cloud.call(&cloud.operator, "audit_list_all", &[], Value::Null).await.good();
+    assert_eq!(log["items"].as_array().unwrap().iter().filter(is_quarantine).count(), 1, "nothing new, nothing said");
+
     // A job at another site is a stranger there, whoever asks.
     let mut event = other_site.core_seconds(&cloud, &tenant, job, "j", 1);
     event.site = other_site.id;
     let receipt = other_site.uses(&cloud, &[event]).await;
     assert_eq!(receipt["accepted"], 0, "{receipt}");
+}
+
+#[tokio::test]
+async fn a_batch_with_a_record_that_may_count_later_is_not_taken_and_counts_later() {
+    let cloud = Cloud::open().await;
+    let mut site = cloud.site("lyon", "FR").await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let job = cloud.job(&tenant, &dataset, "first").await;
+    cloud.control.step().await.unwrap();
+    site.says(&cloud, job, 1, running(&cloud)).await;
+    cloud.world.pass_seconds(20);
+    let good = site.core_seconds(&cloud, &tenant, job, "1", 9);
+    let mut odd = site.core_seconds(&cloud, &tenant, job, "2", 9);
+    odd.item = "*".into();
+    // The site's clock is an hour ahead.
+    let mut ahead = site.core_seconds(&cloud, &tenant, job, "3", 9);
+    ahead.ended_at = ahead.ended_at.plus_seconds(3_600);
+    let batch = json!({ "events": [good, odd, ahead] });
+    let (before, _) = cloud.store.audit_head().await.unwrap();
+    let refusal = cloud.call(&site.secret, "site_usage", &[], batch.clone()).await;
+    assert_eq!((refusal.status, refusal.problem().as_str()), (503, "unavailable"), "{}", refusal.text);
+    assert_eq!(cloud.balances(tenant.organisation).await.accrued.get(), 0);
+    assert_eq!(cloud.store.audit_head().await.unwrap().0, before);
+    let page = gregal_store::Page::first(10);
+    assert!(cloud.store.usage_quarantine_list(site.id, &page).await.unwrap().items.is_empty());
+    cloud.world.pass_seconds(3_600);
+    let receipt = cloud.call(&site.secret, "site_usage", &[], batch).await.good();
+    assert_eq!((&receipt["accepted"], receipt["refused"].as_array().unwrap().len()), (&json!(2), 1), "{receipt}");
+    assert_eq!(cloud.balances(tenant.organisation).await.accrued.get(), 200_000);
+    assert_eq!(cloud.store.usage_quarantine_list(site.id, &page).await.unwrap().items.len(), 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What only grows: audit log, ledger, usage.
 
+use std::ops::ControlFlow;
+
 use gregal_core::{
     ledger::{Account, Leg, Posting, PostingKind},
     merkle,
@@ -61,6 +63,7 @@ pub(crate) async fn history_cannot_be_edited(place: &Place) {
     tx.posting_insert(&credit(1, 5)).await.unwrap();
     tx.price_book_insert(&PriceBook { version: 1, from: NOW, rows: vec![] }).await.unwrap();
     tx.usage_insert(&usage("1", Meter::Energy, "-", 1, NOW), Nano::ZERO, NOW).await.unwrap();
+    tx.usage_quarantine(site_id(), &usage("2", Meter::Energy, "-", 1, NOW), "odd", NOW).await.unwrap();
     done(tx).await;
     let edits = [
         "UPDATE audit_entries SET body = 'nothing happened'",
@@ -71,6 +74,8 @@ pub(crate) async fn history_cannot_be_edited(place: &Place) {
         "DELETE FROM postings",
         "UPDATE usage_events SET quantity = 0",
         "DELETE FROM usage_events",
+        "UPDATE usage_quarantine SET reason = 'nothing'",
+        "DELETE FROM usage_quarantine",
         "UPDATE price_books SET valid_from = 0",
         "DELETE FROM price_books",
         "UPDATE balances SET available = available + 1",
@@ -203,6 +208,51 @@ pub(crate) async fn usage_sums_what_ended_within_the_period(place: &Place) {
     }
     assert_eq!(paged, store.usage_all(org_id(), NOW, until).await.unwrap());
     assert_eq!(paged.len(), 5);
+}
+
+pub(crate) async fn use_of_any_length_is_seen_once_each(place: &Place) {
+    const EVENTS: u64 = 4_500;
+    let store = place.open().await;
+    parents(&store).await;
+    let tx = store.begin().await.unwrap();
+    for number in 0..EVENTS {
+        // Many end at the same time, and they do not arrive in the order of their ends.
+        let ended_at = NOW.plus_millis(i64::from(number < EVENTS / 2));
+        let event = usage(&number.to_string(), Meter::TokensIn, "small", number, ended_at);
+        tx.usage_insert(&event, Nano::ZERO, NOW).await.unwrap();
+    }
+    let outside = usage("after", Meter::TokensIn, "small", 1, NOW.plus_seconds(1));
+    tx.usage_insert(&outside, Nano::ZERO, NOW).await.unwrap();
+    done(tx).await;
+    let mut seen = Vec::new();
+    let see = |event: &gregal_core::meter::UsageEvent| {
+        seen.push(event.quantity);
+        ControlFlow::<()>::Continue(())
+    };
+    assert!(store.usage_each(org_id(), NOW, NOW.plus_seconds(1), see).await.unwrap().is_continue());
+    seen.sort_unstable();
+    assert_eq!(seen, (0..EVENTS).collect::<Vec<_>>());
+    let stop = |_: &gregal_core::meter::UsageEvent| ControlFlow::Break("enough");
+    let stopped = store.usage_each(org_id(), NOW, NOW.plus_seconds(1), stop).await.unwrap();
+    assert_eq!(stopped, ControlFlow::Break("enough"));
+}
+
+pub(crate) async fn what_cannot_be_counted_is_kept_whole_and_once(place: &Place) {
+    let store = place.open().await;
+    parents(&store).await;
+    let mut odd = usage("1", Meter::TokensIn, "small", 7, NOW);
+    odd.id = "no \u{0} digest".into();
+    let good = usage("2", Meter::TokensIn, "small", 8, NOW);
+    let tx = store.begin().await.unwrap();
+    assert!(tx.usage_quarantine(site_id(), &odd, "odd", NOW).await.unwrap());
+    assert!(tx.usage_quarantine(site_id(), &good, "foreign", NOW).await.unwrap());
+    assert!(!tx.usage_quarantine(site_id(), &odd, "odd", NOW.plus_seconds(1)).await.unwrap(), "it is here already");
+    done(tx).await;
+    let first = store.usage_quarantine_list(site_id(), &Page::first(1)).await.unwrap();
+    assert_eq!((&first.items[0].event, first.items[0].reason.as_str(), first.items[0].arrived_at), (&odd, "odd", NOW));
+    let rest = store.usage_quarantine_list(site_id(), &Page::after(first.next.unwrap(), 5)).await.unwrap();
+    assert_eq!(rest.items.iter().map(|kept| &kept.event).collect::<Vec<_>>(), [&good]);
+    assert!(rest.next.is_none());
 }
 
 pub(crate) async fn numbers_beyond_63_bits_are_refused(place: &Place) {

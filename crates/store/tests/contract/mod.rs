@@ -33,6 +33,8 @@ macro_rules! contract_over {
             the_ledger_moves_balances_and_refuses_what_does_not_balance
             usage_counts_once_however_often_it_is_sent
             usage_sums_what_ended_within_the_period
+            use_of_any_length_is_seen_once_each
+            what_cannot_be_counted_is_kept_whole_and_once
             numbers_beyond_63_bits_are_refused
             progress_of_a_long_job_stays_bounded
             an_answer_is_kept_once_and_forgotten_by_age

@@ -187,6 +187,7 @@ pub(crate) async fn lists_for_reconcilers_hold_what_is_live(place: &Place) {
     tx.key_insert(&key(1, "s1")).await.unwrap();
     tx.key_insert(&gregal_core::key::Key { revoked_at: Some(NOW), ..key(2, "s2") }).await.unwrap();
     tx.key_insert(&gregal_core::key::Key { organisation: None, project: None, ..key(3, "s3") }).await.unwrap();
+    tx.key_insert(&gregal_core::key::Key { expires_at: Some(NOW), ..key(4, "s4") }).await.unwrap();
     tx.model_insert(&model(1, "m", 1)).await.unwrap();
     tx.model_insert(&model(2, "m", 4)).await.unwrap();
     done(tx).await;
@@ -196,13 +197,17 @@ pub(crate) async fn lists_for_reconcilers_hold_what_is_live(place: &Place) {
     assert_eq!(ids(store.jobs_in_states(&live).await.unwrap()), [1, 2, 4].map(JobId::from_u128));
     assert_eq!(ids(store.jobs_at_site(site_id(), &live).await.unwrap()), [1, 2].map(JobId::from_u128));
     assert!(store.jobs_in_states(&[]).await.unwrap().is_empty());
+    assert_eq!(store.jobs_count(project_id(), &live).await.unwrap(), 3);
     let live = store.endpoints_live_at_site(site_id()).await.unwrap();
     assert_eq!(live, [endpoint(1, "a", EndpointState::Ready)]);
     assert_eq!(store.endpoints_live().await.unwrap(), live);
     assert_eq!(store.holds_open().await.unwrap(), [hold(1, "job_1")]);
-    assert_eq!(store.keys_working().await.unwrap().len(), 2);
+    assert_eq!(store.keys_working(org_id(), None, NOW).await.unwrap(), [key(1, "s1")]);
+    assert_eq!(store.keys_working(org_id(), None, NOW.plus_seconds(60)).await.unwrap().len(), 1);
+    assert_eq!(store.keys_kept_count(org_id(), project_id()).await.unwrap(), 2, "an expired one was not revoked");
+    assert_eq!(store.endpoints_live_count(project_id()).await.unwrap(), 1);
     assert_eq!(store.operator_keys_list(&Page::default()).await.unwrap().items.len(), 1);
-    assert_eq!(store.keys_list(org_id(), None, &Page::default()).await.unwrap().items.len(), 2);
+    assert_eq!(store.keys_list(org_id(), None, &Page::default()).await.unwrap().items.len(), 3);
     assert_eq!(store.keys_list(org_id(), Some(project_id()), &Page::first(1)).await.unwrap().items, [key(1, "s1")]);
     assert_eq!(store.model_numbers_max(project_id(), "m").await.unwrap(), 4);
     assert_eq!(store.model_numbers_max(project_id(), "other").await.unwrap(), 0);
