@@ -32,7 +32,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     match &cloud.operator_secret {
         Some(secret) => println!("admin    {secret}   (the operator's key; it is shown only now)"),
         None => {
-            println!("admin    the operator's key was shown at the first start (lost: start with --new-operator-key)")
+            println!("admin    the operator's key was shown at the first start (lost: start with --new-operator-key)");
         }
     }
     for missing in &cloud.protections_missing {
