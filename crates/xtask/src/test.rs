@@ -82,7 +82,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
 }
 
 fn rust() -> Result<()> {
-    cargo(&["test", "--workspace", "--locked"])
+    cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])
 }
 
 fn postgres(install: Install) -> Result<()> {
