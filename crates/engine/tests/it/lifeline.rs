@@ -90,8 +90,9 @@ async fn a_killed_sandbox_stage_takes_the_workload_with_it_and_is_told_as_lost()
     bench.run_until_said(&workload, "up").await;
     // Other tests of this process hold stages of their own: ours is the one above the marked program.
     let stages = processes_with("sandbox\0enter");
-    let marked = processes_with(&format!("sleep\0{mark}"));
-    let stage = std::iter::successors(marked.last().copied(), |pid| parent_of(*pid)).find(|pid| stages.contains(pid));
+    let marked = || processes_with(&format!("sleep\0{mark}"));
+    eventually("the marked program runs", || !marked().is_empty());
+    let stage = std::iter::successors(marked().last().copied(), |pid| parent_of(*pid)).find(|pid| stages.contains(pid));
     kill(Pid::from_raw(stage.expect("the program runs below a stage")), Signal::SIGKILL).unwrap();
     let seen = bench.until(&workload.id, |seen| seen.exit().is_some()).await;
     assert_eq!(seen.exit().unwrap().reason, Reason::Lost);
@@ -111,7 +112,8 @@ async fn dropping_the_engine_ends_what_it_holds() {
     let mark = format!("9{}5", std::process::id());
     let workload = bench.shell("dropped", &format!("echo up; sleep {mark}"));
     bench.run_until_said(&workload, "up").await;
-    assert!(is_running(&bench.engine.observe(&workload.id).await.unwrap()));
+    // What a program says can be read before the engine has noted that it began.
+    bench.until(&workload.id, is_running).await;
     let Bench { dir, engine } = bench;
     drop(engine);
     eventually("it is gone", || processes_with(&format!("sleep\0{mark}")).is_empty());
