@@ -56,6 +56,9 @@ pub enum Error {
         /// How much waits.
         bytes: u64,
     },
+    /// Another writer has not let go of the folder.
+    #[error("the usage spool is in use by another writer")]
+    InUse,
     /// A record larger than any true one.
     #[error("a usage record is too large to spool")]
     RecordTooLarge,

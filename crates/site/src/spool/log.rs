@@ -65,11 +65,15 @@ pub(super) struct Log {
     /// Ids of records that wait: saying one of them again is the same act.
     waiting: HashSet<[u8; 32]>,
     used: BTreeMap<AllowanceId, Nano>,
+    /// Held as long as the writer lives, which may be a moment longer than the site it belongs to.
+    _lock: File,
 }
 
 impl Log {
     pub(super) fn open(folder: &Path, limits: Limits) -> Result<Self, Error> {
         durable::private_folder(folder).map_err(Error::io("could not make the usage spool's folder"))?;
+        let lock = File::create(folder.join("lock")).map_err(Error::io("could not make the usage spool's lock"))?;
+        lock.try_lock().map_err(|_| Error::InUse)?;
         let handed_over =
             match durable::read(&folder.join(HANDED_OVER)).map_err(Error::io("could not read the usage spool"))? {
                 Some(text) => serde_json::from_slice(&text).map_err(|_| Error::Damaged { file: HANDED_OVER.into() })?,
@@ -84,6 +88,7 @@ impl Log {
             offset: 0,
             tail: None,
             waiting: HashSet::new(),
+            _lock: lock,
         };
         log.load().map_err(|failure| match failure {
             Failure::Io(error) => Error::io("could not read the usage spool")(error),

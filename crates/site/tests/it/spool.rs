@@ -56,7 +56,7 @@ async fn drained(spool: &Spool) -> Vec<u64> {
 #[tokio::test]
 async fn what_was_appended_is_read_in_order_once_and_totals_outlive_the_segments() {
     let folder = tempfile::tempdir().unwrap();
-    let spool = Spool::open(folder.path(), small()).unwrap();
+    let spool = opened(folder.path(), small()).unwrap();
     let written: Vec<u64> = (0..100).collect();
     let appends = written.iter().map(|number| spool.append(vec![record(*number)]));
     for appended in futures_util::future::join_all(appends).await {
@@ -67,7 +67,7 @@ async fn what_was_appended_is_read_in_order_once_and_totals_outlive_the_segments
     assert_eq!((spool.waiting(), spool.used()[&ALLOWANCE]), (100, Nano::new(100)));
     assert_eq!(drained(&spool).await, written);
     drop(spool);
-    let spool = Spool::open(folder.path(), small()).unwrap();
+    let spool = opened(folder.path(), small()).unwrap();
     assert_eq!((spool.waiting(), spool.handed_over(), spool.used()[&ALLOWANCE]), (0, 100, Nano::new(100)));
     assert_eq!(spool.bytes(), 0, "segments that were handed over are gone");
     spool.append(vec![record(100)]).await.unwrap();
@@ -79,7 +79,7 @@ async fn what_was_appended_is_read_in_order_once_and_totals_outlive_the_segments
 #[tokio::test]
 async fn a_torn_tail_is_cut_and_a_rotten_middle_is_not_passed_over() {
     let folder = tempfile::tempdir().unwrap();
-    let spool = Spool::open(folder.path(), small()).unwrap();
+    let spool = opened(folder.path(), small()).unwrap();
     for number in 0..40 {
         spool.append(vec![record(number)]).await.unwrap();
     }
@@ -94,7 +94,7 @@ async fn a_torn_tail_is_cut_and_a_rotten_middle_is_not_passed_over() {
             std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
         }
         std::fs::write(copy.path().join(last.file_name().unwrap()), &whole[..length]).unwrap();
-        let spool = Spool::open(copy.path(), small()).unwrap();
+        let spool = opened(copy.path(), small()).unwrap();
         spool.append(vec![record(1_000)]).await.unwrap();
         let read = drained(&spool).await;
         let kept = read.len() as u64 - 1;
@@ -104,13 +104,13 @@ async fn a_torn_tail_is_cut_and_a_rotten_middle_is_not_passed_over() {
     let mut rotten = std::fs::read(first).unwrap();
     rotten[50] ^= 1;
     std::fs::write(first, rotten).unwrap();
-    assert!(matches!(Spool::open(folder.path(), small()), Err(Error::Damaged { .. })));
+    assert!(matches!(opened(folder.path(), small()), Err(Error::Damaged { .. })));
 }
 
 #[tokio::test]
 async fn a_rotten_record_before_a_whole_one_is_damage_and_every_torn_tail_is_kept_aside() {
     let folder = tempfile::tempdir().unwrap();
-    let open = || Spool::open(folder.path(), Limits::default());
+    let open = || opened(folder.path(), Limits::default());
     let spool = open().unwrap();
     spool.append((0..3).map(record).collect()).await.unwrap();
     drop(spool);
@@ -128,6 +128,18 @@ async fn a_rotten_record_before_a_whole_one_is_damage_and_every_torn_tail_is_kep
     }
 }
 
+/// Opens a spool as soon as the writer of the one before has let go of the folder.
+fn opened(folder: &Path, limits: Limits) -> Result<Spool, Error> {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        match Spool::open(folder, limits) {
+            Err(Error::InUse) => assert!(std::time::Instant::now() < deadline, "the spool is in use for ever"),
+            other => return other,
+        }
+        std::thread::yield_now();
+    }
+}
+
 fn segments(folder: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
     let mut segments: Vec<_> =
@@ -140,7 +152,7 @@ fn segments(folder: &Path) -> Vec<std::path::PathBuf> {
 async fn a_full_spool_takes_no_new_work_but_what_runs_may_still_be_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { bytes_max: 2_000, reserve_bytes: 2_000, segment_bytes: 1_000 };
-    let spool = Spool::open(folder.path(), limits).unwrap();
+    let spool = opened(folder.path(), limits).unwrap();
     let mut number = 0;
     while spool.has_room() {
         spool.append(vec![record(number)]).await.unwrap();
@@ -165,7 +177,7 @@ const CHILD: &str = "GREGAL_TEST_SPOOL_FOLDER";
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_that_gets_killed() {
     let Ok(folder) = std::env::var(CHILD) else { return };
-    let spool = Spool::open(Path::new(&folder), small()).unwrap();
+    let spool = opened(Path::new(&folder), small()).unwrap();
     let first: u64 = std::env::var("GREGAL_TEST_FIRST").unwrap().parse().unwrap();
     let mut number = first;
     loop {
@@ -231,7 +243,7 @@ async fn killed_at_any_moment_every_acknowledged_record_is_there_exactly_once() 
         });
         child.wait().unwrap();
     }
-    let spool = Spool::open(folder.path(), small()).unwrap();
+    let spool = opened(folder.path(), small()).unwrap();
     let total = spool.used()[&ALLOWANCE].get();
     let waiting = drained(&spool).await;
     let unique: BTreeSet<u64> = waiting.iter().copied().collect();

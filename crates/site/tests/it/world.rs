@@ -6,6 +6,7 @@ use gregal_core::{site::Capacity, world::RealWorld};
 use gregal_site::{
     Error, Site, SiteOptions, Tuning,
     objects::{Keep, SiteKey, store_folder},
+    spool,
 };
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -99,7 +100,7 @@ impl World {
         let site = until("the data folder to be free", async || {
             match runtime.spawn(Site::open(self.options(&url))).await.unwrap() {
                 Ok(site) => Some(site),
-                Err(Error::InUse { .. }) => None,
+                Err(Error::InUse { .. } | Error::Spool(spool::Error::InUse)) => None,
                 Err(error) => panic!("{error:?}"),
             }
         })
