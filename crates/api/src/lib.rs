@@ -21,4 +21,5 @@ pub mod protocol;
 pub mod routes;
 pub mod signed;
 pub mod site;
+pub mod unread;
 pub mod usage;

@@ -13,13 +13,14 @@ use std::{
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{Request, State},
     http::{HeaderName, HeaderValue, Method, header},
     middleware::{Next, from_fn_with_state},
     response::Response,
     routing::{any, get, post, put},
 };
-use gregal_api::client::Client;
+use gregal_api::{client::Client, unread};
 use gregal_core::{id::RequestId, site::Capacity, world::World};
 use gregal_engine::Engine;
 use gregal_policy::Policies;
@@ -312,10 +313,18 @@ fn cors(origin: HeaderValue) -> CorsLayer {
 async fn name_request(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
     let id = RequestId::new(shared.options.world.as_ref());
     request.extensions_mut().insert(id);
-    let mut response = next.run(request).await;
+    let mut response = answer(request, next).await;
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert("x-request-id", value);
     }
+    response
+}
+
+/// Lets a route answer, and the client hear it even where its body was not wanted.
+async fn answer(request: Request, next: Next) -> Response {
+    let (request, unread) = unread::lend(request);
+    let response = next.run(request.map(Body::new)).await;
+    unread.drain().await;
     response
 }
 

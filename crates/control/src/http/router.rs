@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    body::Body,
+    extract::{DefaultBodyLimit, Request},
     handler::Handler,
-    middleware::from_fn_with_state,
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::Response,
     routing::{MethodFilter, MethodRouter, on},
 };
 use gregal_api::{
     problem::{Code, Problem},
     routes::{ROUTES, Route},
+    unread,
 };
 
 use crate::{
@@ -112,7 +115,7 @@ impl Control {
     pub fn router(&self) -> Router {
         let options = ConsoleOptions { world: Arc::clone(&self.options().world), url: self.options().url.clone() };
         // The console has no private door: it is given the API's router, and calls it as any client would.
-        self.api_router().merge(console::router(self.api_router(), options))
+        self.api_router().merge(console::router(self.api_router(), options)).layer(from_fn(drained))
     }
 
     /// The API alone.
@@ -133,6 +136,14 @@ impl Control {
             .layer(DefaultBodyLimit::disable())
             .with_state(self.clone())
     }
+}
+
+/// Lets a client hear its answer even where its body was not wanted.
+async fn drained(request: Request, next: Next) -> Response {
+    let (request, unread) = unread::lend(request);
+    let response = next.run(request.map(Body::new)).await;
+    unread.drain().await;
+    response
 }
 
 fn method(route: &Route) -> MethodFilter {
