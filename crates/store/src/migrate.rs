@@ -30,6 +30,7 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0002_quarantine.sqlite.sql"),
         postgres: include_str!("../migrations/0002_quarantine.postgres.sql"),
     },
+    Migration { number: 3, name: "gone", both: include_str!("../migrations/0003_gone.sql"), sqlite: "", postgres: "" },
 ];
 
 /// The version of the schema this program needs. A database beyond it is refused.

@@ -1,10 +1,10 @@
 //! Jobs from submission to their end.
 
 use gregal_api::protocol::{AttemptPhase, AttemptRef, ObservedAttempt, ProducedModel};
-use gregal_core::job::{Heldout, JobEnd, Progress};
+use gregal_core::job::{Billed, Heldout, JobEnd, Progress};
 use serde_json::{Value, json};
 
-use crate::world::{Cloud, ended, running, training};
+use crate::world::{Cloud, ended, running, training, with_dataset};
 
 fn product() -> ProducedModel {
     ProducedModel {
@@ -23,10 +23,7 @@ fn product() -> ProducedModel {
 
 #[tokio::test]
 async fn a_training_is_held_bound_billed_settled_and_leaves_a_model_with_lineage() {
-    let cloud = Cloud::open().await;
-    let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1_000).await;
-    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let job = cloud.job(&tenant, &dataset, "first").await;
 
     // A minute of a core at 0.04 EUR an hour, rounded up.
@@ -72,6 +69,7 @@ async fn a_training_is_held_bound_billed_settled_and_leaves_a_model_with_lineage
         cancelled: false,
         product: Some(product()),
         heldout: Some(Heldout { asked: 20, exact: 19 }),
+        billed: Billed::default(),
     };
     let answer = site.says(&cloud, job, 1, over).await;
     assert_eq!(answer.attempts_ended, [AttemptRef { job, attempt: 1 }]);
@@ -93,10 +91,7 @@ async fn a_training_is_held_bound_billed_settled_and_leaves_a_model_with_lineage
 
 #[tokio::test]
 async fn what_an_older_attempt_says_changes_nothing() {
-    let cloud = Cloud::open().await;
-    let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1_000).await;
-    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let job = cloud.job(&tenant, &dataset, "first").await;
     cloud.control.step().await.unwrap();
     site.says(&cloud, job, 1, running(&cloud)).await;
@@ -117,10 +112,7 @@ async fn what_an_older_attempt_says_changes_nothing() {
 
 #[tokio::test]
 async fn a_lost_job_is_started_three_times_and_then_fails_with_its_money_back() {
-    let cloud = Cloud::open().await;
-    let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1_000).await;
-    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let job = cloud.job(&tenant, &dataset, "first").await;
     for attempt in 1..=3 {
         cloud.control.step().await.unwrap();
@@ -136,6 +128,7 @@ async fn a_lost_job_is_started_three_times_and_then_fails_with_its_money_back() 
             cancelled: false,
             product: None,
             heldout: None,
+            billed: Billed::default(),
         };
         site.says(&cloud, job, attempt, lost).await;
         let read = cloud.job_read(&tenant, job).await;
@@ -147,11 +140,40 @@ async fn a_lost_job_is_started_three_times_and_then_fails_with_its_money_back() 
 }
 
 #[tokio::test]
+async fn a_job_that_waits_again_keeps_what_it_left_at_its_site_and_what_it_was_billed() {
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
+    let job = cloud.job(&tenant, &dataset, "first").await;
+    cloud.job(&tenant, &dataset, "never-bound").await;
+    site.report.capacity.cpus_milli = 1_000;
+    site.sync(&cloud).await;
+    let lost = |attempt: &str, billed: Billed| {
+        let AttemptPhase::Ended { since, at, .. } = ended(&cloud, attempt, false) else { unreachable!() };
+        let end = JobEnd { code: None, reason: "never_started".into(), hint: None };
+        AttemptPhase::Ended { since, at, end, succeeded: false, cancelled: false, product: None, heldout: None, billed }
+    };
+    let until = Some(gregal_core::world::World::now(&*cloud.world));
+    let billed = Billed { ms: 20_000, until, energy_mj: 7 };
+    for (attempt, said) in [(1, billed), (2, Billed::default())] {
+        cloud.control.step().await.unwrap();
+        site.sync(&cloud).await;
+        site.says(&cloud, job, attempt, running(&cloud)).await;
+        let answer = site.says(&cloud, job, attempt, lost("lost", said)).await;
+        assert_eq!(answer.attempts_ended, [AttemptRef { job, attempt }]);
+        assert!(answer.intent.is_some(), "the end is acknowledged together with what becomes of the job");
+        assert_eq!((&site.intent().jobs_kept[..], site.intent().attempts.len()), (&[job][..], 0));
+    }
+    cloud.control.step().await.unwrap();
+    site.sync(&cloud).await;
+    let wanted = &site.intent().attempts[0];
+    assert_eq!((wanted.job, wanted.attempt, wanted.billed), (job, 3, billed), "nothing said later makes it less");
+    assert!(site.intent().jobs_kept.is_empty());
+    site.says(&cloud, job, 3, ended(&cloud, "failed", false)).await;
+    assert!(site.intent().jobs_kept.is_empty());
+}
+
+#[tokio::test]
 async fn a_cancelled_job_ends_at_once_while_it_waits_and_when_its_site_has_proved_it_while_it_runs() {
-    let cloud = Cloud::open().await;
-    let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1_000).await;
-    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let cancel = async |job: gregal_core::id::JobId| {
         cloud.call(&tenant.owner, "job_cancel", &[&job.to_string()], Value::Null).await.good()["state"].clone()
     };
@@ -175,10 +197,7 @@ async fn a_cancelled_job_ends_at_once_while_it_waits_and_when_its_site_has_prove
 
 #[tokio::test]
 async fn a_job_cancelled_before_its_site_knew_it_ends_once_the_site_acts_by_the_newest_intent() {
-    let cloud = Cloud::open().await;
-    let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1_000).await;
-    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let job = cloud.job(&tenant, &dataset, "first").await;
     cloud.control.step().await.unwrap();
     cloud.call(&tenant.owner, "job_cancel", &[&job.to_string()], Value::Null).await.good();
@@ -223,10 +242,7 @@ async fn a_job_whose_site_is_out_of_sight_stays_what_it_is_and_is_not_started_el
 
 #[tokio::test]
 async fn a_full_site_lets_a_job_wait_and_says_what_is_missing() {
-    let cloud = Cloud::open().await;
-    let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1_000).await;
-    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let jobs = [
         cloud.job(&tenant, &dataset, "one").await,
         cloud.job(&tenant, &dataset, "two").await,
