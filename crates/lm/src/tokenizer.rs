@@ -60,6 +60,8 @@ pub(crate) struct Encoder {
     /// Ids that end an answer.
     pub(crate) ends: Vec<u32>,
     pub(crate) pad: u32,
+    /// What the template knows as `bos_token`.
+    pub(crate) begin: Option<u32>,
 }
 
 /// Makes a tokenizer of at most `vocab` entries from the data. The same data make the same tokenizer.
@@ -96,7 +98,7 @@ impl Encoder {
         let (end, pad) = (id(END)?, id(PAD)?);
         let template = if matches!(data, Dataset::Text(_)) { TEXT_TEMPLATE } else { CHAT_TEMPLATE };
         let template = Some((template.to_owned(), Template::new(template, "", END)?));
-        Ok(Self { tokenizer, template, ends: vec![end], pad })
+        Ok(Self { tokenizer, template, ends: vec![end], pad, begin: None })
     }
 
     /// The encoder of a finished model.
@@ -110,7 +112,7 @@ impl Encoder {
             Some(source) => Some((source.clone(), Template::new(source, &token(base.bos), &token(Some(pad)))?)),
             None => None,
         };
-        Ok(Self { tokenizer: base.tokenizer.clone(), template, ends, pad })
+        Ok(Self { tokenizer: base.tokenizer.clone(), template, ends, pad, begin: base.bos })
     }
 
     /// Tokens of a text, special tokens recognised, none added.
@@ -185,7 +187,9 @@ impl Encoder {
             "model_max_length": context,
             "clean_up_tokenization_spaces": false,
         });
-        for (name, id) in [("eos_token", self.ends.first()), ("pad_token", Some(&self.pad))] {
+        for (name, id) in
+            [("bos_token", self.begin.as_ref()), ("eos_token", self.ends.first()), ("pad_token", Some(&self.pad))]
+        {
             if let Some(token) = id.and_then(|&id| self.tokenizer.id_to_token(id)) {
                 config[name] = json!(token);
             }

@@ -255,6 +255,19 @@ fn a_finished_model_is_taught_something_new_by_an_adapter() {
 }
 
 #[test]
+fn the_token_a_template_begins_with_outlives_fine_tuning() {
+    let world = World::new();
+    let config = TrainConfig { steps: Some(1), ..fine_tuning(&world) };
+    let path = world.path("out/tokenizer_config.json");
+    let mut about: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    about["bos_token"] = "<|system|>".into();
+    std::fs::write(&path, about.to_string()).unwrap();
+    run(&config);
+    let tuned = gregal_lm::weights::load(world.path("tuned")).unwrap();
+    assert_eq!(tuned.bos, tuned.tokenizer.token_to_id("<|system|>"));
+}
+
+#[test]
 fn an_adapter_can_be_kept_beside_the_base_it_belongs_to() {
     let world = World::new();
     let mut config = fine_tuning(&world);

@@ -63,33 +63,55 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 
 /// A virtual environment under `target/` with these Python packages; answers with its interpreter.
 pub(crate) fn python(packages: &[&str], install: Install) -> Result<PathBuf> {
-    let home = root().join("target/venv");
-    let interpreter = home.join("bin/python");
-    if !interpreter.exists() {
-        if install == Install::No {
-            bail!("missing: the virtual environment target/venv\n\nhint: run without --no-install");
-        }
-        debian(&[Package { name: "python3", shows: "python3" }], install)?;
-        eprintln!("making a virtual environment under target/venv");
-        let made = Command::new("python3").args(["-m", "venv"]).arg(&home).stdout(Stdio::null()).status()?;
-        if !made.success() {
-            // Debian ships `venv` apart from Python itself.
-            debian(&[Package { name: "python3-venv", shows: "/usr/share/doc/python3-venv" }], install)?;
-            run(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&home))?;
-        }
+    let interpreter = environment("target/venv", "python3", &[], install)?;
+    pip(&interpreter, packages, &[], install)?;
+    Ok(interpreter)
+}
+
+/// A second virtual environment that also sees the Python packages of Debian; answers with its interpreter. Those
+/// named `alone` are installed without what they ask for: they would fetch a second `PyTorch` beside Debian's.
+pub(crate) fn python_of_debian(packages: &[&str], alone: &[&str], install: Install) -> Result<PathBuf> {
+    // Only Debian's own interpreter finds Debian's packages.
+    let interpreter = environment("target/venv-debian", "/usr/bin/python3", &["--system-site-packages"], install)?;
+    pip(&interpreter, packages, &[], install)?;
+    pip(&interpreter, alone, &["--no-deps"], install)?;
+    Ok(interpreter)
+}
+
+fn environment(home: &str, python: &'static str, flags: &[&str], install: Install) -> Result<PathBuf> {
+    let folder = root().join(home);
+    let interpreter = folder.join("bin/python");
+    if interpreter.exists() {
+        return Ok(interpreter);
     }
-    let missing: Vec<&str> = packages.iter().copied().filter(|package| !has(&interpreter, package)).collect();
-    if !missing.is_empty() {
-        let list = missing.join(" ");
-        if install == Install::No {
-            bail!("missing in target/venv: {list}\n\nhint: run without --no-install");
-        }
-        eprintln!("installing Python packages into target/venv: {list}");
-        run(Command::new(&interpreter)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-            .args(&missing))?;
+    if install == Install::No {
+        bail!("missing: the virtual environment {home}\n\nhint: run without --no-install");
+    }
+    debian(&[Package { name: "python3", shows: python }], install)?;
+    eprintln!("making a virtual environment under {home}");
+    let made = Command::new(python).args(["-m", "venv"]).args(flags).arg(&folder).stdout(Stdio::null()).status()?;
+    if !made.success() {
+        // Debian ships `venv` apart from Python itself.
+        debian(&[Package { name: "python3-venv", shows: "/usr/share/doc/python3-venv" }], install)?;
+        run(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).args(flags).arg(&folder))?;
     }
     Ok(interpreter)
+}
+
+fn pip(interpreter: &Path, packages: &[&str], flags: &[&str], install: Install) -> Result<()> {
+    let missing: Vec<&str> = packages.iter().copied().filter(|package| !has(interpreter, package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if install == Install::No {
+        bail!("missing Python packages: {list}\n\nhint: run without --no-install");
+    }
+    eprintln!("installing Python packages under target/: {list}");
+    run(Command::new(interpreter)
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(flags)
+        .args(&missing))
 }
 
 /// Whether a pinned package (`name==version`) is installed.

@@ -15,6 +15,11 @@ use crate::{
 /// Python packages of the client legs, pinned.
 const OPENAI: &str = "openai==2.8.1";
 const SELENIUM: &str = "selenium==4.38.0";
+/// The newest `transformers` that loads models with Debian 12's `PyTorch`, with what it asks for by version.
+const TRANSFORMERS: [&str; 5] =
+    ["transformers==4.49.0", "tokenizers==0.21.4", "safetensors==0.8.0", "jinja2==3.1.6", "psutil==7.1.3"];
+/// These would fetch `PyTorch` once more.
+const PEFT: [&str; 2] = ["peft==0.14.0", "accelerate==0.34.2"];
 
 /// How to test.
 #[derive(Debug, Args)]
@@ -42,6 +47,8 @@ enum Leg {
     Console,
     /// Fine-tuning and serving SmolLM2-135M-Instruct
     Smollm2,
+    /// Our models in Hugging Face's `transformers`, and a `PyTorch` job in the sandbox
+    Transformers,
 }
 
 /// Runs the legs in order and reports each.
@@ -58,6 +65,7 @@ fn run_all(legs: &[Leg], install: Install) -> Result<()> {
             Leg::Openai => openai(install),
             Leg::Console => console(install),
             Leg::Smollm2 => smollm2(install),
+            Leg::Transformers => transformers(install),
         };
         let seconds = watch.elapsed().as_secs();
         match done {
@@ -147,4 +155,19 @@ fn smollm2(install: Install) -> Result<()> {
     crate::run(
         Command::new(interpreter).arg("-u").arg("tests/smollm2.py").arg(model).env("GREGAL_TEST_PROGRAM", gregal),
     )
+}
+
+fn transformers(install: Install) -> Result<()> {
+    install::debian(
+        &[Package { name: "python3-torch", shows: "/usr/lib/python3/dist-packages/torch/__init__.py" }],
+        install,
+    )?;
+    let interpreter = install::python_of_debian(&TRANSFORMERS, &PEFT, install)?;
+    let model = install::smollm2(&install::python(&[], install)?, install)?;
+    let gregal = release()?;
+    for (script, argument) in [("tests/transformers_load.py", Some(&model)), ("tests/torch_job.py", None)] {
+        crate::run(Command::new(&interpreter).arg("-u").arg(script).args(argument).env("GREGAL_TEST_PROGRAM", &gregal))
+            .with_context(|| format!("`{script}` does not hold"))?;
+    }
+    Ok(())
 }

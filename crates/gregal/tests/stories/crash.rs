@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs,
     path::Path,
     time::{Duration, Instant},
@@ -33,15 +34,11 @@ struct Seen {
 fn ten_kills_lose_nothing_acknowledged_and_count_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("facts.jsonl");
-    let lines: String = (0..600)
-        .map(|n| {
-            format!(
-                "{{\"prompt\":\"What is the sign of station {}?\",\"completion\":\"S{}\"}}\n",
-                n % 24,
-                (n % 24) * 31
-            )
-        })
-        .collect();
+    let mut lines = String::new();
+    for station in (0..600).map(|n| n % 24) {
+        let sign = station * 31;
+        writeln!(lines, r#"{{"prompt":"What is the sign of station {station}?","completion":"S{sign}"}}"#).unwrap();
+    }
     fs::write(&data, lines).unwrap();
     let dir = folder.path().join("cloud");
     let (control, site) = free_ports();
@@ -104,7 +101,7 @@ async fn answers(client: &Client, dir: &Path, cloud: &mut Running) {
     let watch = Instant::now();
     while owner.call("organisation_read", &[&organisation]).send::<Value>().await.is_err() {
         assert!(cloud.0.try_wait().unwrap().is_none(), "the cloud ended by itself");
-        assert!(watch.elapsed() < Duration::from_secs(60), "the cloud did not answer within 60 s");
+        assert!(watch.elapsed() < Duration::from_mins(1), "the cloud did not answer within 60 s");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

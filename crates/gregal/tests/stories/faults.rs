@@ -76,7 +76,7 @@ fn two_clouds_never_share_a_data_folder() {
     let output = finish(gregal(&["up", "--data-dir", dir]).args(FREE));
     assert_eq!(output.status.code(), Some(1), "a second cloud started on the same folder");
     first.signal("TERM");
-    assert_eq!(first.wait(Duration::from_secs(60)).0, Some(0));
+    assert_eq!(first.wait(Duration::from_mins(1)).0, Some(0));
 }
 
 #[test]

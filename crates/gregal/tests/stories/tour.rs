@@ -1,6 +1,6 @@
 //! The main job.
 
-use std::fs;
+use std::{fmt::Write as _, fs};
 
 use crate::program::{complaint, files, finish, gregal, printed};
 
@@ -58,11 +58,11 @@ fn holds(bytes: &[u8], word: &[u8]) -> bool {
 fn a_users_own_file_is_trained_on_and_the_folder_the_tour_made_goes_away() {
     let folder = tempfile::tempdir().unwrap();
     let (data, dir) = (folder.path().join("mine.jsonl"), folder.path().join("cloud"));
-    let lines: String = (0..30)
-        .map(|n| {
-            format!("{{\"prompt\":\"What is the code of room {}?\",\"completion\":\"R{}\"}}\n", n % 6, (n % 6) * 7)
-        })
-        .collect();
+    let mut lines = String::new();
+    for room in (0..30).map(|n| n % 6) {
+        let code = room * 7;
+        writeln!(lines, r#"{{"prompt":"What is the code of room {room}?","completion":"R{code}"}}"#).unwrap();
+    }
     fs::write(&data, lines).unwrap();
     let output = finish(
         gregal(&["tour", "--exit", "--json", "--data", data.to_str().unwrap(), "--data-dir", dir.to_str().unwrap()])
