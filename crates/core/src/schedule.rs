@@ -9,6 +9,8 @@
 //! What it does not do yet: backfill, quotas, fair share, priorities, gangs over nodes, preemption and reservations. The
 //! issue "scheduler" deepens this function; its type stays.
 
+pub mod record;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,8 @@ pub struct Room {
     pub name: String,
     /// Whether it is alive now.
     pub alive: bool,
+    /// Since when it has been silent, if it is not alive and ever was.
+    pub silent_since: Option<Time>,
     /// Free thousandths of CPU cores.
     pub cpus_milli_free: u32,
     /// All thousandths of CPU cores.
@@ -114,8 +118,15 @@ pub fn schedule(snapshot: &Snapshot, _now: Time) -> Vec<Decision> {
     let mut spaces: BTreeMap<SiteId, Space<'_>> =
         snapshot.rooms.iter().map(|room| (room.site, Space::of(room))).collect();
     let mut queue: Vec<&Waiting> = snapshot.waiting.iter().collect();
-    queue.sort_by_key(|job| job.since); // Stable: of one instant, the first submitted stays first.
+    queue.sort_by_key(|job| job.since); // Stable, as in `order`.
     queue.into_iter().map(|job| decide(job, &mut spaces)).collect()
+}
+
+/// The order in which a pass looks at jobs, given in the order they were submitted with the time since when each waits.
+pub fn order(waiting: &[(JobId, Time)]) -> Vec<JobId> {
+    let mut queue = waiting.to_vec();
+    queue.sort_by_key(|(_, since)| *since); // Stable: of one instant, the first submitted stays first.
+    queue.into_iter().map(|(job, _)| job).collect()
 }
 
 fn decide(job: &Waiting, spaces: &mut BTreeMap<SiteId, Space<'_>>) -> Decision {
@@ -218,7 +229,7 @@ impl<'a> Space<'a> {
     fn refusal(&self, job: &Waiting) -> String {
         let name = &self.room.name;
         if !self.room.alive {
-            return format!("`{name}` does not answer");
+            return self.room.silence();
         }
         if !self.is_known() {
             return format!("`{name}` has not said what it has yet");
@@ -244,6 +255,16 @@ struct Amounts {
 }
 
 impl Room {
+    /// How a site that does not answer is spoken of. What is bound to it stays bound: unreachable is not failed.
+    pub fn silence(&self) -> String {
+        match self.silent_since {
+            Some(since) => {
+                format!("site `{}` unreachable since {since}; what runs there is not started elsewhere", self.name)
+            }
+            None => format!("site `{}` has never dialled in", self.name),
+        }
+    }
+
     fn all_for(&self, job: &Waiting) -> Amounts {
         Amounts {
             cpus_milli: self.cpus_milli_total,

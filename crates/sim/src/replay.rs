@@ -142,6 +142,7 @@ impl World {
             site,
             name: "pool".into(),
             alive: true,
+            silent_since: None,
             cpus_milli_free: self.free.cpus * 1000,
             cpus_milli_total: self.total.cpus * 1000,
             memory_bytes_free: u64::MAX >> 1,

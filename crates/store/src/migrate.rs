@@ -30,6 +30,13 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0002_quarantine.sqlite.sql"),
         postgres: include_str!("../migrations/0002_quarantine.postgres.sql"),
     },
+    Migration {
+        number: 3,
+        name: "schedule",
+        both: include_str!("../migrations/0003_schedule.sql"),
+        sqlite: include_str!("../migrations/0003_schedule.sqlite.sql"),
+        postgres: include_str!("../migrations/0003_schedule.postgres.sql"),
+    },
 ];
 
 /// The version of the schema this program needs. A database beyond it is refused.

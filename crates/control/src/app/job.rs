@@ -193,7 +193,7 @@ impl Control {
         Ok(self.store().job_progress_list(id, after, limit).await?)
     }
 
-    async fn job_seen(&self, cx: &Cx, id: JobId, action: Action) -> Result<(Job, Vec<String>)> {
+    pub(crate) async fn job_seen(&self, cx: &Cx, id: JobId, action: Action) -> Result<(Job, Vec<String>)> {
         let job = self.store().job_get(id).await?.ok_or_else(|| Error::missing("job", id))?;
         let resource = Resource::within(ResourceKind::Job, job.organisation, job.project, id);
         let policies = self.authorize(cx, action, &resource).await?;

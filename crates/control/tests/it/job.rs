@@ -1,7 +1,10 @@
 //! Jobs from submission to their end.
 
 use gregal_api::protocol::{AttemptPhase, AttemptRef, ObservedAttempt, ProducedModel};
-use gregal_core::job::{Heldout, JobEnd, Progress};
+use gregal_core::{
+    id::JobId,
+    job::{Heldout, JobEnd, Progress},
+};
 use serde_json::{Value, json};
 
 use crate::world::{Cloud, ended, running, training};
@@ -89,6 +92,56 @@ async fn a_training_is_held_bound_billed_settled_and_leaves_a_model_with_lineage
     assert_eq!(model["kwh"], "0.001000000");
     site.sync(&cloud).await;
     assert!(site.intent().attempts.is_empty(), "what has ended is not wanted any more");
+}
+
+#[tokio::test]
+async fn a_job_is_told_its_place_and_any_decision_comes_out_again_from_the_record() {
+    let cloud = Cloud::open().await;
+    let mut site = cloud.site("lyon", "FR").await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let explain = async |cloud: &Cloud, job: JobId| {
+        cloud.call(&tenant.owner, "job_explain", &[&job.to_string()], Value::Null).await.good()
+    };
+    let mut jobs = Vec::new();
+    for name in ["first", "second", "third", "fourth"] {
+        jobs.push(cloud.job(&tenant, &dataset, name).await);
+    }
+    let before = explain(&cloud, jobs[1]).await;
+    assert_eq!((&before["position"], &before["queued"]), (&json!(2), &json!(4)));
+    assert_eq!((&before["history"], &before["replay"]), (&json!([]), &Value::Null), "nobody has looked at it yet");
+    cloud.control.step().await.unwrap();
+
+    // The site of these tests has two cores: two start, two wait, in order.
+    let started = explain(&cloud, jobs[0]).await;
+    assert_eq!((&started["position"], &started["history"][0]["decision"]), (&Value::Null, &json!("start")));
+    let waits = explain(&cloud, jobs[3]).await;
+    assert_eq!((&waits["position"], &waits["queued"]), (&json!(2), &json!(2)));
+    assert_eq!(waits["history"][0]["reason"], waits["waits_for"]);
+    assert_eq!((&waits["replay"]["same"], &waits["replay"]["sites"][0]["site"]), (&json!(true), &json!("lyon")));
+    assert_eq!(waits["replay"]["decision"], waits["history"][0]);
+    assert_eq!(waits["replay"]["asked"]["cpus_milli"], 1000);
+
+    // The queue moves; a control plane that starts anew goes on, and the old decision still comes out as it did.
+    site.says(&cloud, jobs[0], 1, running(&cloud)).await;
+    site.says(&cloud, jobs[0], 1, ended(&cloud, "finished", true)).await;
+    cloud.control.step().await.unwrap();
+    assert_eq!(explain(&cloud, jobs[2]).await["history"][0]["decision"], "start");
+    let cloud = cloud.restarted().await;
+    site.says(&cloud, jobs[1], 1, running(&cloud)).await;
+    site.says(&cloud, jobs[1], 1, ended(&cloud, "finished", true)).await;
+    cloud.control.step().await.unwrap();
+    let all = explain(&cloud, jobs[3]).await;
+    let history = all["history"].as_array().unwrap();
+    let said: Vec<_> = history.iter().map(|decision| decision["decision"].as_str().unwrap()).collect();
+    assert_eq!((said.first(), said.last()), (Some(&"start"), Some(&"wait")), "{all}");
+    for decision in history {
+        let route = format!("/api/v1/jobs/{}/explain?pass={}", jobs[3], decision["pass"]);
+        let again = cloud.get(&tenant.owner, &route).await.good();
+        assert_eq!((&again["replay"]["decision"], &again["replay"]["same"]), (decision, &json!(true)));
+    }
+    let other = cloud.get(&tenant.owner, &format!("/api/v1/jobs/{}/explain?pass=999", jobs[3])).await;
+    assert_eq!(other.status, 404);
 }
 
 #[tokio::test]

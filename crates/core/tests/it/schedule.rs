@@ -2,7 +2,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gregal_core::{
     id::{JobId, OrganisationId, SiteId},
-    schedule::{Decision, Room, Snapshot, Waiting, schedule},
+    schedule::{
+        Decision, Room, Snapshot, Waiting, order,
+        record::{Inputs, Irreproducible, Record, replay},
+        schedule,
+    },
     time::Time,
 };
 use proptest::prelude::*;
@@ -37,6 +41,7 @@ fn room(number: u128, cores_free: u32, cores: u32) -> Room {
         site: site(number),
         name: format!("home-{number}"),
         alive: true,
+        silent_since: None,
         cpus_milli_free: cores_free * 1000,
         cpus_milli_total: cores * 1000,
         memory_bytes_free: u64::from(cores_free) * GIB,
@@ -107,7 +112,7 @@ fn what_can_never_fit_is_refused_at_once_and_keeps_nothing() {
 #[test]
 fn a_silent_or_unknown_site_leaves_hope() {
     let dark = Room { alive: false, ..room(1, 8, 8) };
-    assert_eq!(said(vec![waiting(1, 2, &[1])], vec![dark.clone()]), ["wait: `home-1` does not answer"]);
+    assert_eq!(said(vec![waiting(1, 2, &[1])], vec![dark.clone()]), ["wait: site `home-1` has never dialled in"]);
     assert!(said(vec![waiting(1, 16, &[1])], vec![dark])[0].starts_with("never"));
     let new = room(1, 0, 0);
     assert_eq!(said(vec![waiting(1, 2, &[1])], vec![new]), ["wait: `home-1` has not said what it has yet"]);
@@ -153,6 +158,7 @@ fn any_room(number: u128) -> impl Strategy<Value = Room> {
     (prop::bool::weighted(0.8), 0..9u32, 0..9u32, 0..9u64, 0..9u64, gpus).prop_map(
         move |(alive, cpus, cpus_more, memory, memory_more, gpus)| Room {
             alive,
+            silent_since: None,
             cpus_milli_free: cpus * 500,
             cpus_milli_total: (cpus + cpus_more) * 500,
             memory_bytes_free: memory * GIB,
@@ -211,8 +217,77 @@ fn is_known(room: &Room) -> bool {
     room.cpus_milli_total > 0 && room.memory_bytes_total > 0
 }
 
+/// Queues of which some jobs and sites leave, come, change and change places.
+fn queues_over_time() -> impl Strategy<Value = Vec<Snapshot>> {
+    (snapshots(), snapshots()).prop_flat_map(|(one, other)| {
+        let some = move |snapshot: &Snapshot| {
+            let jobs = prop::sample::subsequence(snapshot.waiting.clone(), 0..=snapshot.waiting.len()).prop_shuffle();
+            let rooms = prop::sample::subsequence(snapshot.rooms.clone(), 0..=snapshot.rooms.len());
+            (jobs, rooms).prop_map(|(waiting, rooms)| Snapshot { waiting, rooms }).boxed()
+        };
+        prop::collection::vec(prop_oneof![3 => some(&one), 1 => some(&other)], 1..6)
+    })
+}
+
+/// The records of passes over these queues, one after the other.
+fn recorded(snapshots: &[Snapshot]) -> Vec<Record> {
+    let at = |index: usize| Time::from_millis(i64::try_from(index).unwrap());
+    let mut before = None;
+    let mut records = Vec::new();
+    for (index, snapshot) in snapshots.iter().enumerate() {
+        records.push(Record::new(at(index), before, snapshot, &schedule(snapshot, at(index))));
+        before = Some(snapshot);
+    }
+    records
+}
+
+#[test]
+fn a_broken_or_edited_chain_is_not_taken_for_the_truth() {
+    let queue = |cores: u32| Snapshot { waiting: vec![waiting(1, cores, &[1])], rooms: vec![room(1, 8, 8)] };
+    let records = recorded(&[queue(9), queue(4), queue(2)]);
+    assert!(records[0].is_whole() && !records[1].is_whole());
+    assert!(replay(&records).unwrap().same);
+    assert_eq!(replay(&records[1..]).unwrap_err(), Irreproducible::NoBeginning);
+    assert_eq!(replay(&[]).unwrap_err(), Irreproducible::NoBeginning);
+    let Inputs::Whole(mut edited) = records[0].inputs.clone() else { unreachable!() };
+    edited.waiting[0].cpus_milli = 1000;
+    let edited = Record { inputs: Inputs::Whole(edited), ..records[0].clone() };
+    assert_eq!(replay(&[edited]).unwrap_err(), Irreproducible::OtherInputs);
+    // Other decisions than those that come out: told, not hidden.
+    let lied = Record { decisions_digest: "0".repeat(64), ..records[0].clone() };
+    assert!(!replay(&[lied]).unwrap().same);
+}
+
+#[test]
+fn a_record_holds_only_what_changed() {
+    let jobs: Vec<_> = (1..=100).map(|number| waiting(number, 1, &[1])).collect();
+    let before = Snapshot { waiting: jobs.clone(), rooms: vec![room(1, 8, 8), room(2, 8, 8)] };
+    let after = Snapshot { waiting: jobs[1..].to_vec(), rooms: vec![room(1, 7, 8), room(2, 8, 8)] };
+    let Inputs::Since(change) = recorded(&[before, after])[1].inputs.clone() else { unreachable!() };
+    assert_eq!((change.left, change.came, change.gone), (vec![JobId::from_u128(1)], vec![], vec![]));
+    assert_eq!(change.rooms, [room(1, 7, 8)]);
+}
+
 proptest! {
     #![proptest_config(cases(1024))]
+
+    #[test]
+    fn any_pass_is_made_again_from_its_chain(snapshots in queues_over_time()) {
+        let records = recorded(&snapshots);
+        for (index, snapshot) in snapshots.iter().enumerate() {
+            let again = replay(&records[..=index]).unwrap();
+            prop_assert!(again.same);
+            prop_assert_eq!(&again.snapshot.waiting, &snapshot.waiting);
+            prop_assert_eq!(again.decisions, schedule(snapshot, records[index].at));
+        }
+    }
+
+    #[test]
+    fn the_order_is_the_one_jobs_are_looked_at_in(snapshot in snapshots()) {
+        let waiting: Vec<_> = snapshot.waiting.iter().map(|job| (job.job, job.since)).collect();
+        let decided: Vec<_> = schedule(&snapshot, Time::default()).iter().map(Decision::job).collect();
+        prop_assert_eq!(order(&waiting), decided);
+    }
 
     #[test]
     fn no_pass_gives_out_more_than_is_free(snapshot in snapshots()) {
