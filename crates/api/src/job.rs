@@ -51,6 +51,10 @@ pub struct JobView {
     pub state: JobState,
     /// Why it waits.
     pub waits_for: Option<String>,
+    /// When it starts at the latest, if what runs ends at its limit; absent: not promised.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub starts_by: Option<Time>,
     /// Where it runs, or must run.
     #[schema(value_type = Option<String>)]
     pub site: Option<SiteId>,
@@ -89,6 +93,7 @@ impl From<&Job> for JobView {
             seconds_max: job.seconds_max,
             state: job.state,
             waits_for: job.waits_for.clone(),
+            starts_by: job.promised.map(|promise| promise.at),
             site: job.site,
             attempt: job.attempt,
             progress: job.progress.map(Into::into),

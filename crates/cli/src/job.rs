@@ -178,6 +178,7 @@ fn facts(one: &JobView) -> String {
         .with("kind", kind(one))
         .with("state", one.state.as_str())
         .maybe("waits for", one.waits_for.as_ref())
+        .maybe("starts by", one.starts_by)
         .with("sku", &one.sku)
         .with("seconds max", one.seconds_max)
         .maybe("site", one.site)

@@ -13,7 +13,7 @@ use gregal_core::{
     money::{Nano, Overflow},
     organisation::Project,
     price::{self, PriceBook},
-    schedule::{self, Decision, Snapshot, Waiting},
+    schedule::{self, Decision, Promise, Snapshot, Waiting},
     site::Site,
     sku::Sku,
 };
@@ -141,8 +141,15 @@ impl Control {
         if let (true, Some(first)) = (lawful.is_empty(), sites.first()) {
             return Err(Error::residency(&place(first), Placement::Job));
         }
-        let waiting =
-            waiting(JobId::from_u128(0), organisation, cx.now, sku, lawful.iter().map(|site| site.id).collect());
+        let waiting = waiting(
+            JobId::from_u128(0),
+            organisation,
+            cx.now,
+            sku,
+            lawful.iter().map(|site| site.id).collect(),
+            1,
+            None,
+        );
         let snapshot = Snapshot {
             waiting: vec![waiting],
             rooms: lawful.iter().map(|site| room(site, cx.now, &[], self.skus())).collect(),
@@ -283,6 +290,7 @@ fn queued(cx: &Cx, id: JobId, project: &Project, wanted: JobCreate, site: Option
         sku: wanted.sku,
         seconds_max: wanted.seconds_max,
         state: JobState::Queued,
+        promised: None,
         waits_for: Some("its turn: the scheduler has not looked at it yet".into()),
         site: site.map(|site| site.id),
         attempt: 0,
@@ -305,6 +313,8 @@ pub(crate) fn waiting(
     since: gregal_core::time::Time,
     sku: &Sku,
     sites: Vec<gregal_core::id::SiteId>,
+    seconds_max: u32,
+    promised: Option<Promise>,
 ) -> Waiting {
     Waiting {
         job,
@@ -315,6 +325,8 @@ pub(crate) fn waiting(
         gpus: sku.gpus,
         gpu_model: sku.gpu_model.clone(),
         sites,
+        limit_ms: u64::from(seconds_max) * 1000,
+        promised,
     }
 }
 

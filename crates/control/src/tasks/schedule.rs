@@ -10,7 +10,7 @@ use gregal_core::{
     id::JobId,
     job::{Job, JobEnd, JobMove, JobState},
     schedule::{
-        self, Decision, Room, Snapshot,
+        self, Bound, Decision, END_MS, Room, Snapshot,
         record::{CHAIN_MAX, Record},
     },
     site::Site,
@@ -93,7 +93,7 @@ impl Control {
     /// Where a job that waits stands: its place in the queue from 1, and how many wait.
     pub(crate) async fn queue_place(&self, id: JobId) -> Result<Option<(u32, u32)>> {
         let queued = self.store().jobs_in_states(&[JobState::Queued]).await?;
-        let waiting: Vec<(JobId, Time)> = queued.iter().map(|job| (job.id, job.created_at)).collect();
+        let waiting: Vec<_> = queued.iter().map(|job| (job.id, job.promised, job.created_at)).collect();
         let order = schedule::order(&waiting);
         let place = order.iter().position(|job| *job == id);
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -115,7 +115,15 @@ impl Control {
             let may = lawful.iter().copied().filter(|site| job.site.is_none_or(|pinned| pinned == *site)).collect();
             let sku = self.sku(&job.sku);
             let sku = sku.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", job.id, job.sku)))?;
-            waiting.push(app::job::waiting(job.id, job.organisation, job.created_at, sku, may));
+            waiting.push(app::job::waiting(
+                job.id,
+                job.organisation,
+                job.created_at,
+                sku,
+                may,
+                job.seconds_max,
+                job.promised,
+            ));
         }
         let mut rooms = Vec::with_capacity(sites.len());
         for site in sites {
@@ -136,11 +144,11 @@ impl Control {
                 self.metrics().count(Metric::JobsBound);
                 Ok(Some(entry("job:bind").fact("site", site.to_string()).fact("attempt", after.attempt)))
             }
-            Decision::Wait { reason, .. } => {
-                if job.waits_for.as_ref() == Some(reason) {
+            Decision::Wait { reason, promise, .. } => {
+                if job.waits_for.as_ref() == Some(reason) && job.promised == *promise {
                     return Ok(None);
                 }
-                tx.job_update(&job.apply(JobMove::Wait { why: reason.clone() })?).await?;
+                tx.job_update(&job.apply(JobMove::Wait { why: reason.clone(), promise: *promise })?).await?;
                 Ok(Some(entry("job:wait").fact("why", reason.as_str())))
             }
             Decision::Never { reason, .. } => {
@@ -157,6 +165,13 @@ pub(crate) fn unreachable(site: &Site, now: Time) -> String {
     room(site, now, &[], &[]).silence()
 }
 
+/// When a bound job gives its room back at the latest. Nobody knows of one that is not ready yet, nor of one that was lost
+/// before: how much of its limit is left is the site's to say.
+fn free_at(job: &Job) -> Option<Time> {
+    let ready = job.started_at.filter(|_| job.attempt == 1 && job.state != JobState::Starting)?;
+    Some(ready.plus_seconds(i64::from(job.seconds_max)).plus_millis(END_MS))
+}
+
 /// A site as the scheduler sees it, with what is bound to it taken off.
 pub(crate) fn room(site: &Site, now: Time, bound: &[Job], skus: &[Sku]) -> Room {
     let empty = Room {
@@ -170,18 +185,27 @@ pub(crate) fn room(site: &Site, now: Time, bound: &[Job], skus: &[Sku]) -> Room 
         memory_bytes_total: 0,
         gpus_free: Vec::new(),
         gpus_total: Vec::new(),
+        bound: Vec::new(),
     };
     let Some(capacity) = &site.capacity else { return empty };
     let healthy = capacity.accelerators.iter().filter(|accelerator| accelerator.healthy);
     let mut gpus_free: Vec<String> = healthy.map(|accelerator| accelerator.model.clone()).collect();
     let (mut cpus, mut memory) = (capacity.cpus_milli, capacity.memory_bytes);
-    for sku in bound.iter().filter_map(|job| skus.iter().find(|sku| sku.name == job.sku)) {
+    let mut taken = Vec::with_capacity(bound.len());
+    for (job, sku) in bound.iter().filter_map(|job| Some((job, skus.iter().find(|sku| sku.name == job.sku)?))) {
+        taken.push(Bound {
+            cpus_milli: sku.cpus_milli,
+            memory_bytes: sku.memory_bytes,
+            gpus: sku.gpus,
+            gpu_model: sku.gpu_model.clone(),
+            free_at: free_at(job),
+        });
         cpus = cpus.saturating_sub(sku.cpus_milli);
         memory = memory.saturating_sub(sku.memory_bytes);
         for _ in 0..sku.gpus {
             // Which ones it got is the site's choice; of a model it asked for, one of that model is gone.
-            let taken = gpus_free.iter().position(|model| sku.gpu_model.as_ref().is_none_or(|wanted| wanted == model));
-            taken.map(|index| gpus_free.swap_remove(index));
+            let index = gpus_free.iter().position(|model| sku.gpu_model.as_ref().is_none_or(|wanted| wanted == model));
+            index.map(|index| gpus_free.swap_remove(index));
         }
     }
     Room {
@@ -190,6 +214,7 @@ pub(crate) fn room(site: &Site, now: Time, bound: &[Job], skus: &[Sku]) -> Room 
         memory_bytes_free: memory,
         memory_bytes_total: capacity.memory_bytes,
         gpus_free,
+        bound: taken,
         gpus_total: capacity.accelerators.iter().map(|accelerator| accelerator.model.clone()).collect(),
         ..empty
     }

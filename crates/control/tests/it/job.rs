@@ -145,6 +145,47 @@ async fn a_job_is_told_its_place_and_any_decision_comes_out_again_from_the_recor
 }
 
 #[tokio::test]
+async fn a_large_job_is_promised_a_start_and_only_what_does_not_delay_it_passes() {
+    let cloud = Cloud::open().await;
+    let mut site = cloud.site("lyon", "FR").await;
+    let tenant = cloud.tenant("Acme", 10_000_000).await;
+    let submit = async |name: &str, sku: &str, seconds: u32| -> JobId {
+        let wanted = json!({ "name": name, "sku": sku, "seconds_max": seconds, "program": { "kind": "command", "argv": ["true"] } });
+        let made = cloud.call(&tenant.owner, "job_create", &[&tenant.project()], wanted).await.good();
+        made["id"].as_str().unwrap().parse().unwrap()
+    };
+    let long = submit("long", "cpu.1", 10_000).await;
+    cloud.control.step().await.unwrap();
+    let large = submit("large", "cpu.2", 600).await;
+    let short = submit("short", "cpu.1", 600).await;
+    cloud.control.step().await.unwrap();
+    // Until the first is ready, nobody knows when it ends, and nobody passes.
+    assert_eq!(cloud.job_read(&tenant, large).await["starts_by"], Value::Null);
+    assert_eq!(cloud.job_read(&tenant, short).await["state"], "queued");
+
+    site.says(&cloud, long, 1, running(&cloud)).await;
+    let endless = submit("endless", "cpu.1", 20_000).await;
+    cloud.control.step().await.unwrap();
+    let starts_by = cloud.job_read(&tenant, large).await["starts_by"].clone();
+    assert!(starts_by.is_string());
+    assert_eq!(cloud.job_read(&tenant, short).await["state"], "starting");
+    let waits = cloud.job_read(&tenant, endless).await;
+    assert!(waits["waits_for"].as_str().unwrap().contains("cores short"), "{waits}");
+
+    // Room is free again, and the promised job still comes first.
+    site.says(&cloud, short, 1, running(&cloud)).await;
+    site.says(&cloud, short, 1, ended(&cloud, "finished", true)).await;
+    cloud.control.step().await.unwrap();
+    let waits = cloud.job_read(&tenant, endless).await;
+    assert!(waits["waits_for"].as_str().unwrap().contains("would let it start now"), "{waits}");
+    assert_eq!(cloud.job_read(&tenant, large).await["starts_by"], starts_by);
+    site.says(&cloud, long, 1, ended(&cloud, "finished", true)).await;
+    cloud.control.step().await.unwrap();
+    let read = cloud.job_read(&tenant, large).await;
+    assert_eq!((&read["state"], &read["starts_by"]), (&json!("starting"), &Value::Null));
+}
+
+#[tokio::test]
 async fn what_an_older_attempt_says_changes_nothing() {
     let cloud = Cloud::open().await;
     let mut site = cloud.site("lyon", "FR").await;

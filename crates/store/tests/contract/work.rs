@@ -101,6 +101,8 @@ fn waiting(number: u128) -> Waiting {
         gpus: 0,
         gpu_model: None,
         sites: vec![],
+        limit_ms: 1,
+        promised: None,
     }
 }
 
