@@ -240,9 +240,10 @@ fn promise<'a>(
     spaces: &mut BTreeMap<SiteId, Space<'a>>,
 ) -> Option<Promise> {
     let old = job.promised.filter(|old| sites.contains(&old.site));
-    if let Some((old, kept)) = old.and_then(|old| Some((old, spaces.get(&old.site)?.kept_for(job.job)?))) {
+    let kept = old.and_then(|old| Some((old, spaces.get(&old.site)?))).filter(|(_, space)| space.keeps_for(job.job));
+    if let Some((old, space)) = kept {
         // While nobody knows better, what was said stands.
-        return Some(kept.map_or(old, |at| newer(old, Promise { at, ..old })));
+        return Some(space.kept_until().map_or(old, |at| newer(old, Promise { at, ..old })));
     }
     let could: Vec<(SiteId, Earliest)> = sites
         .iter()

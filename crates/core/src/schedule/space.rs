@@ -199,10 +199,14 @@ impl<'a> Space<'a> {
         self.guard = Some(Guard { job: job.job, later });
     }
 
-    /// The promise that is kept here for a job, and its time if it is known.
-    pub(super) fn kept_for(&self, job: JobId) -> Option<Option<Time>> {
-        let guard = self.guard.as_ref().filter(|guard| guard.job == job)?;
-        Some(guard.later.as_ref().map(|(at, _)| *at))
+    /// Whether room is kept here for a job.
+    pub(super) fn keeps_for(&self, job: JobId) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.job == job)
+    }
+
+    /// The start that must not be delayed here, if its time is known.
+    pub(super) fn kept_until(&self) -> Option<Time> {
+        self.guard.as_ref()?.later.as_ref().map(|(at, _)| *at)
     }
 
     /// Why a job does not start here now, for people.
