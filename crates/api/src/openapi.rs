@@ -67,6 +67,7 @@ fn schemas() -> Vec<(String, RefOr<utoipa::openapi::Schema>)> {
         crate::page::ModelList,
         crate::page::EndpointList,
         crate::page::UsageList,
+        crate::page::QuarantineList,
         crate::page::PostingList,
     ]
 }

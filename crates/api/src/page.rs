@@ -58,6 +58,8 @@ lists! {
     EndpointList of crate::endpoint::EndpointView;
     /// A page of usage records.
     UsageList of crate::usage::UsageRecord;
+    /// A page of usage records that could not be counted, in the order of arrival.
+    QuarantineList of crate::usage::QuarantinedUsage;
     /// A page of ledger postings.
     PostingList of crate::invoice::PostingView;
 }

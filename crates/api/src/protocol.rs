@@ -7,7 +7,7 @@
 use gregal_core::{
     access::Role,
     id::{AllowanceId, DatasetId, EndpointId, JobId, KeyId, ModelId, OrganisationId, ProjectId, SiteId},
-    job::{Heldout, JobEnd, Program, Progress},
+    job::{Billed, Heldout, JobEnd, Program, Progress},
     meter::UsageEvent,
     money::Nano,
     price::PriceBook,
@@ -43,6 +43,10 @@ pub struct SyncRequest {
     pub capacity: Capacity,
     /// Revision of the intent it holds; control answers at once if it has a newer one, else waits up to `wait_ms`.
     pub intent_revision: u64,
+    /// Whether the site wants the intent although it holds that revision: it lost its own count of what was used, and waits
+    /// for control's.
+    #[serde(default)]
+    pub intent_again: bool,
     /// How long control may wait for news, in milliseconds; at most 10,000.
     pub wait_ms: u32,
     /// Every attempt the site knows and that has not been acknowledged as ended.
@@ -54,6 +58,11 @@ pub struct SyncRequest {
     /// Datasets stored since the last acknowledged sync (repeat until acknowledged).
     #[schema(value_type = Vec<Object>)]
     pub datasets: Vec<ObservedDataset>,
+    /// Datasets that the intent wants deleted and of which nothing is here any more: no bytes, and nobody who writes some.
+    /// Said again until the intent names them no more.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub datasets_gone: Vec<DatasetId>,
     /// What has been used of each allowance, in total since it was granted.
     #[schema(value_type = Vec<Object>)]
     pub allowances: Vec<ObservedAllowance>,
@@ -101,6 +110,9 @@ pub enum AttemptPhase {
         product: Option<ProducedModel>,
         /// Held-out result of a training.
         heldout: Option<Heldout>,
+        /// What it was billed, attempts before it included.
+        #[serde(default)]
+        billed: Billed,
     },
 }
 
@@ -218,6 +230,9 @@ pub struct Intent {
     pub made_at: Time,
     /// Attempts that should be running. One that is absent should not.
     pub attempts: Vec<WantedAttempt>,
+    /// Jobs that wait for another attempt here: what earlier ones left, checkpoints above all, is kept for it.
+    #[serde(default)]
+    pub jobs_kept: Vec<JobId>,
     /// Endpoints that should be answering. One that is absent should not.
     pub endpoints: Vec<WantedEndpoint>,
     /// Datasets that may be written or read here.
@@ -249,8 +264,11 @@ pub struct WantedAttempt {
     pub inputs: Vec<(DatasetId, String)>,
     /// The shape it was sold.
     pub sku: Sku,
-    /// The longest it may run and be billed, in seconds.
+    /// The longest it may run and be billed, in seconds, all attempts together.
     pub seconds_max: u32,
+    /// What attempts before it were billed.
+    #[serde(default)]
+    pub billed: Billed,
     /// True: it should end now, and say so.
     pub cancel: bool,
 }
@@ -326,6 +344,10 @@ pub struct Allowance {
     pub organisation: OrganisationId,
     /// Granted in total since it was made; only grows.
     pub granted: Nano,
+    /// Charged of it in total when this intent was signed: what a site that lost its own count begins from. It grows with
+    /// every record that arrives and makes no new intent by itself.
+    #[serde(default)]
+    pub charged: Nano,
     /// When the site must stop serving against it.
     pub expires_at: Time,
 }

@@ -155,6 +155,13 @@ pub const ROUTES: &[Route] = &[
         ("SiteCreate", "SiteCreated"),
         "Register a site; its secret is shown once.",
     ),
+    read(
+        "site_quarantine",
+        "/api/v1/sites/{site}/quarantine",
+        Key(A::QuarantineRead),
+        "QuarantineList",
+        "List the usage records of a site that could not be counted, and why.",
+    ),
     // Organisations, projects, keys
     create(
         "organisation_create",

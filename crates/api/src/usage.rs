@@ -25,6 +25,19 @@ impl From<UsageEvent> for UsageRecord {
     }
 }
 
+/// A usage record that a site sent and that could not be counted. Nobody is billed for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QuarantinedUsage {
+    /// The record as the site sent it; nothing in it can be taken for true.
+    #[schema(value_type = Object)]
+    pub record: UsageEvent,
+    /// Why it could not be counted.
+    pub reason: String,
+    /// When it arrived.
+    #[schema(value_type = String)]
+    pub arrived_at: Time,
+}
+
 /// Which records are wanted, as query parameters. Half-open: `from` is in, `until` is out.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

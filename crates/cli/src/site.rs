@@ -1,7 +1,10 @@
 //! `gregal site`: machines in one place under one law.
 
 use clap::{Args, Subcommand};
-use gregal_api::site::{SiteCreate, SiteCreated, SiteView};
+use gregal_api::{
+    site::{SiteCreate, SiteCreated, SiteView},
+    usage::QuarantinedUsage,
+};
 
 use crate::{
     context::Cx,
@@ -18,6 +21,12 @@ pub enum SiteVerb {
     List,
     /// Read a site's facts
     Show {
+        /// By name or id
+        #[arg(value_name = "SITE")]
+        reference: String,
+    },
+    /// List the usage records it sent that could not be counted, and why (operators)
+    Quarantine {
         /// By name or id
         #[arg(value_name = "SITE")]
         reference: String,
@@ -70,7 +79,28 @@ pub(crate) async fn run(cx: &mut Cx<'_>, verb: SiteVerb) -> Result<(), Failure> 
             let found: SiteView = cx.read("site_read", &[&reference]).await?;
             cx.printer().data(&found, |found| facts(found).text())
         }
+        SiteVerb::Quarantine { reference } => {
+            let all: Vec<QuarantinedUsage> = cx.list("site_quarantine", &[&reference]).await?;
+            cx.show_list("usage records in quarantine", &all, quarantined)
+        }
     }
+}
+
+fn quarantined(all: &[QuarantinedUsage]) -> Table {
+    let mut table = Table::new(["arrived", "why", "ended", "meter", "item", "quantity", "subject", "id"]).right([5]);
+    for QuarantinedUsage { record, reason, arrived_at } in all {
+        table.row([
+            arrived_at.to_string(),
+            reason.clone(),
+            record.ended_at.to_string(),
+            record.meter.as_str().into(),
+            record.item.clone(),
+            words::count(record.quantity),
+            record.subject.clone(),
+            record.id.clone(),
+        ]);
+    }
+    table
 }
 
 async fn create(cx: &mut Cx<'_>, args: Create) -> Result<(), Failure> {

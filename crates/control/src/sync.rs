@@ -67,7 +67,7 @@ impl Control {
         let has_news = !answer.attempts_ended.is_empty() || !answer.datasets_stored.is_empty();
         loop {
             news.borrow_and_update();
-            answer.intent = self.intent_newer(site, asked.intent_revision).await?;
+            answer.intent = self.intent_newer(site, asked.intent_revision, asked.intent_again).await?;
             let is_over = Instant::now() >= deadline || self.wakes().is_draining();
             if answer.intent.is_some() || has_news || is_over {
                 return Ok(answer);
@@ -96,6 +96,9 @@ impl Control {
         self.site_renewed(cx, &tx, &before, asked, &mut observed).await?;
         for seen in &asked.datasets {
             self.dataset_observed(cx, &tx, id, seen, &mut observed).await?;
+        }
+        for gone in &asked.datasets_gone {
+            self.dataset_gone(cx, &tx, id, *gone, &mut observed).await?;
         }
         for seen in &asked.attempts {
             self.attempt_observed(cx, &tx, id, seen, &mut observed).await?;
@@ -171,8 +174,9 @@ fn checked(asked: &SyncRequest) -> Result<()> {
     if !asked.url.starts_with("http://") && !asked.url.starts_with("https://") {
         return Err(Error::invalid("`url` does not begin with `http://` or `https://`"));
     }
-    let counts = [asked.attempts.len(), asked.replicas.len(), asked.datasets.len(), asked.allowances.len()];
-    if counts.iter().any(|count| *count > OBSERVED_MAX) {
+    let datasets = [asked.datasets.len(), asked.datasets_gone.len()];
+    let counts = [asked.attempts.len(), asked.replicas.len(), asked.allowances.len()].into_iter().chain(datasets);
+    if counts.into_iter().any(|count| count > OBSERVED_MAX) {
         return Err(Error::invalid(format!("more than {OBSERVED_MAX} things of one kind in one sync")));
     }
     if asked.attempts.iter().any(|attempt| attempt.progress.len() > PROGRESS_POINTS_MAX) {

@@ -77,6 +77,8 @@ actions! {
     AuditRead "audit:read";
     /// Read the whole cloud's audit log (operators).
     AuditReadAll "audit:read_all";
+    /// Read the usage a site sent that could not be counted (operators).
+    QuarantineRead "quarantine:read";
 }
 
 /// What a key's holder may do. Who holds a role may grant it and lower ones, never a higher one.

@@ -40,6 +40,12 @@ pub struct Dataset {
     pub bytes: Option<u64>,
     /// When it was announced.
     pub created_at: Time,
+    /// When it was removed.
+    #[serde(default)]
+    pub deleted_at: Option<Time>,
+    /// Whether its site has let go of its bytes, and nobody has leave to write them any more.
+    #[serde(default)]
+    pub is_gone: bool,
     /// Grows by one with every change.
     pub version: u64,
 }

@@ -120,6 +120,17 @@ pub struct Heldout {
     pub exact: u64,
 }
 
+/// What a job's attempts were billed together. A later attempt goes on from here: no attempt has a count of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Billed {
+    /// How long they ran ready, in milliseconds.
+    pub ms: u64,
+    /// Up to when; none while nothing was billed.
+    pub until: Option<Time>,
+    /// Energy of that time, in millijoules.
+    pub energy_mj: u64,
+}
+
 /// A job's facts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
@@ -152,6 +163,9 @@ pub struct Job {
     pub attempt: u32,
     /// The money set aside for it.
     pub hold: HoldId,
+    /// What its attempts before the newest were billed.
+    #[serde(default)]
+    pub billed: Billed,
     /// The newest progress.
     pub progress: Option<Progress>,
     /// Held-out result of a training.

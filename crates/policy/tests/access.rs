@@ -206,6 +206,7 @@ fn within_ceiling(principal: &Principal, action: Action, resource: &Resource) ->
                     | Action::OrganisationRead
                     | Action::SiteCreate
                     | Action::AuditReadAll
+                    | Action::QuarantineRead
             );
             organisation.is_none()
                 && project.is_none()

@@ -21,7 +21,9 @@ pub(crate) async fn supervise(shared: Arc<Shared>) {
     while !shared.stop.is_cancelled() {
         let standing = shared.desk.current();
         if let Some(intent) = &standing.intent {
-            shared.ledger.granted(&intent.allowances).await;
+            if !standing.is_uncounted {
+                shared.ledger.granted(&intent.allowances).await;
+            }
             jobs::apply(&shared, intent);
             replicas::apply(&shared, intent);
             datasets::apply(&shared, intent).await;

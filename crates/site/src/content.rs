@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     io::{self, SeekFrom},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -90,21 +90,33 @@ fn not_found() -> Answer {
 #[derive(Debug, Default)]
 pub(crate) struct Writing(Mutex<BTreeSet<DatasetId>>);
 
-struct WritingGuard<'a>(&'a Writing, DatasetId);
+/// Somebody's turn to write a dataset.
+struct WritingTurn(Arc<Shared>, DatasetId);
 
 impl Writing {
-    fn begin(&self, id: DatasetId) -> Result<WritingGuard<'_>, Answer> {
-        if self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
-            Ok(WritingGuard(self, id))
+    fn ids(&self) -> MutexGuard<'_, BTreeSet<DatasetId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody writes a dataset.
+    pub(crate) fn has(&self, id: DatasetId) -> bool {
+        self.ids().contains(&id)
+    }
+}
+
+impl WritingTurn {
+    fn begin(shared: &Arc<Shared>, id: DatasetId) -> Result<Self, Answer> {
+        if shared.writing.ids().insert(id) {
+            Ok(Self(Arc::clone(shared), id))
         } else {
             Err(Answer::new(Code::Conflict, "the dataset is being written by another request"))
         }
     }
 }
 
-impl Drop for WritingGuard<'_> {
+impl Drop for WritingTurn {
     fn drop(&mut self) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.0.writing.ids().remove(&self.1);
     }
 }
 
@@ -116,8 +128,9 @@ pub(crate) async fn dataset_write(
     body: Body,
 ) -> Result<Json<DatasetStored>, Answer> {
     let grant = granted(&shared, &headers, GrantPurpose::DatasetWrite, &id.to_string())?;
+    // In this order: what is found to be written by nobody is not begun afterwards by an intent from before.
+    let turn = WritingTurn::begin(&shared, id)?;
     may_be_here(&shared, &grant, id)?;
-    let _writing = shared.writing.begin(id)?;
     let known = shared.datasets.get(id);
     if known.as_ref().is_some_and(|known| known.organisation != grant.organisation) {
         return Err(not_found());
@@ -132,7 +145,15 @@ pub(crate) async fn dataset_write(
     };
     let expected = known.as_ref().map(|known| known.digest.clone()).or(announced);
     let space = grant.organisation.to_string();
-    let stored = store(&shared, space, expected, body).await.map_err(|error| match (known, error) {
+    let owner = grant.organisation;
+    let record = move |Stored { digest, bytes }| DatasetRecord {
+        dataset: id,
+        organisation: owner,
+        digest,
+        bytes,
+        acknowledged: false,
+    };
+    let stored = store(turn, &space, expected, body, record).await.map_err(|error| match (known, error) {
         (Some(_), Failed::Object(objects::Error::DigestMismatch { .. })) => {
             Answer::new(Code::Conflict, "the dataset is stored already, with other bytes")
                 .hint("announce a new dataset")
@@ -142,14 +163,8 @@ pub(crate) async fn dataset_write(
             Answer::new(Code::InvalidRequest, "the body ended before it was whole; nothing was stored")
         }
     })?;
-    let Stored { digest, bytes } = stored;
-    let record = DatasetRecord { dataset: id, organisation: grant.organisation, digest, bytes, acknowledged: false };
-    let noting = Arc::clone(&shared);
-    let noted = tokio::task::spawn_blocking(move || noting.datasets.note(record)).await;
-    let noted = noted.unwrap_or_else(|error| Err(io::Error::other(error)));
-    let record = noted.map_err(|error| objects::Error::io("could not note a dataset")(error))?;
     shared.news.notify_one();
-    Ok(Json(DatasetStored { digest: record.digest, bytes: record.bytes }))
+    Ok(Json(DatasetStored { digest: stored.digest, bytes: stored.bytes }))
 }
 
 /// Whether the dataset's bytes may be written here. The grant proves that it was announced; the intent may know better.
@@ -191,9 +206,22 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-async fn store(shared: &Shared, space: String, expected: Option<String>, body: Body) -> Result<Stored, Failed> {
+/// Stores a body, and notes whose bytes they are as `record` says. The turn ends when that is done, which may be after the
+/// sender has gone.
+async fn store(
+    turn: WritingTurn,
+    space: &str,
+    expected: Option<String>,
+    body: Body,
+    record: impl FnOnce(Stored) -> DatasetRecord + Send + 'static,
+) -> Result<DatasetRecord, Failed> {
+    let shared = Arc::clone(&turn.0);
     let (keep, bytes_max) = (shared.keep.clone(), shared.options.tuning.dataset_bytes_max);
-    let mut writer = blocking(move || keep.write(&space, bytes_max)).await?;
+    let mut writer = blocking({
+        let space = space.to_owned();
+        move || keep.write(&space, bytes_max)
+    })
+    .await?;
     let mut frames = body.into_data_stream();
     let mut gathered = Vec::new();
     loop {
@@ -212,7 +240,13 @@ async fn store(shared: &Shared, space: String, expected: Option<String>, body: B
             .await?;
         }
         if ended {
-            return Ok(blocking(move || writer.finish(expected.as_deref())).await?);
+            let land = move || {
+                let turn = turn;
+                // What takes long is done before anybody has to wait for it.
+                writer.sync()?;
+                turn.0.datasets.land(|| writer.finish(expected.as_deref()).map(record))
+            };
+            return Ok(blocking(land).await?);
         }
     }
 }

@@ -200,7 +200,7 @@ impl Site {
         let opened = tokio::task::spawn_blocking(move || Self::open_blocking(options)).await;
         let site = opened.map_err(|error| Error::Option(format!("the site's start was cut short: {error}")))??;
         let standing = site.shared.desk.current();
-        if let Some(intent) = &standing.intent {
+        if let Some(intent) = standing.intent.as_ref().filter(|_| !standing.is_uncounted) {
             site.shared.ledger.granted(&intent.allowances).await;
         }
         Ok(site)
@@ -224,7 +224,7 @@ impl Site {
             incarnation: hex::encode(random),
             control: Client::new(&options.control_url, Some(options.site_secret.clone()))?,
             policies: Policies::new()?,
-            desk: Desk::open(&folder)?,
+            desk: Desk::open(&folder, spool.is_whole())?,
             ledger: Ledger::new(spool.clone()),
             spool,
             keep: Keep::open(&objects, key, Arc::clone(&options.world))?,

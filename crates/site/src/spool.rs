@@ -93,6 +93,7 @@ enum Ask {
     Batch(usize, oneshot::Sender<Result<Batch, Error>>),
     HandOver(Batch, oneshot::Sender<Result<(), Error>>),
     Forget(HashSet<AllowanceId>, oneshot::Sender<Result<(), Error>>),
+    Adopt(BTreeMap<AllowanceId, Nano>, oneshot::Sender<Result<BTreeMap<AllowanceId, Nano>, Error>>),
 }
 
 /// A handle to the spool; cheap to clone.
@@ -109,6 +110,7 @@ struct State {
     next: AtomicU64,
     handed_over: AtomicU64,
     failing: AtomicBool,
+    whole: AtomicBool,
     used: Mutex<BTreeMap<AllowanceId, Nano>>,
     arrived: Notify,
     handed: Notify,
@@ -124,6 +126,7 @@ impl Spool {
             next: AtomicU64::new(0),
             handed_over: AtomicU64::new(0),
             failing: AtomicBool::new(false),
+            whole: AtomicBool::new(false),
             used: Mutex::default(),
             arrived: Notify::new(),
             handed: Notify::new(),
@@ -157,6 +160,17 @@ impl Spool {
     /// Forgets the totals of every allowance but these, as soon as nothing waits.
     pub async fn forget_allowances(&self, keep: HashSet<AllowanceId>) -> Result<(), Error> {
         self.ask(|answer| Ask::Forget(keep, answer)).await
+    }
+
+    /// Takes in what control has charged of each allowance, durably; answers by how much each count was raised. Nothing is
+    /// raised but what an earlier spool of this site handed over before it was lost.
+    pub async fn adopt(&self, charged: BTreeMap<AllowanceId, Nano>) -> Result<BTreeMap<AllowanceId, Nano>, Error> {
+        self.ask(|answer| Ask::Adopt(charged, answer)).await
+    }
+
+    /// Whether what control has charged was taken in since the spool began. If not, it is new, or the one before it is lost.
+    pub fn is_whole(&self) -> bool {
+        self.state.whole.load(Ordering::Acquire)
     }
 
     /// What was used of each allowance: handed over and waiting, in total.
@@ -217,6 +231,7 @@ impl State {
         self.bytes.store(log.bytes(), Ordering::Release);
         self.next.store(log.next(), Ordering::Release);
         self.handed_over.store(log.handed_over(), Ordering::Release);
+        self.whole.store(log.is_whole(), Ordering::Release);
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clone_from(log.used());
     }
 }
@@ -245,6 +260,11 @@ impl Writer {
                     }
                     Ask::Forget(keep, answer) => {
                         let outcome = self.log.forget_allowances(&keep);
+                        self.state.publish(&self.log);
+                        drop(answer.send(outcome));
+                    }
+                    Ask::Adopt(charged, answer) => {
+                        let outcome = self.log.adopt(&charged);
                         self.state.publish(&self.log);
                         drop(answer.send(outcome));
                     }

@@ -13,15 +13,20 @@ noun::row!(Dataset, "datasets", "dataset" {
     project: String = |it| it.project.to_string();
     site: String = |it| it.site.to_string();
     name: String = |it| it.name.clone();
-    state: String = |it| state_word(it.state).to_owned();
+    state: String = |it| state_word(it).to_owned();
 });
 
-/// The word the table knows a state by; its unique index speaks of `deleted`.
-const fn state_word(state: DatasetState) -> &'static str {
-    match state {
+/// The words of what was removed; the table's unique index speaks of them.
+const DELETED: &str = "deleted";
+const GONE: &str = "gone";
+
+/// The word the table knows a state by.
+const fn state_word(dataset: &Dataset) -> &'static str {
+    match dataset.state {
         DatasetState::Pending => "pending",
         DatasetState::Stored => "stored",
-        DatasetState::Deleted => "deleted",
+        DatasetState::Deleted if dataset.is_gone => GONE,
+        DatasetState::Deleted => DELETED,
     }
 }
 
@@ -34,7 +39,7 @@ impl View {
     /// A project's dataset with this name that was not removed.
     pub async fn dataset_by_name(&self, project: ProjectId, name: &str) -> Result<Option<Dataset>> {
         let within = row::Column::Project.eq(project.to_string());
-        let kept = row::Column::State.ne(state_word(DatasetState::Deleted));
+        let kept = row::Column::State.is_not_in([DELETED, GONE]);
         self.noun_where(Condition::all().add(within).add(row::Column::Name.eq(name)).add(kept)).await
     }
 
@@ -46,13 +51,15 @@ impl View {
     /// How many datasets of a project were not removed.
     pub async fn datasets_kept_count(&self, project: ProjectId) -> Result<u64> {
         let within = row::Column::Project.eq(project.to_string());
-        let kept = row::Column::State.ne(state_word(DatasetState::Deleted));
+        let kept = row::Column::State.is_not_in([DELETED, GONE]);
         self.nouns_count::<Dataset>(Condition::all().add(within).add(kept)).await
     }
 
-    /// Every dataset at a site, by id, removed ones among them: the site is told to let their bytes go.
+    /// Every dataset at a site, by id. Removed ones are among them until they are gone: the site is told to let their bytes
+    /// go.
     pub async fn datasets_at_site(&self, site: SiteId) -> Result<Vec<Dataset>> {
-        self.nouns_all(Condition::all().add(row::Column::Site.eq(site.to_string()))).await
+        let there = row::Column::State.ne(GONE);
+        self.nouns_all(Condition::all().add(row::Column::Site.eq(site.to_string())).add(there)).await
     }
 }
 

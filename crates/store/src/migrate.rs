@@ -30,12 +30,13 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0002_quarantine.sqlite.sql"),
         postgres: include_str!("../migrations/0002_quarantine.postgres.sql"),
     },
+    Migration { number: 3, name: "gone", both: include_str!("../migrations/0003_gone.sql"), sqlite: "", postgres: "" },
     Migration {
-        number: 3,
+        number: 4,
         name: "schedule",
-        both: include_str!("../migrations/0003_schedule.sql"),
-        sqlite: include_str!("../migrations/0003_schedule.sqlite.sql"),
-        postgres: include_str!("../migrations/0003_schedule.postgres.sql"),
+        both: include_str!("../migrations/0004_schedule.sql"),
+        sqlite: include_str!("../migrations/0004_schedule.sqlite.sql"),
+        postgres: include_str!("../migrations/0004_schedule.postgres.sql"),
     },
 ];
 

@@ -44,6 +44,21 @@ async fn an_empty_list_is_no_data_and_a_word_on_stderr() {
 }
 
 #[tokio::test]
+async fn an_operator_lists_what_could_not_be_counted_and_why() {
+    let fake = Fake::start().await;
+    let record = json!({ "id": "ab", "organisation": ORG, "project": PRJ, "site": SITE, "meter": "compute_core",
+        "item": "cpu.1", "quantity": 9002, "subject": "job", "started_at": AT, "ended_at": AT });
+    let kept = json!({ "record": record, "reason": "9002 cannot be used in 9000 ms", "arrived_at": AT });
+    fake.on("GET /api/v1/sites/lyon/quarantine", &json!({ "items": [kept] }));
+    let said = fake.run(&["site", "quarantine", "lyon"]).await;
+    assert_eq!((said.exit, said.err.as_str()), (0, ""));
+    insta::assert_snapshot!(said.out, @r"
+    ARRIVED                   WHY                             ENDED                     METER         ITEM   QUANTITY  SUBJECT  ID
+    2026-11-22T09:30:00.000Z  9002 cannot be used in 9000 ms  2026-11-22T09:30:00.000Z  compute_core  cpu.1     9,002  job      ab
+    ");
+}
+
+#[tokio::test]
 async fn names_cannot_drive_the_terminal_or_break_a_row() {
     let fake = Fake::start().await;
     let evil = json!({ "id": ORG, "name": "a\u{1b}[2Jb\nc", "country": "FR", "vat_id": null, "plan": "self_service",

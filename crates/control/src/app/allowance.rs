@@ -59,6 +59,7 @@ pub(crate) async fn granted_at(view: &View, site: SiteId) -> Result<Vec<Allowanc
                 allowance: leased.allowance,
                 organisation: leased.organisation,
                 granted: hold.amount,
+                charged: hold.charged,
                 expires_at: leased.expires_at,
             });
         }

@@ -49,6 +49,8 @@ impl Control {
             digest: None,
             bytes: None,
             created_at: cx.now,
+            deleted_at: None,
+            is_gone: false,
             version: 1,
         };
         tx.dataset_insert(&dataset).await?;
@@ -129,7 +131,8 @@ impl Control {
             let detail = format!("job `{}` uses this dataset and has not ended", job.name);
             return Err(Problem::new(Code::Conflict, detail).hint("cancel the job or wait for its end").into());
         }
-        let after = Dataset { state: DatasetState::Deleted, version: before.version + 1, ..before };
+        let version = before.version + 1;
+        let after = Dataset { state: DatasetState::Deleted, deleted_at: Some(cx.now), version, ..before };
         tx.dataset_update(&after).await?;
         let entry = cx.done(Some(after.organisation), Action::DatasetDelete.as_str(), id).by(&policies);
         self.finish(cx, tx, &[entry], Wake::Sites).await?;

@@ -8,7 +8,7 @@ use gregal_core::{
     access::Action,
     dataset::DatasetState,
     id::{HoldId, JobId, OrganisationId, ProjectId},
-    job::{Job, JobEnd, JobMove, JobState, Program, Progress},
+    job::{Billed, Job, JobEnd, JobMove, JobState, Program, Progress},
     meter::Meter,
     money::{Nano, Overflow},
     organisation::Project,
@@ -295,6 +295,7 @@ fn queued(cx: &Cx, id: JobId, project: &Project, wanted: JobCreate, site: Option
         site: site.map(|site| site.id),
         attempt: 0,
         hold,
+        billed: Billed::default(),
         progress: None,
         heldout: None,
         end: None,
@@ -313,7 +314,7 @@ pub(crate) fn waiting(
     since: gregal_core::time::Time,
     sku: &Sku,
     sites: Vec<gregal_core::id::SiteId>,
-    seconds_max: u32,
+    limit_ms: u64,
     promised: Option<Promise>,
 ) -> Waiting {
     Waiting {
@@ -325,7 +326,7 @@ pub(crate) fn waiting(
         gpus: sku.gpus,
         gpu_model: sku.gpu_model.clone(),
         sites,
-        limit_ms: u64::from(seconds_max) * 1000,
+        limit_ms,
         promised,
     }
 }

@@ -8,7 +8,7 @@ use gregal_core::{
     site::{Site, SiteOperator},
 };
 use gregal_policy::{Placement, Resource};
-use gregal_store::{Listed, Page, View};
+use gregal_store::{Listed, Page, Quarantined, View};
 
 use crate::{Control, Cx, Error, Result, app::organisation::jurisdiction, context::Facts as _, names, wakes::Wake};
 
@@ -68,6 +68,13 @@ impl Control {
         let site = site_found(self.store(), asked).await?;
         self.authorize(cx, Action::CatalogueRead, &Resource::site(site.id)).await?;
         Ok(site)
+    }
+
+    /// What a site sent as usage and nobody could count, in the order of arrival.
+    pub(crate) async fn site_quarantine(&self, cx: &Cx, asked: &str, page: &Page) -> Result<Listed<Quarantined>> {
+        let site = site_found(self.store(), asked).await?;
+        self.authorize(cx, Action::QuarantineRead, &Resource::site(site.id)).await?;
+        Ok(self.store().usage_quarantine_list(site.id, page).await?)
     }
 
     /// A site that a row names.

@@ -85,6 +85,7 @@ fn bindings() -> Vec<Binding> {
         bound("audit_list", audit::list),
         bound("audit_list_all", audit::list_all),
         bound("audit_checkpoint", audit::checkpoint),
+        bound("site_quarantine", site::quarantine),
         bound("site_sync", site::sync),
         bound("site_usage", site::usage),
     ]

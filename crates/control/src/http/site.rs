@@ -2,14 +2,16 @@
 
 use axum::{Json, extract::State};
 use gregal_api::{
-    page::SiteList,
+    page::{PageQuery, QuarantineList, SiteList},
     protocol::{SyncAnswer, SyncRequest, UsageBatch, UsageReceipt},
     site::{SiteCreate, SiteCreated, SiteView},
+    usage::QuarantinedUsage,
 };
+use gregal_store::Quarantined;
 
 use crate::{
     Control, Cx, Result,
-    http::extract::{Body, Name, Paged},
+    http::extract::{Asked, Body, Name, Paged, page_numbered},
 };
 
 pub(crate) async fn create(
@@ -30,6 +32,19 @@ pub(crate) async fn list(State(control): State<Control>, cx: Cx, Paged(page): Pa
 
 pub(crate) async fn read(State(control): State<Control>, cx: Cx, Name(name): Name) -> Result<Json<SiteView>> {
     Ok(Json(SiteView::at(&control.site_read(&cx, &name).await?, cx.now)))
+}
+
+pub(crate) async fn quarantine(
+    State(control): State<Control>,
+    cx: Cx,
+    Name(name): Name,
+    Asked(query): Asked<PageQuery>,
+) -> Result<Json<QuarantineList>> {
+    let page = page_numbered(query.after, query.limit)?;
+    let listed = control.site_quarantine(&cx, &name, &page).await?;
+    let shown =
+        |kept: Quarantined| QuarantinedUsage { record: kept.event, reason: kept.reason, arrived_at: kept.arrived_at };
+    Ok(Json(QuarantineList { items: listed.items.into_iter().map(shown).collect(), next: listed.next }))
 }
 
 pub(crate) async fn sync(

@@ -6,7 +6,7 @@ use gregal_api::protocol::{AttemptPhase, AttemptRef, ObservedAttempt, ProducedMo
 use gregal_core::{
     audit::AuditEntry,
     id::{JobId, SiteId},
-    job::{Heldout, Job, JobEnd, JobMove, JobState, Progress},
+    job::{Billed, Heldout, Job, JobEnd, JobMove, JobState, Progress},
     time::Time,
 };
 use gregal_store::Tx;
@@ -26,6 +26,7 @@ struct Ended<'a> {
     succeeded: bool,
     product: Option<&'a ProducedModel>,
     heldout: Option<Heldout>,
+    billed: Billed,
 }
 
 impl Control {
@@ -53,7 +54,7 @@ impl Control {
         match &seen.phase {
             AttemptPhase::Starting => {}
             AttemptPhase::Running { since } => ready(cx, &mut after, *since, observed)?,
-            AttemptPhase::Ended { since, at, end, succeeded, cancelled: _, product, heldout } => {
+            AttemptPhase::Ended { since, at, end, succeeded, cancelled: _, product, heldout, billed } => {
                 // Whether it was cancelled is for us to know: we asked.
                 let ended = Ended {
                     since: *since,
@@ -62,6 +63,7 @@ impl Control {
                     succeeded: *succeeded,
                     product: product.as_ref(),
                     heldout: *heldout,
+                    billed: *billed,
                 };
                 let after = self.attempt_over(cx, tx, after, ended, observed).await?;
                 observed.attempts_ended.push(reference);
@@ -103,8 +105,10 @@ impl Control {
         let succeeded = ended.succeeded && job.state != JobState::Starting;
         if is_lost && !succeeded && !was_asked && job.may_retry() {
             let why = format!("attempt {} was lost ({}); it waits to start again", job.attempt, ended.end.reason);
-            let after = job.apply(JobMove::Requeue { why: why.clone() })?;
-            observed.entries.push(entry(cx, &after, "job:requeue").fact("why", why));
+            let mut after = job.apply(JobMove::Requeue { why: why.clone() })?;
+            after.billed = together(&job.billed, &ended.billed);
+            let entry = entry(cx, &after, "job:requeue").fact("why", why).fact("billed_ms", after.billed.ms);
+            observed.entries.push(entry);
             return Ok(after);
         }
         let state = match (succeeded, was_asked) {
@@ -148,6 +152,15 @@ impl Control {
             observed.moved = true;
         }
         Ok(())
+    }
+}
+
+/// What all attempts so far were billed. A site counts earlier attempts in; one that forgot them does not make them undone.
+fn together(before: &Billed, said: &Billed) -> Billed {
+    Billed {
+        ms: before.ms.max(said.ms),
+        until: before.until.max(said.until),
+        energy_mj: before.energy_mj.max(said.energy_mj),
     }
 }
 

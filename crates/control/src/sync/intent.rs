@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gregal_api::{
-    protocol::{Intent, SiteKey, SiteOrganisation, WantedAttempt, WantedDataset, WantedEndpoint},
+    protocol::{Allowance, Intent, SiteKey, SiteOrganisation, WantedAttempt, WantedDataset, WantedEndpoint},
     signed::Signed,
 };
 use gregal_core::{
@@ -12,6 +12,7 @@ use gregal_core::{
     endpoint::EndpointState,
     id::{EndpointId, OrganisationId, SiteId},
     job::{Job, JobState},
+    money::Nano,
     site::Site,
     time::Time,
 };
@@ -33,11 +34,11 @@ struct Given {
 }
 
 impl Control {
-    /// The newest intent, signed, if the site holds another one.
-    pub(crate) async fn intent_newer(&self, site: SiteId, held: u64) -> Result<Option<Signed>> {
+    /// The newest intent, signed, if the site holds another one, or wants the same one `again`.
+    pub(crate) async fn intent_newer(&self, site: SiteId, held: u64, again: bool) -> Result<Option<Signed>> {
         let given = given_to(self.store(), site).await?;
         let current = self.intent_of(self.store(), site).await?;
-        if given.revision == held && given.digest == digest_of(&current)? {
+        if !again && given.revision == held && given.digest == digest_of(&current)? {
             return Ok(None);
         }
         // Numbered in a transaction, from the rows as they stand there: two syncs cannot give one number to two intents.
@@ -56,7 +57,7 @@ impl Control {
             tx.commit_observation().await?;
             revision
         };
-        if revision == held {
+        if revision == held && !again {
             return Ok(None);
         }
         Ok(Some(self.signer().intent(&Intent { revision, made_at: self.now(), ..current })))
@@ -73,6 +74,8 @@ impl Control {
         let site = self.site_of(view, id).await?;
         let bound = [JobState::Starting, JobState::Running, JobState::Cancelling];
         let jobs = view.jobs_at_site(id, &bound).await?;
+        let waiting = view.jobs_at_site(id, &[JobState::Queued]).await?;
+        let jobs_kept = waiting.iter().filter(|job| job.attempt > 0).map(|job| job.id).collect();
         let datasets = datasets_at(view, id).await?;
         let endpoints = self.endpoints_wanted(view, id).await?;
         let mut attempts = Vec::with_capacity(jobs.len());
@@ -93,6 +96,7 @@ impl Control {
             site: as_told(site),
             made_at: Time::from_millis(0),
             attempts,
+            jobs_kept,
             endpoints,
             datasets,
             keys: self.keys_wanted(view, &serving).await?,
@@ -121,6 +125,7 @@ impl Control {
             inputs,
             sku: sku.ok_or_else(|| Error::Broken(format!("{} was sold `{}`, which is gone", job.id, job.sku)))?,
             seconds_max: job.seconds_max,
+            billed: job.billed,
             cancel: job.state == JobState::Cancelling,
         })
     }
@@ -183,7 +188,7 @@ fn as_told(site: Site) -> Site {
     Site { secret_digest: String::new(), capacity: None, lease_until: None, incarnation: None, version: 0, ..site }
 }
 
-/// Every dataset at a site; a removed one stays, for the site to remove its bytes.
+/// Every dataset at a site; a removed one stays until the site has removed its bytes.
 async fn datasets_at(view: &View, site: SiteId) -> Result<Vec<WantedDataset>> {
     let wanted = |dataset: Dataset| WantedDataset {
         dataset: dataset.id,
@@ -205,9 +210,12 @@ fn row_name(site: SiteId) -> String {
     format!("intent.{site}")
 }
 
-/// What an intent says, without its number and date, as one digest.
+/// What an intent says, without its number and date, as one digest. What was charged is left out: it changes with every
+/// record that arrives, and only a site that lost its own count waits for it.
 fn digest_of(intent: &Intent) -> Result<String> {
     assert!(intent.revision == 0 && intent.made_at == Time::from_millis(0), "only an unnumbered intent is compared");
-    let body = serde_json::to_vec(intent).map_err(|error| Error::Broken(error.to_string()))?;
+    let allowances = intent.allowances.iter().map(|one| Allowance { charged: Nano::ZERO, ..one.clone() }).collect();
+    let body = serde_json::to_vec(&Intent { allowances, ..intent.clone() })
+        .map_err(|error| Error::Broken(error.to_string()))?;
     Ok(hex::encode(Sha256::digest(body)))
 }

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use gregal_api::protocol::{ObservedDataset, ObservedReplica, ReplicaPhase, SyncRequest};
+use gregal_api::{
+    grant::GRANT_SECONDS_MAX,
+    protocol::{ObservedDataset, ObservedReplica, ReplicaPhase, SyncRequest},
+};
 use gregal_core::{
     dataset::{Dataset, DatasetState},
     endpoint::{Endpoint, EndpointMove, EndpointState},
-    id::{EndpointId, SiteId},
+    id::{DatasetId, EndpointId, SiteId},
+    time::Time,
 };
 use gregal_store::Tx;
 
@@ -14,6 +18,9 @@ use crate::{Control, Cx, Result, context::Facts as _, sync::Observed};
 
 /// The most characters of a replica's message that are kept.
 const MESSAGE_CHARS_MAX: usize = 500;
+/// How long after its removal somebody may come to its site with leave to write a dataset, in seconds: while the last grant
+/// lives, and a minute for a clock that is behind.
+const WRITE_SECONDS_MAX: i64 = GRANT_SECONDS_MAX + 60;
 
 impl Control {
     /// Takes in one replica: the endpoint makes the moves that lead to what is seen.
@@ -74,6 +81,28 @@ impl Control {
         Ok(())
     }
 
+    /// Takes in that nothing of a removed dataset is left. Its site is told of it until nobody can come to write it again.
+    pub(crate) async fn dataset_gone(
+        &self,
+        cx: &Cx,
+        tx: &Tx,
+        site: SiteId,
+        id: DatasetId,
+        observed: &mut Observed,
+    ) -> Result<()> {
+        let waits = |dataset: &Dataset| {
+            dataset.site == site
+                && dataset.state == DatasetState::Deleted
+                && !dataset.is_gone
+                && is_closed(dataset, cx.now)
+        };
+        let Some(before) = tx.dataset_get(id).await?.filter(waits) else { return Ok(()) };
+        let after = Dataset { is_gone: true, version: before.version + 1, ..before };
+        tx.dataset_update(&after).await?;
+        observed.entries.push(cx.done(Some(after.organisation), "dataset:gone", after.id));
+        Ok(())
+    }
+
     /// Takes in a dataset whose bytes have arrived. Its digest never changes again.
     pub(crate) async fn dataset_observed(
         &self,
@@ -110,6 +139,11 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// Whether nobody has leave any more to write a removed dataset's bytes.
+fn is_closed(dataset: &Dataset, now: Time) -> bool {
+    dataset.deleted_at.is_none_or(|deleted| deleted.plus_seconds(WRITE_SECONDS_MAX) <= now)
 }
 
 /// The moves that lead from where an endpoint stands to what is seen of it.

@@ -121,7 +121,8 @@ impl Control {
                 job.created_at,
                 sku,
                 may,
-                job.seconds_max,
+                // What earlier attempts were billed is gone from its limit.
+                (u64::from(job.seconds_max) * 1000).saturating_sub(job.billed.ms),
                 job.promised,
             ));
         }

@@ -57,6 +57,7 @@ const ROWS: &[Row] = &[
     row("sites_list", About::Cloud, CATALOGUE),
     row("site_read", About::Cloud, CATALOGUE),
     row("site_create", About::Cloud, OPERATORS),
+    row("site_quarantine", About::Cloud, OPERATORS),
     row("organisation_create", About::Cloud, OPERATORS),
     row("audit_list_all", About::Cloud, OPERATORS),
     Row {

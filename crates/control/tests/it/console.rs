@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 use axum::{body::Body, http::Request};
 use gregal_api::protocol::{AttemptPhase, ObservedAttempt, ProducedModel};
-use gregal_core::{access::Role, job::JobEnd, job::Progress, world::World as _};
+use gregal_core::{
+    access::Role,
+    job::{Billed, JobEnd, Progress},
+    world::World as _,
+};
 use serde_json::{Value, json};
 
 use crate::world::{Answer, Cloud, Tenant, running};
@@ -126,6 +130,7 @@ async fn trained(cloud: &Cloud, tenant: &Tenant) -> Value {
         cancelled: false,
         product: Some(product),
         heldout: None,
+        billed: Billed::default(),
     };
     site.says(cloud, job, 1, phase).await;
     cloud.control.step().await.unwrap();

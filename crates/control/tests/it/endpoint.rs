@@ -1,9 +1,15 @@
 //! Endpoints, and the credit a site serves against.
 
-use gregal_api::protocol::{AttemptPhase, ObservedAllowance, ObservedReplica, ProducedModel, ReplicaPhase};
+use gregal_api::{
+    protocol::{
+        AttemptPhase, INTENT_PURPOSE, Intent, ObservedAllowance, ObservedReplica, ProducedModel, ReplicaPhase,
+        SyncAnswer,
+    },
+    signed::verifying_key,
+};
 use gregal_core::{
     id::{AllowanceId, EndpointId},
-    job::JobEnd,
+    job::{Billed, JobEnd},
     meter::{Meter, UsageEvent},
     money::Nano,
     world::World as _,
@@ -37,6 +43,7 @@ pub(crate) async fn model(cloud: &Cloud, tenant: &Tenant, site: &mut FakeSite) -
             code_version: "test".into(),
         }),
         heldout: None,
+        billed: Billed::default(),
     };
     site.says(cloud, job, 1, over).await;
     cloud.job_read(tenant, job).await["model"].as_str().unwrap().to_owned()
@@ -158,6 +165,29 @@ async fn an_allowance_is_made_grows_as_it_is_used_and_is_settled_when_nothing_is
     assert_eq!((balances.held.get(), balances.accrued.get()), (0, 1_200_000_000));
     assert_eq!(balances.available.get(), 2_500_000_000 - 1_200_000_000);
     assert!(cloud.store.holds_open().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_site_that_asks_for_its_intent_again_hears_what_was_charged_and_usage_alone_is_no_news() {
+    let cloud = Cloud::open().await;
+    let mut site = cloud.site("lyon", "FR").await;
+    let tenant = cloud.tenant("Acme", 250).await;
+    let model = model(&cloud, &tenant, &mut site).await;
+    let endpoint = serving(&cloud, &tenant, &mut site, &model).await;
+    site.sync(&cloud).await;
+    let before = site.intent().clone();
+    assert_eq!(before.allowances[0].charged, Nano::ZERO);
+    let small = UsageEvent { quantity: 1_000, ..tokens(&cloud, &tenant, &site, endpoint, 1) };
+    assert_eq!(site.uses(&cloud, &[small]).await["accepted"], 1);
+    assert!(site.sync(&cloud).await.intent.is_none(), "a charge by itself makes no new intent");
+
+    // The same one, under the same number, with what was charged meanwhile.
+    site.report.intent_again = true;
+    let answer = cloud.call(&site.secret, "site_sync", &[], serde_json::to_value(&site.report).unwrap()).await.good();
+    let answer: SyncAnswer = serde_json::from_value(answer).unwrap();
+    let key = verifying_key(&answer.control_key).unwrap();
+    let again: Intent = answer.intent.unwrap().open(&key, INTENT_PURPOSE).unwrap();
+    assert_eq!((again.revision, again.allowances[0].charged), (before.revision, Nano::new(600_000)));
 }
 
 #[tokio::test]

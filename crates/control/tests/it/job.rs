@@ -3,11 +3,11 @@
 use gregal_api::protocol::{AttemptPhase, AttemptRef, ObservedAttempt, ProducedModel};
 use gregal_core::{
     id::JobId,
-    job::{Heldout, JobEnd, Progress},
+    job::{Billed, Heldout, JobEnd, Progress},
 };
 use serde_json::{Value, json};
 
-use crate::world::{Cloud, ended, running, training};
+use crate::world::{Cloud, ended, running, training, with_dataset};
 
 fn product() -> ProducedModel {
     ProducedModel {
@@ -26,10 +26,7 @@ fn product() -> ProducedModel {
 
 #[tokio::test]
 async fn a_training_is_held_bound_billed_settled_and_leaves_a_model_with_lineage() {
-    let cloud = Cloud::open().await;
-    let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1_000).await;
-    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let job = cloud.job(&tenant, &dataset, "first").await;
 
     // A minute of a core at 0.04 EUR an hour, rounded up.
@@ -75,6 +72,7 @@ async fn a_training_is_held_bound_billed_settled_and_leaves_a_model_with_lineage
         cancelled: false,
         product: Some(product()),
         heldout: Some(Heldout { asked: 20, exact: 19 }),
+        billed: Billed::default(),
     };
     let answer = site.says(&cloud, job, 1, over).await;
     assert_eq!(answer.attempts_ended, [AttemptRef { job, attempt: 1 }]);
@@ -187,10 +185,7 @@ async fn a_large_job_is_promised_a_start_and_only_what_does_not_delay_it_passes(
 
 #[tokio::test]
 async fn what_an_older_attempt_says_changes_nothing() {
-    let cloud = Cloud::open().await;
-    let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1_000).await;
-    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let job = cloud.job(&tenant, &dataset, "first").await;
     cloud.control.step().await.unwrap();
     site.says(&cloud, job, 1, running(&cloud)).await;
@@ -211,10 +206,7 @@ async fn what_an_older_attempt_says_changes_nothing() {
 
 #[tokio::test]
 async fn a_lost_job_is_started_three_times_and_then_fails_with_its_money_back() {
-    let cloud = Cloud::open().await;
-    let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1_000).await;
-    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let job = cloud.job(&tenant, &dataset, "first").await;
     for attempt in 1..=3 {
         cloud.control.step().await.unwrap();
@@ -230,6 +222,7 @@ async fn a_lost_job_is_started_three_times_and_then_fails_with_its_money_back() 
             cancelled: false,
             product: None,
             heldout: None,
+            billed: Billed::default(),
         };
         site.says(&cloud, job, attempt, lost).await;
         let read = cloud.job_read(&tenant, job).await;
@@ -241,11 +234,42 @@ async fn a_lost_job_is_started_three_times_and_then_fails_with_its_money_back() 
 }
 
 #[tokio::test]
+async fn a_job_that_waits_again_keeps_what_it_left_at_its_site_and_what_it_was_billed() {
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
+    let job = cloud.job(&tenant, &dataset, "first").await;
+    let never_bound = cloud.job(&tenant, &dataset, "never-bound").await;
+    site.report.capacity.cpus_milli = 1_000;
+    site.sync(&cloud).await;
+    let lost = |attempt: &str, billed: Billed| {
+        let AttemptPhase::Ended { since, at, .. } = ended(&cloud, attempt, false) else { unreachable!() };
+        let end = JobEnd { code: None, reason: "never_started".into(), hint: None };
+        AttemptPhase::Ended { since, at, end, succeeded: false, cancelled: false, product: None, heldout: None, billed }
+    };
+    let until = Some(gregal_core::world::World::now(&*cloud.world));
+    let billed = Billed { ms: 20_000, until, energy_mj: 7 };
+    for (attempt, said) in [(1, billed), (2, Billed::default())] {
+        cloud.control.step().await.unwrap();
+        site.sync(&cloud).await;
+        site.says(&cloud, job, attempt, running(&cloud)).await;
+        let answer = site.says(&cloud, job, attempt, lost("lost", said)).await;
+        assert_eq!(answer.attempts_ended, [AttemptRef { job, attempt }]);
+        assert!(answer.intent.is_some(), "the end is acknowledged together with what becomes of the job");
+        assert_eq!((&site.intent().jobs_kept[..], site.intent().attempts.len()), (&[job][..], 0));
+        // It was promised the room by now, and would come first.
+        cloud.call(&tenant.owner, "job_cancel", &[&never_bound.to_string()], json!({})).await.good();
+    }
+    cloud.control.step().await.unwrap();
+    site.sync(&cloud).await;
+    let wanted = &site.intent().attempts[0];
+    assert_eq!((wanted.job, wanted.attempt, wanted.billed), (job, 3, billed), "nothing said later makes it less");
+    assert!(site.intent().jobs_kept.is_empty());
+    site.says(&cloud, job, 3, ended(&cloud, "failed", false)).await;
+    assert!(site.intent().jobs_kept.is_empty());
+}
+
+#[tokio::test]
 async fn a_cancelled_job_ends_at_once_while_it_waits_and_when_its_site_has_proved_it_while_it_runs() {
-    let cloud = Cloud::open().await;
-    let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1_000).await;
-    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let cancel = async |job: gregal_core::id::JobId| {
         cloud.call(&tenant.owner, "job_cancel", &[&job.to_string()], Value::Null).await.good()["state"].clone()
     };
@@ -269,10 +293,7 @@ async fn a_cancelled_job_ends_at_once_while_it_waits_and_when_its_site_has_prove
 
 #[tokio::test]
 async fn a_job_cancelled_before_its_site_knew_it_ends_once_the_site_acts_by_the_newest_intent() {
-    let cloud = Cloud::open().await;
-    let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1_000).await;
-    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let job = cloud.job(&tenant, &dataset, "first").await;
     cloud.control.step().await.unwrap();
     cloud.call(&tenant.owner, "job_cancel", &[&job.to_string()], Value::Null).await.good();
@@ -317,10 +338,7 @@ async fn a_job_whose_site_is_out_of_sight_stays_what_it_is_and_is_not_started_el
 
 #[tokio::test]
 async fn a_full_site_lets_a_job_wait_and_says_what_is_missing() {
-    let cloud = Cloud::open().await;
-    let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1_000).await;
-    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let jobs = [
         cloud.job(&tenant, &dataset, "one").await,
         cloud.job(&tenant, &dataset, "two").await,

@@ -10,14 +10,11 @@ use gregal_core::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{Cloud, ended, entry, running};
+use crate::world::{Cloud, ended, entry, running, with_dataset};
 
 #[tokio::test]
 async fn the_draft_invoice_re_derives_from_the_raw_records_page_by_page() {
-    let cloud = Cloud::open().await;
-    let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1_000).await;
-    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let job = cloud.job(&tenant, &dataset, "first").await;
     cloud.control.step().await.unwrap();
     site.says(&cloud, job, 1, running(&cloud)).await;
@@ -108,10 +105,7 @@ async fn a_hold_whose_time_ran_out_or_whose_job_is_gone_is_given_back_once() {
 
 #[tokio::test]
 async fn the_ledger_is_paged_and_every_posting_balances() {
-    let cloud = Cloud::open().await;
-    let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1_000).await;
-    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let (cloud, _site, tenant, dataset) = with_dataset().await;
     for name in ["a", "b", "c"] {
         cloud.job(&tenant, &dataset, name).await;
     }

@@ -75,6 +75,45 @@ async fn what_a_site_says_has_bounds() {
 }
 
 #[tokio::test]
+async fn a_removed_dataset_is_wanted_gone_until_its_site_says_so_and_nobody_can_write_it_any_more() {
+    let cloud = Cloud::open().await;
+    let mut lyon = cloud.site("lyon", "FR").await;
+    let mut turin = cloud.site("turin", "IT").await;
+    let tenant = cloud.tenant("Acme", 0).await;
+    let dataset: gregal_core::id::DatasetId = cloud.dataset(&tenant, &mut lyon, "facts.jsonl").await.parse().unwrap();
+    let wanted = |site: &crate::world::FakeSite| {
+        site.intent().datasets.iter().map(|one| (one.dataset, one.delete)).collect::<Vec<_>>()
+    };
+    // Said of one that is there, it changes nothing.
+    lyon.report.datasets_gone = vec![dataset];
+    lyon.sync(&cloud).await;
+    lyon.sync(&cloud).await;
+    assert_eq!(wanted(&lyon), [(dataset, false)]);
+    cloud.call(&tenant.owner, "dataset_delete", &[&dataset.to_string()], Value::Null).await.good();
+    cloud.world.pass_seconds(900);
+    lyon.sync(&cloud).await;
+    assert_eq!(wanted(&lyon), [(dataset, true)], "a grant may live a little longer");
+    cloud.world.pass_seconds(61);
+    // Not what another site says, and not by itself.
+    turin.report.datasets_gone = vec![dataset];
+    turin.sync(&cloud).await;
+    lyon.report.datasets_gone.clear();
+    lyon.sync(&cloud).await;
+    assert_eq!(wanted(&lyon), [(dataset, true)]);
+    lyon.report.datasets_gone = vec![dataset];
+    lyon.sync(&cloud).await;
+    assert_eq!(wanted(&lyon), []);
+    // The answer was lost: it is said again, and nothing more comes of it.
+    let (before, _) = cloud.store.audit_head().await.unwrap();
+    lyon.report.intent_revision -= 1;
+    lyon.sync(&cloud).await;
+    assert_eq!((wanted(&lyon), cloud.store.audit_head().await.unwrap().0), (Vec::new(), before));
+    let read = cloud.call(&tenant.owner, "dataset_read", &[&dataset.to_string()], Value::Null).await.good();
+    assert_eq!(read["state"], "deleted", "its facts stay for lineage");
+    cloud.dataset(&tenant, &mut lyon, "facts.jsonl").await;
+}
+
+#[tokio::test]
 async fn a_site_speaks_only_of_what_is_at_it() {
     let cloud = Cloud::open().await;
     let mut lyon = cloud.site("lyon", "FR").await;

@@ -23,7 +23,7 @@ use gregal_core::{
     access::Role,
     audit::AuditEntry,
     id::{JobId, KeyId, OrganisationId, ProjectId, SiteId},
-    job::JobEnd,
+    job::{Billed, JobEnd},
     key::{Key, digest_of, secret_from},
     ledger::Balances,
     meter::{Meter, UsageEvent},
@@ -345,10 +345,12 @@ impl FakeSite {
                 engine: "sim".into(),
             },
             intent_revision: 0,
+            intent_again: false,
             wait_ms: 0,
             attempts: Vec::new(),
             replicas: Vec::new(),
             datasets: Vec::new(),
+            datasets_gone: Vec::new(),
             allowances: Vec::new(),
         };
         Self { id, secret, report, intent: None }
@@ -418,6 +420,15 @@ impl FakeSite {
     }
 }
 
+/// A cloud in which a tenant has ten euros, and a dataset at a site in France.
+pub(crate) async fn with_dataset() -> (Cloud, FakeSite, Tenant, String) {
+    let cloud = Cloud::open().await;
+    let mut site = cloud.site("lyon", "FR").await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    (cloud, site, tenant, dataset)
+}
+
 /// Running since now.
 pub(crate) fn running(cloud: &Cloud) -> AttemptPhase {
     AttemptPhase::Running { since: cloud.world.now() }
@@ -434,5 +445,6 @@ pub(crate) fn ended(cloud: &Cloud, reason: &str, succeeded: bool) -> AttemptPhas
         cancelled: false,
         product: None,
         heldout: None,
+        billed: Billed::default(),
     }
 }

@@ -37,6 +37,7 @@ fn job(state: JobState) -> Job {
         site: (attempt > 0).then(|| SiteId::from_u128(1)),
         attempt,
         hold: HoldId::from_u128(1),
+        billed: gregal_core::job::Billed::default(),
         progress: None,
         heldout: None,
         end: None,

@@ -10,7 +10,7 @@ use gregal_api::protocol::{Intent, ObservedDataset};
 use gregal_core::id::{DatasetId, OrganisationId};
 use serde::{Deserialize, Serialize};
 
-use crate::{durable, error::Error, site::Shared};
+use crate::{agent::intent::Standing, durable, error::Error, objects, site::Shared};
 
 /// A dataset whose bytes are here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub(crate) struct DatasetRecord {
 #[derive(Debug)]
 pub(crate) struct Datasets {
     folder: PathBuf,
+    /// Held while bytes come to be referred to, or cease to be: between the two no other dataset may do either. Always taken
+    /// before the table, and only by threads that may block.
+    landing: Mutex<()>,
     table: Mutex<BTreeMap<DatasetId, DatasetRecord>>,
 }
 
@@ -44,7 +47,7 @@ impl Datasets {
             Ok(table)
         };
         let table = load().map_err(Error::io("could not read", folder))?;
-        Ok(Self { folder: folder.to_owned(), table: Mutex::new(table) })
+        Ok(Self { folder: folder.to_owned(), landing: Mutex::default(), table: Mutex::new(table) })
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<DatasetId, DatasetRecord>> {
@@ -55,15 +58,49 @@ impl Datasets {
         self.table().get(&id).cloned()
     }
 
-    /// Notes a dataset, durably. What was noted first stays: the record that holds is answered.
-    pub(crate) fn note(&self, record: DatasetRecord) -> std::io::Result<DatasetRecord> {
-        let mut table = self.table();
-        if let Some(known) = table.get(&record.dataset) {
-            return Ok(known.clone());
+    fn landing(&self) -> MutexGuard<'_, ()> {
+        self.landing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets bytes land and notes the dataset they are of, durably and as one act: the same bytes of a dataset that is
+    /// removed meanwhile stay. What was noted first holds: the record that does is answered. Blocks.
+    pub(crate) fn land(
+        &self,
+        land: impl FnOnce() -> Result<DatasetRecord, objects::Error>,
+    ) -> Result<DatasetRecord, objects::Error> {
+        let _landing = self.landing();
+        let record = land()?;
+        if let Some(known) = self.get(record.dataset) {
+            return Ok(known);
         }
-        self.save(&record)?;
-        table.insert(record.dataset, record.clone());
+        self.save(&record).map_err(objects::Error::io("could not note a dataset"))?;
+        self.table().insert(record.dataset, record.clone());
         Ok(record)
+    }
+
+    /// Forgets a dataset; its bytes are removed by `remove` unless another dataset of the organisation has the same ones.
+    /// Blocks.
+    fn forget(
+        &self,
+        id: DatasetId,
+        remove: impl FnOnce(&DatasetRecord) -> Result<(), objects::Error>,
+    ) -> Result<(), objects::Error> {
+        let _landing = self.landing();
+        let Some(record) = self.get(id) else { return Ok(()) };
+        let has_same_bytes = |other: &DatasetRecord| {
+            other.dataset != id && other.organisation == record.organisation && other.digest == record.digest
+        };
+        if !self.table().values().any(has_same_bytes) {
+            remove(&record)?;
+        }
+        let mut table = self.table();
+        match std::fs::remove_file(self.path(id)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(objects::Error::io("could not forget a dataset")(error));
+            }
+            _ => drop(table.remove(&id)),
+        }
+        Ok(())
     }
 
     fn save(&self, record: &DatasetRecord) -> std::io::Result<()> {
@@ -104,30 +141,26 @@ impl Datasets {
 /// Removes the bytes of datasets that should be gone. Bytes that another dataset of the organisation also has stay.
 pub(crate) async fn apply(shared: &Arc<Shared>, intent: &Intent) {
     for wanted in intent.datasets.iter().filter(|wanted| wanted.delete) {
-        let Some(record) = shared.datasets.get(wanted.dataset) else { continue };
+        let id = wanted.dataset;
+        if shared.datasets.get(id).is_none() {
+            continue;
+        }
         let shared = Arc::clone(shared);
         let removed = tokio::task::spawn_blocking(move || {
-            let has_same_bytes = |other: &DatasetRecord| {
-                other.dataset != record.dataset
-                    && other.organisation == record.organisation
-                    && other.digest == record.digest
-            };
-            let mut table = shared.datasets.table();
-            if !table.values().any(has_same_bytes) {
-                shared.keep.remove(&record.organisation.to_string(), &record.digest)?;
-            }
-            let path = shared.datasets.path(record.dataset);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(crate::objects::Error::io("could not forget a dataset")(error));
-                }
-                _ => {}
-            }
-            table.remove(&record.dataset);
-            Ok(())
+            let keep = |record: &DatasetRecord| shared.keep.remove(&record.organisation.to_string(), &record.digest);
+            shared.datasets.forget(id, keep)
         });
         if let Ok(Err(error)) = removed.await {
-            tracing::error!(error = &error as &dyn std::error::Error, dataset.id = %wanted.dataset, "a dataset could not be removed; trying again with the next intent");
+            tracing::error!(error = &error as &dyn std::error::Error, dataset.id = %id, "a dataset could not be removed; trying again with the next intent");
         }
     }
+}
+
+/// Removed datasets of which nothing is here: neither bytes nor anybody who writes some. Who comes to write one from here
+/// on is refused, for as long as the intent names it.
+pub(crate) fn gone(shared: &Shared, standing: &Standing) -> Vec<DatasetId> {
+    let wanted = standing.intent.iter().flat_map(|intent| &intent.datasets);
+    let ids = wanted.filter(|wanted| wanted.delete).map(|wanted| wanted.dataset);
+    // In this order: who writes is noted before he stops writing.
+    ids.filter(|id| !shared.writing.has(*id) && shared.datasets.get(*id).is_none()).collect()
 }

@@ -51,6 +51,9 @@ pub(crate) struct Standing {
     pub(crate) site: Option<SiteId>,
     pub(crate) control_key: Option<VerifyingKey>,
     pub(crate) intent: Option<Intent>,
+    /// Whether the site's own count of what was used is lost since this intent was signed. Nothing is served on credit
+    /// then, until control has said how much of it is left.
+    pub(crate) is_uncounted: bool,
     /// Where each key stands in the intent, by the digest of its secret. Digests of 256-bit secrets are looked up as they
     /// are: how long that takes tells nothing from which a secret could be found.
     keys: HashMap<String, usize>,
@@ -64,6 +67,7 @@ impl Standing {
             site: trust.map(|trust| trust.site),
             control_key: trust.and_then(|trust| verifying_key(&trust.control_key)),
             intent,
+            is_uncounted: false,
             keys,
         }
     }
@@ -108,7 +112,8 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// Starts from what was kept. An intent on disk that does not verify is not used: better to wait for control.
-    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+    /// `count_is_whole`: the usage spool is the one it always was.
+    pub(crate) fn open(folder: &Path, count_is_whole: bool) -> Result<Self, Error> {
         let trust_path = folder.join("trust.json");
         let read = |path: &Path| durable::read(path).map_err(Error::io("could not read", path));
         let trust: Option<Trust> = match read(&trust_path)? {
@@ -128,7 +133,14 @@ impl Desk {
             },
             _ => None,
         };
-        let (standing, _) = watch::channel(Arc::new(Standing::new(trust.as_ref(), kept)));
+        let is_uncounted = kept.is_some() && !count_is_whole;
+        if is_uncounted {
+            tracing::error!(
+                "the usage spool is new and the intent is not: nothing is served until control says what is left"
+            );
+        }
+        let kept = Standing { is_uncounted, ..Standing::new(trust.as_ref(), kept) };
+        let (standing, _) = watch::channel(Arc::new(kept));
         Ok(Self { folder: folder.to_owned(), standing })
     }
 
@@ -161,7 +173,8 @@ impl Desk {
             }
             return Ok(false);
         };
-        if intent.revision <= now.revision() {
+        let is_asked_for = now.is_uncounted && intent.revision == now.revision();
+        if intent.revision <= now.revision() && !is_asked_for {
             let offered = intent.revision;
             return if offered == now.revision() {
                 Ok(false)

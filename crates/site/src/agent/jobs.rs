@@ -194,31 +194,46 @@ impl Jobs {
         Some(entry.runs)
     }
 
-    /// Forgets acknowledged attempts that no intent names any more, and ended ones that a newer attempt replaced.
-    pub(crate) fn forget(&self, intent: &Intent) {
+    /// Takes acknowledged attempts that no intent names any more out of the books, and ended ones that a newer attempt
+    /// replaced. Answers them, and whether another attempt goes on with what they left.
+    pub(crate) fn forget(&self, intent: &Intent) -> Vec<(AttemptRef, bool)> {
         let mut gone = Vec::new();
         self.table().retain(|of, entry| {
             let wanted = intent.attempts.iter().any(|wanted| wanted.job == of.job && wanted.attempt == of.attempt);
             let ended = matches!(entry.phase, AttemptPhase::Ended { .. });
             let newer = intent.attempts.iter().any(|wanted| wanted.job == of.job && wanted.attempt > of.attempt);
-            let forget = !wanted && (entry.acknowledged || (ended && newer));
+            // Remembered while nothing else says that something of the job is kept here.
+            let waits = intent.jobs_kept.contains(&of.job);
+            let forget = !wanted && !waits && (entry.acknowledged || (ended && newer));
             if forget {
                 gone.push(*of);
             }
             !forget
         });
-        if gone.is_empty() {
-            return;
-        }
-        for of in gone {
-            let path = self.folder_of(of.job).state(of.attempt);
-            if let Err(error) = std::fs::remove_file(&path)
+        gone.into_iter().map(|of| (of, self.goes_on(of, intent))).collect()
+    }
+
+    /// Removes the traces of forgotten attempts: the state last, so that a crash in between does it again.
+    fn clean_up(&self, gone: &[(AttemptRef, bool)]) {
+        for (of, goes_on) in gone {
+            let folder = self.folder_of(of.job);
+            let cleaned = if *goes_on { Ok(()) } else { folder.clean() };
+            let removed = cleaned.and_then(|()| std::fs::remove_file(folder.state(of.attempt)));
+            if let Err(error) = removed
                 && error.kind() != std::io::ErrorKind::NotFound
             {
                 tracing::warn!(%error, job.id = %of.job, "could not forget an attempt");
             }
         }
         self.prune();
+    }
+
+    /// Whether another attempt of a job goes on with what this one left, or will.
+    fn goes_on(&self, of: AttemptRef, intent: &Intent) -> bool {
+        let is_other = |job: JobId, attempt: u32| job == of.job && attempt != of.attempt;
+        intent.jobs_kept.contains(&of.job)
+            || intent.attempts.iter().any(|wanted| is_other(wanted.job, wanted.attempt))
+            || self.has_other_live(of)
     }
 
     /// Keeps the logs of the newest ended jobs only: ids sort by time of birth.
@@ -246,7 +261,11 @@ pub(crate) fn apply(shared: &Arc<Shared>, intent: &Intent) {
             carry_on(shared, state);
         }
     }
-    shared.jobs.forget(intent);
+    let gone = shared.jobs.forget(intent);
+    if !gone.is_empty() {
+        let shared = Arc::clone(shared);
+        shared.tasks.clone().spawn_blocking(move || shared.jobs.clean_up(&gone));
+    }
 }
 
 /// Carries an attempt on from where it is.
@@ -268,7 +287,9 @@ pub(crate) async fn acknowledged(shared: &Arc<Shared>, attempts: &[AttemptRef]) 
             }
         }
         let folder = shared.jobs.folder_of(of.job);
-        let others = shared.jobs.is_live(of.job);
+        // Control queued it again, or has given it back already: the intent that came with this answer says so.
+        let standing = shared.desk.current();
+        let goes_on = standing.intent.as_ref().is_some_and(|intent| shared.jobs.goes_on(*of, intent));
         let attempt = of.attempt;
         let cleaned = tokio::task::spawn_blocking(move || {
             let mut states = folder.load()?;
@@ -276,7 +297,7 @@ pub(crate) async fn acknowledged(shared: &Arc<Shared>, attempts: &[AttemptRef]) 
                 state.acknowledged = true;
                 state.save(&folder)?;
             }
-            if others { Ok(()) } else { folder.clean() }
+            if goes_on { Ok(()) } else { folder.clean() }
         });
         if let Ok(Err(error)) = cleaned.await {
             tracing::warn!(%error, job.id = %of.job, "could not clean up after a job");
@@ -288,7 +309,7 @@ pub(crate) async fn acknowledged(shared: &Arc<Shared>, attempts: &[AttemptRef]) 
 mod tests {
     use gregal_core::{
         id::{OrganisationId, ProjectId},
-        job::Program,
+        job::{Billed, Program},
         sku,
     };
 
@@ -306,6 +327,7 @@ mod tests {
             inputs: Vec::new(),
             sku: sku::default_skus().remove(0),
             seconds_max: 10,
+            billed: Billed::default(),
             cancel: false,
         };
         let state = AttemptState { spooled_until: 9, ..AttemptState::new(wanted) };

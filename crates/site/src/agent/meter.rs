@@ -8,6 +8,7 @@ use std::time::Instant;
 use gregal_api::protocol::WantedAttempt;
 use gregal_core::{
     id::SiteId,
+    job::Billed,
     meter::{Meter, UsageEvent},
     money::Nano,
     time::Time,
@@ -41,7 +42,7 @@ impl RunClock {
     }
 }
 
-/// What was metered of an attempt, over all its runs.
+/// What was metered of a job, over all its attempts and runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Metered {
     /// Up to where.
@@ -50,6 +51,18 @@ pub(crate) struct Metered {
     pub(crate) billed_ms: u64,
     /// How much energy, in millijoules.
     pub(crate) energy_mj: u64,
+}
+
+impl Metered {
+    /// What it begins with: attempts before it are counted in.
+    pub(crate) const fn after(billed: &Billed) -> Self {
+        Self { until: billed.until, billed_ms: billed.ms, energy_mj: billed.energy_mj }
+    }
+
+    /// The same as control knows it.
+    pub(crate) const fn billed(&self) -> Billed {
+        Billed { ms: self.billed_ms, until: self.until, energy_mj: self.energy_mj }
+    }
 }
 
 /// A stretch of time that a ready job held its SKU.

@@ -46,16 +46,19 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 /// One exchange.
 async fn talk(shared: &Arc<Shared>, wait_ms: u32) -> Result<(), String> {
+    let standing = shared.desk.current();
     let request = SyncRequest {
         incarnation: shared.incarnation.clone(),
         url: shared.options.url.clone(),
         code_version: shared.options.code_version.clone(),
         capacity: shared.options.capacity.clone(),
-        intent_revision: shared.desk.current().revision(),
+        intent_revision: standing.revision(),
+        intent_again: standing.is_uncounted,
         wait_ms,
         attempts: shared.jobs.observed(),
         replicas: shared.replicas.observed(),
         datasets: shared.datasets.observed(),
+        datasets_gone: super::datasets::gone(shared, &standing),
         allowances: shared.ledger.observed(),
     };
     let answer: SyncAnswer =

@@ -21,6 +21,8 @@ pub(crate) enum Refusal {
         "the organisation has no credit leased to this site; ask its owner to top up, or try again in a few seconds"
     )]
     NoAllowance,
+    #[error("the site has yet to take in what was used of the organisation's credit; try again in a moment")]
+    Uncounted,
     #[error("the credit leased to this site ran out at {at} and the control plane has not renewed it; try again later")]
     Expired { at: Time },
     #[error(
@@ -84,6 +86,11 @@ impl Ledger {
                 continue;
             }
             let account = accounts.entry(allowance.allowance).or_default();
+            // Control charges what this site handed over. If it has more, a spool was lost, and its use comes in first.
+            if allowance.charged > account.taken() {
+                refusal = Refusal::Uncounted;
+                continue;
+            }
             let left = allowance.granted.sub(account.taken()).unwrap_or(Nano::ZERO);
             if amount <= left
                 && let Ok(held) = account.held.add(amount)
@@ -101,8 +108,17 @@ impl Ledger {
     /// held and nothing waits for control: forgotten earlier, its credit would be released before its usage is known.
     pub(crate) async fn granted(&self, allowances: &[Allowance]) {
         let keep: HashSet<AllowanceId> = allowances.iter().map(|allowance| allowance.allowance).collect();
+        let charged = allowances.iter().map(|allowance| (allowance.allowance, allowance.charged)).collect();
+        let raised = self.0.spool.adopt(charged).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "could not take in what control has charged; trying again");
+            BTreeMap::new()
+        });
         {
             let mut accounts = self.accounts();
+            for (allowance, more) in raised {
+                let account = accounts.entry(allowance).or_default();
+                account.used = account.used.add(more).unwrap_or(Nano::new(i64::MAX));
+            }
             for allowance in allowances {
                 let account = accounts.entry(allowance.allowance).or_default();
                 if allowance.granted > account.granted {
@@ -236,6 +252,7 @@ mod tests {
             allowance: AllowanceId::from_u128(5),
             organisation: OrganisationId::from_u128(1),
             granted: Nano::new(10),
+            charged: Nano::ZERO,
             expires_at: Time::from_millis(100),
         };
         ledger.granted(std::slice::from_ref(&allowance)).await;

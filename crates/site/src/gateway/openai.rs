@@ -23,6 +23,7 @@ use self::{
     wire::{Ask, Assembly, Kind},
 };
 use super::{
+    admit::Refusal,
     route,
     stream::{Exchange, Piece},
     usage,
@@ -138,6 +139,9 @@ fn admit(
     if !shared.ledger.has_room() {
         return Err(ApiError::unavailable("the site cannot record more usage until the control plane is back"));
     }
+    if standing.is_uncounted {
+        return Err(ApiError::unavailable("the site lost its count of usage and waits for the control plane's"));
+    }
     let intent =
         standing.intent.as_ref().ok_or_else(|| ApiError::unavailable("the site waits for the control plane"))?;
     let seat = shared.replicas.seat(&endpoint)?;
@@ -152,7 +156,10 @@ fn admit(
     let hold = shared.ledger.hold(standing.allowances(endpoint.organisation), now, worst).map_err(|refusal| {
         // Control learns at once that more is wanted.
         shared.news.notify_one();
-        ApiError::quota(&refusal)
+        match refusal {
+            Refusal::Uncounted => ApiError::unavailable(&refusal.to_string()),
+            Refusal::NoAllowance | Refusal::Expired { .. } | Refusal::Short { .. } => ApiError::quota(&refusal),
+        }
     })?;
     Ok(Exchange {
         shared: Arc::clone(shared),

@@ -63,10 +63,14 @@ impl Drop for Connection {
 }
 
 impl EngineStream {
-    /// Asks the engine at a socket.
-    pub(crate) async fn open(shared: &Shared, socket: &Path, path: &str, body: Vec<u8>) -> Result<Self, EngineFailure> {
+    /// Reaches the engine at a socket. Nothing is asked of it yet.
+    async fn reach(socket: &Path) -> Result<UnixStream, EngineFailure> {
         let connecting = timeout(Duration::from_millis(CONNECT_MS_MAX), UnixStream::connect(socket)).await;
-        let stream = connecting.ok().and_then(Result::ok).ok_or(EngineFailure::Away)?;
+        connecting.ok().and_then(Result::ok).ok_or(EngineFailure::Away)
+    }
+
+    /// Asks the engine, and waits until it has accepted the request or refused it.
+    async fn ask(shared: &Shared, stream: UnixStream, path: &str, body: Vec<u8>) -> Result<Self, EngineFailure> {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|_| EngineFailure::Away)?;
         let connection = Connection(shared.tasks.spawn(async move { drop(connection.await) }).abort_handle());
@@ -193,16 +197,22 @@ enum Outcome {
 }
 
 impl Exchange {
-    /// Carries the request through. Ends soon after `out` is closed by a client that hung up.
+    /// Carries the request through. Ends soon after `out` is closed by a client that hung up: at once while nothing was
+    /// asked of the engine, and as soon as it has accepted or refused afterwards.
     pub(crate) async fn run(self, out: mpsc::Sender<Piece>) {
         let body = self.ask.for_engine(&self.seat.endpoint.name);
         let first_ms = Duration::from_millis(self.shared.options.tuning.first_token_ms_max);
-        let opening = EngineStream::open(&self.shared, &self.seat.socket, self.ask.kind.path(), body);
-        // In this order: an engine that has accepted the request has begun to read the prompt, which is billed.
-        let opened = tokio::select! {
-            biased;
-            opened = timeout(first_ms, opening) => opened.unwrap_or(Err(EngineFailure::Away)),
+        let reached = tokio::select! {
+            reached = EngineStream::reach(&self.seat.socket) => reached,
             () = out.closed() => return self.shared.metrics.add(Metric::RequestsHungUp, 1),
+        };
+        let opened = match reached {
+            // Waited for even when the client has gone: an engine that accepts has begun to read the prompt, which is
+            // billed, and one that refuses has not.
+            Ok(socket) => timeout(first_ms, EngineStream::ask(&self.shared, socket, self.ask.kind.path(), body))
+                .await
+                .unwrap_or(Err(EngineFailure::Away)),
+            Err(failure) => Err(failure),
         };
         let mut stream = match opened {
             Ok(stream) => stream,

@@ -179,6 +179,13 @@ impl Writer {
         Ok(())
     }
 
+    /// Makes durable what came so far, so that little is left to do when it ends.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        let doing = "could not write an object";
+        self.file.flush().map_err(Error::io(doing))?;
+        self.file.get_ref().sync_data().map_err(Error::io(doing))
+    }
+
     /// Makes the object durable under the digest of its bytes; with `expected`, only if that is the one.
     pub fn finish(mut self, expected: Option<&str>) -> Result<Stored, Error> {
         self.flush(true)?;

@@ -29,6 +29,14 @@ struct HandedOver {
     next: u64,
     /// Cost of all records handed over, by the allowance they were served against.
     totals: BTreeMap<AllowanceId, Nano>,
+    /// Whether this count is whole: control's own count was taken in since the spool began. One that lies there without
+    /// this mark was written before there was one, and is not lost.
+    #[serde(default = "yes")]
+    whole: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 #[derive(Debug)]
@@ -191,6 +199,39 @@ impl Log {
 
     pub(super) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Whether control's count was seen since the spool began.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.handed_over.whole
+    }
+
+    /// Takes in what control has charged of allowances. It charges what was handed over, so whatever it has more than this
+    /// spool ever saw was handed over by one that is lost. Answers by how much each count was raised.
+    pub(super) fn adopt(
+        &mut self,
+        charged: &BTreeMap<AllowanceId, Nano>,
+    ) -> Result<BTreeMap<AllowanceId, Nano>, Error> {
+        let known = |allowance: &AllowanceId| self.used.get(allowance).copied().unwrap_or(Nano::ZERO);
+        let more = |(allowance, charged): (&AllowanceId, &Nano)| {
+            let more = charged.sub(known(allowance)).unwrap_or(Nano::ZERO);
+            (more > Nano::ZERO).then_some((*allowance, more))
+        };
+        let raised: BTreeMap<AllowanceId, Nano> = charged.iter().filter_map(more).collect();
+        if raised.is_empty() && self.handed_over.whole {
+            return Ok(raised);
+        }
+        let mut note = HandedOver { whole: true, ..self.handed_over.clone() };
+        let mut used = self.used.clone();
+        for (allowance, more) in &raised {
+            for count in [note.totals.entry(*allowance).or_default(), used.entry(*allowance).or_default()] {
+                *count =
+                    count.add(*more).map_err(|error| Error::io("could not count usage")(io::Error::other(error)))?;
+            }
+        }
+        self.save(&note).map_err(Error::io("could not note what control has charged"))?;
+        (self.handed_over, self.used) = (note, used);
+        Ok(raised)
     }
 
     pub(super) const fn used(&self) -> &BTreeMap<AllowanceId, Nano> {

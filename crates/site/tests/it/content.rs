@@ -19,7 +19,12 @@ fn path() -> String {
 }
 
 async fn put(site: &Running, grant: &str, bytes: Vec<u8>) -> reqwest::Response {
-    site.http.put(format!("{}{}", site.url, path())).bearer_auth(grant).body(bytes).send().await.unwrap()
+    put_at(site, DATASET, grant, bytes).await
+}
+
+async fn put_at(site: &Running, id: DatasetId, grant: &str, bytes: Vec<u8>) -> reqwest::Response {
+    let url = format!("{}/content/v1/datasets/{id}", site.url);
+    site.http.put(url).bearer_auth(grant).body(bytes).send().await.unwrap()
 }
 
 async fn synced(world: &World, site: &Running) {
@@ -75,6 +80,75 @@ async fn a_dataset_is_stored_sealed_told_and_read_back() {
     until("the bytes to be gone", async || (!object.exists()).then_some(())).await;
     let gone = put(&site, &grant, bytes).await;
     assert_eq!(gone.status(), 404, "what is to be gone does not come back");
+    until("control to be told", async || world.control.last().filter(|last| last.datasets_gone == [DATASET])).await;
+    world.control.change(|intent| intent.datasets.clear());
+    until("it to be forgotten", async || world.control.last().filter(|last| last.datasets_gone.is_empty())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_dataset_is_not_gone_while_somebody_still_writes_it() {
+    let world = World::new().await;
+    let site = world.start().await;
+    synced(&world, &site).await;
+    let (out, pieces) = tokio::sync::mpsc::channel::<std::io::Result<Vec<u8>>>(1);
+    let body = futures_util::stream::unfold(pieces, |mut pieces| async { pieces.recv().await.map(|p| (p, pieces)) });
+    let grant = world.control.grant(GrantPurpose::DatasetWrite, DATASET);
+    let sending = site.http.put(format!("{}{}", site.url, path())).bearer_auth(&grant);
+    let sending = tokio::spawn(sending.body(reqwest::Body::wrap_stream(body)).send());
+    out.send(Ok(vec![1; 10])).await.unwrap();
+    until("the write to begin", async || (unfinished(&world) == 1).then_some(())).await;
+    let other = DatasetId::from_u128(78);
+    world.control.change(|intent| {
+        let wanted =
+            |dataset| WantedDataset { dataset, organisation: ORG, project: PROJECT, digest: None, delete: true };
+        intent.datasets = vec![wanted(DATASET), wanted(other)];
+    });
+    // Of the one that was never here it is said at once, of this one not.
+    let said = until("a word on what is gone", async || {
+        world.control.last().map(|last| last.datasets_gone).filter(|gone| !gone.is_empty())
+    })
+    .await;
+    assert_eq!(said, [other]);
+    drop(out);
+    assert_eq!(sending.await.unwrap().unwrap().status(), 200);
+    until("it to be gone as well", async || world.control.last().filter(|last| last.datasets_gone == [DATASET, other]))
+        .await;
+    assert!(!world.folder.path().join(format!("datasets/{DATASET}.json")).exists());
+    let objects = world.folder.path().join("objects").join(ORG.to_string());
+    assert!(!objects.join(hex::encode(Sha256::digest([1; 10]))).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_bytes_stay_for_a_dataset_that_comes_while_another_goes() {
+    let world = World::new().await;
+    let site = world.start().await;
+    synced(&world, &site).await;
+    let bytes = b"the very same bytes".to_vec();
+    let object = world.folder.path().join("objects").join(ORG.to_string()).join(hex::encode(Sha256::digest(&bytes)));
+    let mut old = DatasetId::from_u128(100);
+    let write = |id| world.control.grant(GrantPurpose::DatasetWrite, id);
+    assert_eq!(put_at(&site, old, &write(old), bytes.clone()).await.status(), 200);
+    for round in 101..121 {
+        let new = DatasetId::from_u128(round);
+        world.control.change(|intent| {
+            let gone = WantedDataset {
+                dataset: old,
+                organisation: ORG,
+                project: PROJECT,
+                digest: Some(hex::encode(Sha256::digest(&bytes))),
+                delete: true,
+            };
+            intent.datasets = vec![gone];
+        });
+        assert_eq!(put_at(&site, new, &write(new), bytes.clone()).await.status(), 200);
+        let record = world.folder.path().join(format!("datasets/{old}.json"));
+        until("the old one to be gone", async || (!record.exists()).then_some(())).await;
+        assert!(object.exists(), "round {round}");
+        let grant = world.control.grant(GrantPurpose::DatasetRead, new);
+        let read = site.get(&format!("/content/v1/datasets/{new}"), &grant).await;
+        assert_eq!(read.bytes().await.unwrap(), bytes);
+        old = new;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -124,6 +124,11 @@ impl FakeControl {
         intent.revision
     }
 
+    /// Says what was charged, which is no news: only who asks for the intent again, or gets another one, hears of it.
+    pub(crate) fn charge(&self, charged: Nano) {
+        self.state.intent.lock().unwrap().allowances[0].charged = charged;
+    }
+
     pub(crate) fn usage(&self) -> Vec<UsageEvent> {
         self.state.usage.lock().unwrap().values().cloned().collect()
     }
@@ -177,7 +182,8 @@ async fn sync(
     }
     assert_eq!(headers["authorization"], format!("Bearer {SITE_SECRET}"));
     let changed = state.changed.notified();
-    let news = state.intent.lock().unwrap().revision != request.intent_revision;
+    let is_news = |intent: &Intent| request.intent_again || intent.revision != request.intent_revision;
+    let news = is_news(&state.intent.lock().unwrap());
     note(&state, &request);
     if !news && request.wait_ms > 0 {
         drop(tokio::time::timeout(Duration::from_millis(request.wait_ms.into()), changed).await);
@@ -187,14 +193,15 @@ async fn sync(
     }
     let forged = SigningKey::from_bytes(&[43; 32]);
     let signer = if state.forging.load(Ordering::SeqCst) { &forged } else { &state.key };
-    let intent = state.intent.lock().unwrap().clone();
+    // In this order: an end is not acknowledged with an intent that is older than what became of it.
     let acknowledging = state.acknowledging.load(Ordering::SeqCst);
+    let intent = state.intent.lock().unwrap().clone();
     let ended = request.attempts.iter().filter(|one| matches!(one.phase, AttemptPhase::Ended { .. }));
     let attempts_ended = ended.map(|one| AttemptRef { job: one.job, attempt: one.attempt });
     Ok(Json(SyncAnswer {
         site: SITE,
         control_key: hex::encode(state.key.verifying_key().to_bytes()),
-        intent: (intent.revision != request.intent_revision).then(|| Signed::seal(signer, INTENT_PURPOSE, &intent)),
+        intent: is_news(&intent).then(|| Signed::seal(signer, INTENT_PURPOSE, &intent)),
         lease_until: RealWorld.now().plus_seconds(15),
         attempts_ended: attempts_ended.filter(|_| acknowledging).collect(),
         datasets_stored: request.datasets.iter().map(|dataset| dataset.dataset).collect(),
@@ -278,6 +285,7 @@ fn first_intent() -> Intent {
         },
         made_at: RealWorld.now(),
         attempts: Vec::new(),
+        jobs_kept: Vec::new(),
         endpoints: vec![
             endpoint(ENDPOINT, ORG, PROJECT, "chat"),
             endpoint(OTHER_ENDPOINT, OTHER_ORG, OTHER_PROJECT, "theirs"),
@@ -302,6 +310,7 @@ pub(crate) fn allowance(granted: Nano) -> gregal_api::protocol::Allowance {
         allowance: ALLOWANCE,
         organisation: ORG,
         granted,
+        charged: Nano::ZERO,
         expires_at: RealWorld.now().plus_seconds(3_600),
     }
 }

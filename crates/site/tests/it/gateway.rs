@@ -172,6 +172,46 @@ async fn a_hang_up_while_the_prompt_is_read_bills_the_prompt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hang_up_before_the_engine_answered_bills_the_prompt_if_the_engine_took_it() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let counts = world.stage.counts.clone();
+    let metric = async |name: &str| {
+        let text = site.http.get(format!("{}/metrics", site.url)).send().await.unwrap().text().await.unwrap();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let url = format!("{}/v1/chat/completions", site.url);
+    for (content, taken) in [("held:bad", false), ("held", true)] {
+        counts.asked.store(0, Ordering::SeqCst);
+        let body = ask(content, json!({"max_tokens": 5}));
+        let asking = tokio::spawn(site.http.post(&url).bearer_auth(secret(OWNER)).json(&body).send());
+        until("the engine to have it", async || (counts.asked.load(Ordering::SeqCst) == 1).then_some(())).await;
+        asking.abort();
+        assert!(asking.await.unwrap_err().is_cancelled());
+        let failed = metric("gregal_site_requests_failed_total").await;
+        for _ in 0..20 {
+            // The site has long seen that the client is gone.
+            metric("gregal_site_requests_failed_total").await;
+        }
+        counts.release.notify_one();
+        if taken {
+            until("the engine to be cut", async || (counts.cut.load(Ordering::SeqCst) == 1).then_some(())).await;
+        } else {
+            until("the refusal", async || {
+                (metric("gregal_site_requests_failed_total").await == failed + 1).then_some(())
+            })
+            .await;
+            assert!(!world.spooled().contains("tokens") && world.control.usage().is_empty());
+        }
+    }
+    let usage = billed(&world, 2).await;
+    let tokens_in = tokens(&usage, Meter::TokensIn)[0];
+    assert!(tokens_in > 0 && tokens_in < 300, "{tokens_in}");
+    assert!(tokens(&usage, Meter::TokensOut)[0] <= 5 && usage.iter().all(|event| event.estimated.is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_fails_before_its_first_token_bills_nothing() {
     let world = World::new().await;
     let site = world.start_ready().await;

@@ -8,7 +8,7 @@ use gregal_api::{
 };
 use gregal_core::{
     id::{DatasetId, JobId},
-    job::Program,
+    job::{Billed, Program},
     meter::{Meter, UsageEvent},
     sku,
     time::Time,
@@ -36,6 +36,7 @@ fn wanted(job: u128, program: Program, digest: &str) -> WantedAttempt {
         inputs: vec![(DATASET, digest.to_owned())],
         sku: sku::default_skus().remove(1),
         seconds_max: 60,
+        billed: Billed::default(),
         cancel: false,
     }
 }
@@ -104,7 +105,7 @@ fn billed_ms(intervals: &[UsageEvent]) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_training_is_run_metered_stored_and_told_with_its_lineage() {
     let world = World::new().await;
-    world.stage.play(vec![Play { sim: vec!["sim:run_ms=600"], ready: true, model: true }]);
+    world.stage.play(vec![Play { sim: vec!["sim:run_ms=600"], ready: true, model: true, ..Play::default() }]);
     let site = world.start().await;
     let digest = dataset(&world, &site).await;
     world.control.change(|intent| intent.attempts = vec![wanted(1, train(), &digest)]);
@@ -159,7 +160,12 @@ async fn a_training_is_run_metered_stored_and_told_with_its_lineage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_fails_before_it_is_ready_is_never_billed() {
     let world = World::new().await;
-    world.stage.play(vec![Play { sim: vec!["sim:run_ms=300", "sim:exit=2"], ready: false, model: false }]);
+    world.stage.play(vec![Play {
+        sim: vec!["sim:run_ms=300", "sim:exit=2"],
+        ready: false,
+        model: false,
+        ..Play::default()
+    }]);
     let site = world.start().await;
     let digest = dataset(&world, &site).await;
     let missing = WantedAttempt { inputs: Vec::new(), ..wanted(3, train(), &digest) };
@@ -223,8 +229,8 @@ async fn time_that_was_sold_is_the_most_that_is_billed() {
 async fn a_lost_run_is_begun_again_and_its_intervals_never_overlap() {
     let world = World::new().await;
     world.stage.play(vec![
-        Play { sim: vec!["sim:run_ms=400", "sim:lost"], ready: true, model: false },
-        Play { sim: vec!["sim:run_ms=300"], ready: true, model: true },
+        Play { sim: vec!["sim:run_ms=400", "sim:lost"], ready: true, model: false, ..Play::default() },
+        Play { sim: vec!["sim:run_ms=300"], ready: true, model: true, ..Play::default() },
     ]);
     let site = world.start().await;
     let digest = dataset(&world, &site).await;
@@ -243,7 +249,7 @@ async fn a_lost_run_is_begun_again_and_its_intervals_never_overlap() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_of_the_site_neither_starts_a_job_twice_nor_bills_it_twice() {
     let world = World::new().await;
-    world.stage.play(vec![Play { sim: vec!["sim:run_ms=2500"], ready: true, model: true }]);
+    world.stage.play(vec![Play { sim: vec!["sim:run_ms=2500"], ready: true, model: true, ..Play::default() }]);
     let mut site = world.start().await;
     let digest = dataset(&world, &site).await;
     world.control.change(|intent| {
@@ -269,12 +275,82 @@ async fn a_crash_of_the_site_neither_starts_a_job_twice_nor_bills_it_twice() {
     assert_eq!(jobs, 2, "the simulated machine outlived the crashes, so each was started once");
 }
 
+/// An attempt whose second run the machine cannot start, up to its end.
+async fn never_started(world: &World, site: &Running) -> (WantedAttempt, Billed) {
+    let broken = Play { broken: true, ..Play::default() };
+    world.stage.play(vec![
+        Play { sim: vec!["sim:run_ms=400", "sim:lost"], ready: true, ..Play::default() },
+        broken.clone(),
+        broken.clone(),
+        broken,
+        Play { sim: vec!["sim:endless"], ready: true, ..Play::default() },
+    ]);
+    let digest = dataset(world, site).await;
+    let first = WantedAttempt { seconds_max: 2, ..wanted(1, train(), &digest) };
+    world.control.state.acknowledging.store(false, Ordering::SeqCst);
+    world.control.change(|intent| intent.attempts = vec![first.clone()]);
+    let end = until("the attempt to end", async || world.control.ended(of(1))).await;
+    let AttemptPhase::Ended { end, billed, .. } = end.phase else { unreachable!() };
+    assert_eq!(end.reason, "never_started");
+    // Control queues it again, and only then says that it knows of the end.
+    world.control.change(|intent| {
+        intent.attempts.clear();
+        intent.jobs_kept = vec![first.job];
+    });
+    world.control.state.acknowledging.store(true, Ordering::SeqCst);
+    until("the end to be acknowledged", async || world.control.last().filter(|last| last.attempts.is_empty())).await;
+    (first, billed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_attempt_goes_on_from_the_checkpoint_and_the_bill_of_the_earlier_one() {
+    let world = World::new().await;
+    let site = world.start().await;
+    let (first, billed) = never_started(&world, &site).await;
+    let before = intervals(&world, 1, Meter::ComputeCore);
+    assert_eq!((billed.ms.cast_signed(), billed.until), (billed_ms(&before), before.last().map(|last| last.ended_at)));
+    assert!(billed.ms > 0 && billed.energy_mj > 0, "{billed:?}");
+    // It waits over a restart too.
+    site.crash();
+    let site = world.start().await;
+    world.control.change(|intent| {
+        intent.jobs_kept.clear();
+        intent.attempts = vec![WantedAttempt { attempt: 2, billed, ..first.clone() }];
+    });
+    let second = AttemptRef { attempt: 2, ..of(1) };
+    let end = until("the second attempt to end", async || world.control.ended(second)).await;
+    let AttemptPhase::Ended { end, billed: all, .. } = end.phase else { unreachable!() };
+    assert_eq!(end.reason, "timed_out");
+    assert_eq!(billed_ms(&intervals(&world, 1, Meter::ComputeCore)), 2_000, "what was sold, both attempts together");
+    assert_eq!(all.ms, 2_000);
+    let logs = format!("/content/v1/jobs/{}/logs", first.job);
+    let log = site.get(&logs, &world.control.grant(GrantPurpose::JobLogs, first.job)).await.text().await.unwrap();
+    assert!(log.contains(&format!("{}.2.1 from its checkpoint", first.job)), "{log}");
+    world.control.change(|intent| intent.attempts.clear());
+    let work = world.folder.path().join("jobs").join(first.job.to_string()).join("work");
+    until("what it left to be removed", async || (!work.exists()).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_for_a_later_attempt_goes_when_none_will_come() {
+    let world = World::new().await;
+    let site = world.start().await;
+    let (first, _) = never_started(&world, &site).await;
+    let folder = world.folder.path().join("jobs").join(first.job.to_string());
+    assert!(folder.join("work/checkpoints/1").exists());
+    // Cancelled while it waited: no attempt will ever end to clean up after it.
+    world.control.change(|intent| intent.jobs_kept.clear());
+    until("it to be removed", async || (!folder.join("attempt-1.json").exists()).then_some(())).await;
+    assert!(!folder.join("work").exists() && folder.join("log.txt").exists());
+    drop(site);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_that_stops_lets_jobs_save_their_work_and_goes_on_with_the_next_run() {
     let world = World::new().await;
     world.stage.play(vec![
-        Play { sim: vec!["sim:endless"], ready: true, model: false },
-        Play { sim: vec!["sim:run_ms=300"], ready: true, model: true },
+        Play { sim: vec!["sim:endless"], ready: true, model: false, ..Play::default() },
+        Play { sim: vec!["sim:run_ms=300"], ready: true, model: true, ..Play::default() },
     ]);
     let site = world.start().await;
     let digest = dataset(&world, &site).await;
@@ -323,7 +399,7 @@ async fn an_end_is_told_until_control_knows_it_and_never_lived_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finished_model_waits_for_the_disk_and_is_not_lost() {
     let world = World::new().await;
-    world.stage.play(vec![Play { sim: vec!["sim:run_ms=600"], ready: true, model: true }]);
+    world.stage.play(vec![Play { sim: vec!["sim:run_ms=600"], ready: true, model: true, ..Play::default() }]);
     let site = world.start().await;
     let digest = dataset(&world, &site).await;
     world.control.change(|intent| intent.attempts = vec![wanted(1, train(), &digest)]);

@@ -1,5 +1,5 @@
 //! A served model for tests, on a Unix socket. The last word of a request says what happens: `count:5` writes five pieces, `late:5` too, and tells their number late,
-//! `slow` writes for ever, `reading` never comes to its first piece, `die:before` and `die:after` break the connection.
+//! `slow` writes for ever, `held` too once it is released and `held:bad` is refused then, `reading` never comes to its first piece, `die:before` and `die:after` break the connection.
 
 use std::{
     convert::Infallible,
@@ -20,7 +20,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -30,6 +30,8 @@ pub(crate) struct Counts {
     pub(crate) made: AtomicUsize,
     /// Streams whose reader went before their end.
     pub(crate) cut: AtomicUsize,
+    /// Lets a request that is held back go on.
+    pub(crate) release: Notify,
 }
 
 pub(crate) const PROMPT_TOKENS: u64 = 7;
@@ -47,6 +49,10 @@ pub(crate) fn serve(socket: &Path, counts: Arc<Counts>) -> tokio::task::JoinHand
 
 async fn chat(State(counts): State<Arc<Counts>>, Json(body): Json<Value>) -> Response {
     let content = body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap().to_owned();
+    if content.starts_with("held") {
+        counts.asked.fetch_add(1, Ordering::SeqCst);
+        counts.release.notified().await;
+    }
     answer(counts, body, content, true)
 }
 
@@ -62,14 +68,20 @@ fn answer(counts: Arc<Counts>, body: Value, content: String, chat: bool) -> Resp
     if content == "die:before" {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
-    if content == "bad" {
+    if content == "bad" || content == "held:bad" {
         let error = json!({"error": {"message": "the prompt is longer than the context", "param": "messages", "code": "context_length_exceeded"}});
         return (StatusCode::BAD_REQUEST, Json(error)).into_response();
     }
     let (out, pieces) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
     tokio::spawn(write(counts, content, chat, out));
-    let body =
-        futures_util::stream::unfold(pieces, |mut pieces| async { pieces.recv().await.map(|piece| (piece, pieces)) });
+    let body = futures_util::stream::unfold(pieces, |mut pieces| async {
+        let piece = pieces.recv().await?;
+        if piece.is_err() {
+            // A server drops what it has not flushed when its body breaks, and flushes when it has to wait.
+            tokio::task::yield_now().await;
+        }
+        Some((piece, pieces))
+    });
     Body::from_stream(body).into_response()
 }
 

@@ -66,6 +66,63 @@ async fn what_was_used_of_an_allowance_is_remembered_over_restarts_and_uploads()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_lost_its_spool_serves_what_control_says_is_left_of_an_allowance_and_not_more() {
+    let world = World::new().await;
+    // Room for the worst case of one request (283 tokens read and 4 written) less a little, once three are answered.
+    let (worst, real) = (283 * 200 + 4 * 600, 7 * 200 + 4 * 600);
+    world.control.change(|intent| intent.allowances = vec![allowance(Nano::new(worst + 3 * real - 1))]);
+    let site = world.start_ready().await;
+    for _ in 0..3 {
+        assert_eq!(site.chat(OWNER, &ask(4)).await.status(), 200);
+    }
+    until("the upload", async || (world.control.usage().len() == 6).then_some(())).await;
+    assert_eq!(site.chat(OWNER, &ask(4)).await.status(), 402);
+    world.control.charge(Nano::new(3 * real));
+    // With control away it cannot know what is left, so it serves nothing on credit.
+    world.control.state.away.store(true, Ordering::SeqCst);
+    site.crash();
+    std::fs::remove_dir_all(world.folder.path().join("spool")).unwrap();
+    let site = world.start().await;
+    let refused = until("the replica to be ready", async || {
+        let text = site.chat(OWNER, &ask(4)).await.text().await.unwrap();
+        Some(text).filter(|text| !text.contains("load"))
+    })
+    .await;
+    assert!(refused.contains("lost its count of usage"), "{refused}");
+    world.control.state.away.store(false, Ordering::SeqCst);
+    let answered = async |site: &super::world::Running| {
+        until("the count to be taken in", async || {
+            Some(site.chat(OWNER, &ask(4)).await.status()).filter(|status| *status != 503)
+        })
+        .await
+    };
+    assert_eq!(answered(&site).await, 402, "what was charged is used");
+    let seen = async |used: i64| {
+        until("the use to be told", async || {
+            world.control.last()?.allowances.first().filter(|seen| seen.used == Nano::new(used)).map(drop)
+        })
+        .await;
+    };
+    seen(3 * real).await;
+
+    // What is used from here on comes on top, once: while it waits, when it is charged, and over a restart.
+    world.control.change(|intent| intent.allowances[0].granted = Nano::new(worst + 4 * real - 1));
+    until("more credit", async || (site.chat(OWNER, &ask(4)).await.status() == 200).then_some(())).await;
+    seen(4 * real).await;
+    for charged in [3 * real, 4 * real] {
+        world.control.change(|intent| intent.allowances[0].charged = Nano::new(charged));
+        let revision = world.control.change(|_| {});
+        until("the intent", async || world.control.last().filter(|last| last.intent_revision == revision)).await;
+        seen(4 * real).await;
+        assert_eq!(site.chat(OWNER, &ask(4)).await.status(), 402, "charged {charged}");
+    }
+    site.crash();
+    let site = world.start().await;
+    assert_eq!(answered(&site).await, 402, "the count was taken in durably");
+    seen(4 * real).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_intent_that_control_did_not_sign_changes_nothing() {
     let world = World::new().await;
     let site = world.start_ready().await;

@@ -27,6 +27,8 @@ pub(crate) struct Play {
     pub(crate) ready: bool,
     /// Whether it writes a model.
     pub(crate) model: bool,
+    /// Whether the machine cannot start it at all.
+    pub(crate) broken: bool,
 }
 
 #[derive(Clone)]
@@ -68,13 +70,15 @@ impl Stage {
         }
     }
 
-    fn train(&self, workload: &mut Workload) {
-        let play = self.next_play();
+    fn train(workload: &mut Workload, play: &Play) {
         let mut progress = fs::OpenOptions::new().create(true).append(true).open(&workload.stdout).unwrap();
         let mut log = fs::OpenOptions::new().create(true).append(true).open(&workload.stderr).unwrap();
-        writeln!(log, "training of {}", workload.id).unwrap();
+        let checkpoint = source(workload, "/gregal/work").join("checkpoints/1");
+        let how = if checkpoint.exists() { "from its checkpoint" } else { "from the beginning" };
+        writeln!(log, "training of {} {how}", workload.id).unwrap();
         let mut say = |line: serde_json::Value| writeln!(progress, "{line}").unwrap();
         if play.ready {
+            fs::write(&checkpoint, "weights").unwrap();
             say(
                 json!({"gregal": "start", "parameters": 1000, "parameters_learned": 1000, "steps": 2, "tokens_per_epoch": 9, "data": {"examples": 1, "tokens": 9, "too_long": 0}}),
             );
@@ -107,11 +111,19 @@ impl Engine for Stage {
         if self.sim.observe(&workload.id).await.is_ok() {
             return Ok(());
         }
-        self.started.lock().unwrap().push(workload.clone());
         let says = |word: &str| workload.argv.iter().any(|argument| argument == word);
-        if says("train") {
-            self.train(&mut workload);
-        } else if says("serve") {
+        let (trains, serves) = (says("train"), says("serve"));
+        let play = if trains { self.next_play() } else { Play::default() };
+        if play.broken {
+            return Err(EngineError::Io {
+                doing: "starting a broken machine".into(),
+                error: std::io::Error::other("broken"),
+            });
+        }
+        self.started.lock().unwrap().push(workload.clone());
+        if trains {
+            Self::train(&mut workload, &play);
+        } else if serves {
             let socket = source(&workload, "/gregal/socket").join("lm.sock");
             let replica = replica::serve(&socket, Arc::clone(&self.counts));
             self.replicas.lock().unwrap().insert(workload.id.clone(), replica);

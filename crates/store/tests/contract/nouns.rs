@@ -132,8 +132,20 @@ pub(crate) async fn a_name_is_free_again_once_its_owner_has_ended(place: &Place)
     tx.endpoint_insert(&endpoint(2, "chat", EndpointState::Pending)).await.unwrap();
     done(tx).await;
     assert_eq!(store.dataset_by_name(project_id(), "faq").await.unwrap(), Some(dataset(2, "faq")));
-    // The removed one remains for lineage.
-    assert_eq!(store.dataset_get(DatasetId::from_u128(1)).await.unwrap(), Some(deleted));
+    // The removed one remains for lineage, and for its site until that has let go of it.
+    assert_eq!(store.dataset_get(DatasetId::from_u128(1)).await.unwrap().as_ref(), Some(&deleted));
+    let at_site =
+        async || store.datasets_at_site(site_id()).await.unwrap().iter().map(|one| one.id).collect::<Vec<_>>();
+    let ids = [1, 2].map(DatasetId::from_u128);
+    assert_eq!(at_site().await, ids);
+    (deleted.is_gone, deleted.version) = (true, 3);
+    let tx = store.begin().await.unwrap();
+    tx.dataset_update(&deleted).await.unwrap();
+    done(tx).await;
+    assert_eq!(at_site().await, ids[1..]);
+    assert_eq!(store.dataset_get(ids[0]).await.unwrap(), Some(deleted));
+    assert_eq!(store.dataset_by_name(project_id(), "faq").await.unwrap(), Some(dataset(2, "faq")));
+    assert_eq!(store.datasets_kept_count(project_id()).await.unwrap(), 1);
 }
 
 pub(crate) async fn pages_cover_a_list_once_and_in_order(place: &Place) {

@@ -103,6 +103,8 @@ pub(crate) fn dataset(number: u128, name: &str) -> Dataset {
         digest: None,
         bytes: Some(u64::MAX),
         created_at: NOW,
+        deleted_at: None,
+        is_gone: false,
         version: 1,
     }
 }
@@ -123,6 +125,7 @@ pub(crate) fn job(number: u128) -> Job {
         site: Some(site_id()),
         attempt: 0,
         hold: HoldId::from_u128(number),
+        billed: gregal_core::job::Billed::default(),
         progress: None,
         heldout: None,
         end: None,

@@ -336,8 +336,8 @@ impl Attempt {
             () = self.shared.spool.handed_over_until(self.state.spooled_until) => {}
         }
         let Ended { at, end, succeeded, cancelled, product, heldout } = ended;
-        let since = self.state.since;
-        let phase = AttemptPhase::Ended { since, at, end, succeeded, cancelled, product, heldout };
+        let (since, billed) = (self.state.since, self.state.metered.billed());
+        let phase = AttemptPhase::Ended { since, at, end, succeeded, cancelled, product, heldout, billed };
         self.shared.jobs.set_phase(self.state.reference(), phase);
         self.shared.news.notify_one();
         Next::Done

@@ -151,6 +151,7 @@ mod tests {
     use gregal_api::protocol::WantedAttempt;
     use gregal_core::{
         id::{DatasetId, JobId, OrganisationId, ProjectId},
+        job::Billed,
         sku,
         time::Time,
     };
@@ -173,6 +174,7 @@ mod tests {
             inputs: Vec::new(),
             sku: sku::default_skus().remove(0),
             seconds_max: 10,
+            billed: Billed::default(),
             cancel: false,
         };
         AttemptState { run, prepared, ..AttemptState::new(wanted) }

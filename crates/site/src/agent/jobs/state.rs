@@ -71,11 +71,11 @@ pub(crate) struct AttemptState {
 impl AttemptState {
     pub(crate) fn new(wanted: WantedAttempt) -> Self {
         Self {
+            metered: Metered::after(&wanted.billed),
             wanted,
             run: 0,
             prepared: false,
             since: None,
-            metered: Metered::default(),
             energy_method: None,
             stopping: None,
             facts: TrainFacts::default(),
