@@ -1,4 +1,4 @@
-//! Replays of queueing: published traces and one's own jobs through `gregal_core::queue`, the code that decides live.
+//! Replays of queueing: published traces and one's own jobs through `gregal_core::queue`.
 //!
 //! Time jumps from event to event. Where a policy may stop running jobs, it is also asked every `Options::tick_ms` while
 //! somebody waits, because who may be stopped changes with time alone.
