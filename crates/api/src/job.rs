@@ -3,6 +3,7 @@
 use gregal_core::{
     id::{JobId, ModelId, ProjectId, SiteId},
     job::{Heldout, Job, JobEnd, JobState, Program, Progress},
+    schedule::{Decision, Room},
     time::Time,
 };
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,10 @@ pub struct JobView {
     pub state: JobState,
     /// Why it waits.
     pub waits_for: Option<String>,
+    /// When it starts at the latest, if what runs ends at its limit; absent: not promised.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub starts_by: Option<Time>,
     /// Where it runs, or must run.
     #[schema(value_type = Option<String>)]
     pub site: Option<SiteId>,
@@ -88,6 +93,7 @@ impl From<&Job> for JobView {
             seconds_max: job.seconds_max,
             state: job.state,
             waits_for: job.waits_for.clone(),
+            starts_by: job.promised.map(|promise| promise.at),
             site: job.site,
             attempt: job.attempt,
             progress: job.progress.map(Into::into),
@@ -97,6 +103,134 @@ impl From<&Job> for JobView {
             created_at: job.created_at,
             started_at: job.started_at,
             ended_at: job.ended_at,
+        }
+    }
+}
+
+/// Which of a job's decisions is to be explained.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainQuery {
+    /// The number of the scheduling pass; absent: the newest that said something new of the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<u64>,
+}
+
+/// Why a job stands where it stands.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct JobExplanation {
+    /// The job.
+    #[schema(value_type = String)]
+    pub job: JobId,
+    /// Where it stands.
+    #[schema(value_type = String)]
+    pub state: JobState,
+    /// Its place in the queue, 1 being looked at first; only while it waits.
+    pub position: Option<u32>,
+    /// How many jobs wait in all, of everybody; only while it waits.
+    pub queued: Option<u32>,
+    /// Why it waits.
+    pub waits_for: Option<String>,
+    /// What the scheduler said of it where it said something new, the newest first, at most 100.
+    pub history: Vec<DecisionView>,
+    /// One of those decisions, made again from the record.
+    pub replay: Option<ReplayView>,
+}
+
+/// What the scheduler said of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DecisionView {
+    /// The number of the scheduling pass.
+    pub pass: u64,
+    /// When the pass was made.
+    #[schema(value_type = String)]
+    pub at: Time,
+    /// `start`, `wait` or `never`.
+    pub decision: String,
+    /// Where it starts.
+    #[schema(value_type = Option<String>)]
+    pub site: Option<SiteId>,
+    /// Why it does not start.
+    pub reason: Option<String>,
+}
+
+impl DecisionView {
+    /// What a pass said.
+    pub fn new(pass: u64, at: Time, decision: &Decision) -> Self {
+        let (word, site, reason) = match decision {
+            Decision::Start { site, .. } => ("start", Some(*site), None),
+            Decision::Wait { reason, .. } => ("wait", None, Some(reason.clone())),
+            Decision::Never { reason, .. } => ("never", None, Some(reason.clone())),
+        };
+        Self { pass, at, decision: word.into(), site, reason }
+    }
+}
+
+/// A decision made again from its recorded inputs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ReplayView {
+    /// By which version of the rules.
+    pub rules: u32,
+    /// Today's version of the rules.
+    pub rules_now: u32,
+    /// SHA-256 of all the pass looked at: the audit entries of its decisions carry the same.
+    pub inputs_digest: String,
+    /// What is decided of the job now, from those inputs.
+    pub decision: DecisionView,
+    /// Whether every decision of the pass comes out as it did then.
+    pub same: bool,
+    /// What the job asked for, and what was free where it may run.
+    pub asked: AskedView,
+    /// The sites it might have run at.
+    pub sites: Vec<RoomView>,
+}
+
+/// What a job asks of a site.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AskedView {
+    /// Thousandths of CPU cores.
+    pub cpus_milli: u32,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Accelerators.
+    pub gpus: u32,
+    /// Their model, if only one will do.
+    pub gpu_model: Option<String>,
+}
+
+/// What was free at a site, of how much.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RoomView {
+    /// The site's name.
+    pub site: String,
+    /// Whether it answered.
+    pub alive: bool,
+    /// Free thousandths of CPU cores.
+    pub cpus_milli_free: u32,
+    /// All of them.
+    pub cpus_milli_total: u32,
+    /// Free bytes of memory.
+    pub memory_bytes_free: u64,
+    /// All of them.
+    pub memory_bytes_total: u64,
+    /// Free accelerators.
+    pub gpus_free: u32,
+    /// All of them.
+    pub gpus_total: u32,
+}
+
+impl From<&Room> for RoomView {
+    fn from(room: &Room) -> Self {
+        let count = |models: &[String]| u32::try_from(models.len()).unwrap_or(u32::MAX);
+        Self {
+            site: room.name.clone(),
+            alive: room.alive,
+            cpus_milli_free: room.cpus_milli_free,
+            cpus_milli_total: room.cpus_milli_total,
+            memory_bytes_free: room.memory_bytes_free,
+            memory_bytes_total: room.memory_bytes_total,
+            gpus_free: count(&room.gpus_free),
+            gpus_total: count(&room.gpus_total),
         }
     }
 }

@@ -39,6 +39,7 @@ fn schemas() -> Vec<(String, RefOr<utoipa::openapi::Schema>)> {
         crate::dataset::DatasetView,
         crate::job::JobCreate,
         crate::job::JobView,
+        crate::job::JobExplanation,
         crate::model::ModelView,
         crate::endpoint::EndpointCreate,
         crate::endpoint::EndpointView,

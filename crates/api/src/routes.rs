@@ -247,6 +247,13 @@ pub const ROUTES: &[Route] = &[
         "ProgressList",
         "Read a job's progress series.",
     ),
+    read(
+        "job_explain",
+        "/api/v1/jobs/{job}/explain",
+        Key(A::JobRead),
+        "JobExplanation",
+        "Why a job stands where it stands: its place in the queue, what the scheduler said of it, and one of those decisions (`pass`, absent: the newest) made again from the record.",
+    ),
     ask(
         "job_cancel",
         "/api/v1/jobs/{job}/cancel",

@@ -15,6 +15,7 @@ use crate::{
     words,
 };
 
+mod explain;
 mod submit;
 mod watch;
 
@@ -47,6 +48,15 @@ pub enum JobVerb {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Say why a job waits or where it went: its place in the queue, and a decision made again from the record
+    Explain {
+        /// By id, or by name (the newest of that name)
+        #[arg(value_name = "JOB")]
+        reference: String,
+        /// The scheduling pass whose decision is made again; absent: the newest
+        #[arg(long, value_name = "NUMBER")]
+        pass: Option<u64>,
+    },
     /// Cancel a job; what ran is billed
     Cancel {
         /// By id, or by name (the newest of that name)
@@ -71,6 +81,10 @@ pub(crate) async fn run(cx: &mut Cx<'_>, verb: JobVerb) -> Result<(), Failure> {
         JobVerb::Logs { reference, follow } => {
             let found = find(cx, &reference).await?;
             logs(cx, &found, follow).await
+        }
+        JobVerb::Explain { reference, pass } => {
+            let found = find(cx, &reference).await?;
+            explain::explain(cx, &found, pass).await
         }
         JobVerb::Cancel { reference } => {
             let found = find(cx, &reference).await?;
@@ -164,6 +178,7 @@ fn facts(one: &JobView) -> String {
         .with("kind", kind(one))
         .with("state", one.state.as_str())
         .maybe("waits for", one.waits_for.as_ref())
+        .maybe("starts by", one.starts_by)
         .with("sku", &one.sku)
         .with("seconds max", one.seconds_max)
         .maybe("site", one.site)

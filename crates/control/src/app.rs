@@ -5,6 +5,7 @@ pub(crate) mod audit;
 mod catalogue;
 pub(crate) mod dataset;
 mod endpoint;
+mod explain;
 mod grant;
 mod invoice;
 pub(crate) mod job;

@@ -6,6 +6,7 @@ mod api;
 mod asset;
 mod audit;
 mod dataset;
+mod decisions;
 mod endpoint;
 mod envelope;
 mod failure;

@@ -26,6 +26,7 @@ use crate::{
     founding, http,
     metrics::{Metric, Metrics},
     signer::Signer,
+    tasks::schedule::Passes,
     wakes::{Wake, Wakes},
 };
 
@@ -63,6 +64,7 @@ struct Shared {
     wakes: Wakes,
     denials: Denials,
     log: Log,
+    passes: Passes,
 }
 
 /// Who acts.
@@ -202,6 +204,7 @@ impl Control {
             wakes: Wakes::new(),
             denials: Denials::default(),
             log: Log::default(),
+            passes: Passes::default(),
         };
         Ok(Self(Arc::new(shared)))
     }
@@ -249,6 +252,10 @@ impl Control {
 
     pub(crate) fn log(&self) -> &Log {
         &self.0.log
+    }
+
+    pub(crate) fn passes(&self) -> &Passes {
+        &self.0.passes
     }
 
     /// A fresh secret.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{DatasetId, HoldId, JobId, KeyId, ModelId, OrganisationId, ProjectId, SiteId},
+    schedule::Promise,
     time::Time,
 };
 
@@ -153,6 +154,9 @@ pub struct Job {
     pub state: JobState,
     /// Why it waits, in words a tenant can act on; none when it does not.
     pub waits_for: Option<String>,
+    /// While it waits: the start it is promised, if runs end at their limits.
+    #[serde(default)]
+    pub promised: Option<Promise>,
     /// The site it is bound to, or must run at because its data is there.
     pub site: Option<SiteId>,
     /// How often it was bound: the fencing number of the newest attempt. 0 while never bound.
@@ -203,6 +207,8 @@ pub enum JobMove {
     Wait {
         /// What it waits for, for people.
         why: String,
+        /// The start it is promised.
+        promise: Option<Promise>,
     },
     /// Starting or running: it was asked to stop, and the site has to prove the end. A queued job runs nowhere, so there
     /// is nothing to prove: end it as cancelled.
@@ -282,15 +288,21 @@ impl Job {
                 job.site = Some(site);
                 job.attempt += 1;
                 job.waits_for = None;
+                job.promised = None;
             }
             JobMove::Ready { at } => job.started_at = self.started_at.or(Some(at)),
             // The site stays: its data, and the checkpoints it resumes from, are there.
-            JobMove::Requeue { why } | JobMove::Wait { why } => job.waits_for = Some(why),
+            JobMove::Requeue { why } => job.waits_for = Some(why),
+            JobMove::Wait { why, promise } => {
+                job.waits_for = Some(why);
+                job.promised = promise;
+            }
             JobMove::AskCancel => {}
             JobMove::End { end, at, .. } => {
                 job.end = Some(end);
                 job.ended_at = Some(at);
                 job.waits_for = None;
+                job.promised = None;
             }
         }
         Ok(job)

@@ -1,13 +1,22 @@
 //! Which waiting job starts where, now. A pure pass over a snapshot.
 //!
-//! What a pass does: it looks at jobs in the order they began to wait (those of one instant in the order they were
-//! submitted, which is their order in the snapshot). Each takes, of the sites it may run at, the one it fills best.
-//! A job that has to wait keeps the room of every site it could ever run at from those behind it, so that nobody
-//! starves; what fits nowhere, ever, is refused at once and keeps nothing. Nothing that was free before a pass is given
-//! out twice by it.
+//! What a pass does: it looks at jobs that were promised a start, the earliest promise first, and then at the others in the
+//! order they began to wait (those of one instant in the order they were submitted, which is their order in the
+//! snapshot). Each takes, of the sites it may run at, the one it fills best.
 //!
-//! What it does not do yet: backfill, quotas, fair share, priorities, gangs over nodes, preemption and reservations. The
-//! issue "scheduler" deepens this function; its type stays.
+//! The first job that has to wait for a site's room is *promised a start* there: the time at which the limits of what runs
+//! leave enough. Whoever passes it either ends before that by its own limit, or leaves room enough (EASY backfill,
+//! Lifka 1995). Where no such time is known (something that runs there has no known end), nobody passes at all. So
+//! nobody starves: the longest waiting job is always the next to be promised. What fits nowhere, ever, is refused at once
+//! and keeps nothing. Nothing that was free before a pass is given out twice by it.
+//!
+//! A promise counts on limits, so it holds as long as runs end at theirs, and as long as a site stays as it is.
+//!
+//! What it does not do yet: quotas, fair share, priorities, gangs over nodes, preemption and reservations.
+
+pub mod record;
+mod space;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +26,28 @@ use crate::{
     id::{JobId, OrganisationId, SiteId},
     time::Time,
 };
+
+use self::{
+    space::{Earliest, Space},
+    words::{listed, moment},
+};
+
+/// Milliseconds from a start to readiness that are allowed for: a job that is to be out of the way by some time counts with
+/// its limit and this.
+pub const START_MS: i64 = 300_000;
+/// Milliseconds from a job's limit until its room is free, as allowed for: it is told to stop, and may save its work.
+pub const END_MS: i64 = 60_000;
+/// A promise is moved forward only if the job would start so many milliseconds earlier: nothing moves for nothing.
+const SOONER_MS: i64 = 60_000;
+
+/// A start no later than a time, at a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Promise {
+    /// When, at the latest.
+    pub at: Time,
+    /// Where.
+    pub site: SiteId,
+}
 
 /// A waiting job as the scheduler sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +68,25 @@ pub struct Waiting {
     pub gpu_model: Option<String>,
     /// The sites it may run at: where its data is and its residency policy allows. Empty means nowhere lawful.
     pub sites: Vec<SiteId>,
+    /// The longest it may run once it is ready, in milliseconds.
+    pub limit_ms: u64,
+    /// The start it was promised by an earlier pass.
+    pub promised: Option<Promise>,
+}
+
+/// What is bound to a site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// Thousandths of CPU cores it has.
+    pub cpus_milli: u32,
+    /// Bytes of memory it has.
+    pub memory_bytes: u64,
+    /// Accelerators it has.
+    pub gpus: u32,
+    /// Their model, if it asked for one.
+    pub gpu_model: Option<String>,
+    /// When its room is free again at the latest. None: nobody knows.
+    pub free_at: Option<Time>,
 }
 
 /// A site with room, as the scheduler sees it.
@@ -48,6 +98,8 @@ pub struct Room {
     pub name: String,
     /// Whether it is alive now.
     pub alive: bool,
+    /// Since when it has been silent, if it is not alive and ever was.
+    pub silent_since: Option<Time>,
     /// Free thousandths of CPU cores.
     pub cpus_milli_free: u32,
     /// All thousandths of CPU cores.
@@ -60,6 +112,8 @@ pub struct Room {
     pub gpus_free: Vec<String>,
     /// Models of all accelerators.
     pub gpus_total: Vec<String>,
+    /// What is bound to it; the free figures have it taken off already.
+    pub bound: Vec<Bound>,
 }
 
 /// Everything a pass looks at.
@@ -89,6 +143,8 @@ pub enum Decision {
         job: JobId,
         /// What is missing, how much, and what would help.
         reason: String,
+        /// The start it is promised.
+        promise: Option<Promise>,
     },
     /// It can never run as asked, and why.
     Never {
@@ -108,17 +164,33 @@ impl Decision {
     }
 }
 
-/// One pass: exactly one decision a waiting job, in the order they were looked at. The order of the rooms changes nothing.
-/// `_now` is when the pass is made; it is recorded with the snapshot, and promises will be measured against it.
-pub fn schedule(snapshot: &Snapshot, _now: Time) -> Vec<Decision> {
+/// One pass, made at `now`: exactly one decision a waiting job, in the order they were looked at. The order of the rooms
+/// changes nothing.
+pub fn schedule(snapshot: &Snapshot, now: Time) -> Vec<Decision> {
     let mut spaces: BTreeMap<SiteId, Space<'_>> =
-        snapshot.rooms.iter().map(|room| (room.site, Space::of(room))).collect();
+        snapshot.rooms.iter().map(|room| (room.site, Space::of(room, now))).collect();
     let mut queue: Vec<&Waiting> = snapshot.waiting.iter().collect();
-    queue.sort_by_key(|job| job.since); // Stable: of one instant, the first submitted stays first.
+    queue.sort_by_key(|job| turn(job.promised, job.since)); // Stable, as in `order`.
+    for job in &queue {
+        keep(job, &mut spaces);
+    }
     queue.into_iter().map(|job| decide(job, &mut spaces)).collect()
 }
 
-fn decide(job: &Waiting, spaces: &mut BTreeMap<SiteId, Space<'_>>) -> Decision {
+/// The order in which a pass looks at jobs, given in the order they were submitted, with what each was promised and since
+/// when it waits.
+pub fn order(waiting: &[(JobId, Option<Promise>, Time)]) -> Vec<JobId> {
+    let mut queue = waiting.to_vec();
+    queue.sort_by_key(|(_, promised, since)| turn(*promised, *since)); // Stable: of one instant, the first submitted first.
+    queue.into_iter().map(|(job, ..)| job).collect()
+}
+
+/// Promises first, the earliest first; then who waits longest.
+fn turn(promised: Option<Promise>, since: Time) -> (bool, Option<Time>, Time) {
+    (promised.is_none(), promised.map(|promise| promise.at), since)
+}
+
+fn decide<'a>(job: &'a Waiting, spaces: &mut BTreeMap<SiteId, Space<'a>>) -> Decision {
     let sites: BTreeSet<SiteId> = job.sites.iter().copied().collect();
     if sites.is_empty() {
         let reason = "no site may hold its data: none is left by the residency policy and the place of its datasets";
@@ -135,128 +207,71 @@ fn decide(job: &Waiting, spaces: &mut BTreeMap<SiteId, Space<'_>>) -> Decision {
         if let Some(space) = spaces.get_mut(&site) {
             space.take(job);
         }
+        if let Some(space) = job.promised.and_then(|promised| spaces.get_mut(&promised.site)) {
+            space.let_go(job.job);
+        }
         return Decision::Start { job: job.job, site };
     }
-    let reason = waits_for(job, &sites, spaces);
-    for site in &sites {
-        if let Some(space) = spaces.get_mut(site).filter(|space| space.is_known() && space.room.shortage(job).is_none())
-        {
+    let missing = waits_for(job, &sites, spaces);
+    let promise = promise(job, &sites, spaces);
+    let reason = match promise {
+        Some(promise) => format!("{missing}; starts no later than {}", moment(promise.at)),
+        None => missing,
+    };
+    Decision::Wait { job: job.job, reason, promise }
+}
+
+/// Keeps the room of a job that was promised a start, before anybody else is looked at.
+fn keep(job: &Waiting, spaces: &mut BTreeMap<SiteId, Space<'_>>) {
+    let Some(promised) = job.promised.filter(|promised| job.sites.contains(&promised.site)) else { return };
+    let Some(space) = spaces.get_mut(&promised.site).filter(|space| space.could(job)) else { return };
+    match space.earliest(job) {
+        Earliest::At(at) => space.promise(job, Some(at)),
+        Earliest::Unknown => space.promise(job, None),
+        Earliest::Never => {}
+    }
+}
+
+/// What a job that waits is promised: what was kept for it, else a start at the site where it can be earliest of those
+/// where nobody was promised one. Where nobody knows when it could start, those behind are kept away.
+fn promise<'a>(
+    job: &'a Waiting,
+    sites: &BTreeSet<SiteId>,
+    spaces: &mut BTreeMap<SiteId, Space<'a>>,
+) -> Option<Promise> {
+    let old = job.promised.filter(|old| sites.contains(&old.site));
+    let kept = old.and_then(|old| Some((old, spaces.get(&old.site)?))).filter(|(_, space)| space.keeps_for(job.job));
+    if let Some((old, space)) = kept {
+        // While nobody knows better, what was said stands.
+        return Some(space.kept_until().map_or(old, |at| newer(old, Promise { at, ..old })));
+    }
+    let could: Vec<(SiteId, Earliest)> = sites
+        .iter()
+        .filter_map(|site| spaces.get(site).filter(|space| space.could(job)).map(|space| (*site, space.earliest(job))))
+        .collect();
+    let at = |(site, earliest): &(SiteId, Earliest)| match earliest {
+        Earliest::At(at) => Some(Promise { at: *at, site: *site }),
+        Earliest::Unknown | Earliest::Never => None,
+    };
+    if let Some(found) = could.iter().filter_map(at).min() {
+        if let Some(space) = spaces.get_mut(&found.site) {
+            space.promise(job, Some(found.at));
+        }
+        return Some(old.map_or(found, |old| newer(old, found)));
+    }
+    for (site, _) in could.iter().filter(|(_, earliest)| *earliest == Earliest::Unknown) {
+        if let Some(space) = spaces.get_mut(site) {
             space.ahead += 1;
         }
     }
-    Decision::Wait { job: job.job, reason }
+    old
 }
 
-/// A site's room as the pass goes on.
-#[derive(Debug)]
-struct Space<'a> {
-    room: &'a Room,
-    cpus_milli: u32,
-    memory_bytes: u64,
-    gpus: BTreeMap<&'a str, u32>,
-    /// Accelerators taken by jobs that take any model. Which ones is the site's choice, so each model counts them all as
-    /// gone: too careful by a little where models are mixed, never over what is there.
-    gpus_any_taken: u32,
-    /// Jobs that wait for this room.
-    ahead: u32,
-}
-
-impl<'a> Space<'a> {
-    fn of(room: &'a Room) -> Self {
-        Self {
-            room,
-            cpus_milli: room.cpus_milli_free.min(room.cpus_milli_total),
-            memory_bytes: room.memory_bytes_free.min(room.memory_bytes_total),
-            gpus: counted(&room.gpus_free),
-            gpus_any_taken: 0,
-            ahead: 0,
-        }
-    }
-
-    /// Whether the site has ever said what it has.
-    const fn is_known(&self) -> bool {
-        self.room.cpus_milli_total > 0 && self.room.memory_bytes_total > 0
-    }
-
-    /// Free accelerators that a job asking for this model (or any) can count on.
-    fn gpus_for(&self, model: Option<&str>) -> u32 {
-        usable(&self.gpus, model).saturating_sub(self.gpus_any_taken)
-    }
-
-    fn fits(&self, job: &Waiting) -> bool {
-        job.cpus_milli <= self.cpus_milli
-            && job.memory_bytes <= self.memory_bytes
-            && job.gpus <= self.gpus_for(job.gpu_model.as_deref())
-    }
-
-    fn takes(&self, job: &Waiting) -> bool {
-        self.room.alive && self.ahead == 0 && self.fits(job)
-    }
-
-    /// What would be left, scarcest first: the least left is the best fit, and work that needs no accelerator stays away
-    /// from where they are free.
-    fn left_by(&self, job: &Waiting) -> (u32, u32, u64) {
-        let gpus = self.gpus_for(None).saturating_sub(job.gpus);
-        (gpus, self.cpus_milli.saturating_sub(job.cpus_milli), self.memory_bytes.saturating_sub(job.memory_bytes))
-    }
-
-    fn take(&mut self, job: &Waiting) {
-        // `takes` was asked before: a minus here would give room out twice.
-        self.cpus_milli = self.cpus_milli.checked_sub(job.cpus_milli).expect("cores were free");
-        self.memory_bytes = self.memory_bytes.checked_sub(job.memory_bytes).expect("memory was free");
-        match job.gpu_model.as_deref() {
-            None => self.gpus_any_taken += job.gpus,
-            Some(model) => {
-                if let Some(free) = self.gpus.get_mut(model) {
-                    *free = free.checked_sub(job.gpus).expect("accelerators were free");
-                }
-            }
-        }
-    }
-
-    /// Why a job does not start here now, for people.
-    fn refusal(&self, job: &Waiting) -> String {
-        let name = &self.room.name;
-        if !self.room.alive {
-            return format!("`{name}` does not answer");
-        }
-        if !self.is_known() {
-            return format!("`{name}` has not said what it has yet");
-        }
-        let free = Amounts {
-            cpus_milli: self.cpus_milli,
-            memory_bytes: self.memory_bytes,
-            gpus: self.gpus_for(job.gpu_model.as_deref()),
-        };
-        match shortage(job, &free, &self.room.all_for(job)) {
-            Some(short) => format!("{short} at `{name}`"),
-            None => format!("{} for room at `{name}`", jobs_ahead(self.ahead)),
-        }
-    }
-}
-
-/// What a job could use of a site; accelerators of the model it asks for only.
-#[derive(Debug)]
-struct Amounts {
-    cpus_milli: u32,
-    memory_bytes: u64,
-    gpus: u32,
-}
-
-impl Room {
-    fn all_for(&self, job: &Waiting) -> Amounts {
-        Amounts {
-            cpus_milli: self.cpus_milli_total,
-            memory_bytes: self.memory_bytes_total,
-            gpus: usable(&counted(&self.gpus_total), job.gpu_model.as_deref()),
-        }
-    }
-
-    /// What is missing for a job even when nothing else runs here.
-    fn shortage(&self, job: &Waiting) -> Option<String> {
-        let all = self.all_for(job);
-        shortage(job, &all, &all)
-    }
+/// The newer promise where it says something new: a later start must be said; an earlier one is news only if it is earlier
+/// by something.
+fn newer(old: Promise, new: Promise) -> Promise {
+    let stands = new.at <= old.at && old.at.millis_since(new.at) < SOONER_MS;
+    if stands { Promise { site: new.site, ..old } } else { new }
 }
 
 /// Why no site can ever run it, if none can. A site that is unknown or has not said what it has leaves hope.
@@ -274,62 +289,4 @@ fn waits_for(job: &Waiting, sites: &BTreeSet<SiteId>, spaces: &BTreeMap<SiteId, 
     let parts: BTreeSet<String> =
         sites.iter().map(|site| spaces.get(site).map_or_else(unknown, |space| space.refusal(job))).collect();
     listed(parts.into_iter().collect())
-}
-
-/// Says the first few; more would not be read.
-fn listed(mut parts: Vec<String>) -> String {
-    const SITES_SAID_MAX: usize = 3;
-    let more = parts.len().saturating_sub(SITES_SAID_MAX);
-    parts.truncate(SITES_SAID_MAX);
-    let said = parts.join("; ");
-    if more == 0 { said } else { format!("{said}; and {more} more") }
-}
-
-fn jobs_ahead(count: u32) -> String {
-    if count == 1 { "1 job ahead of it waits".into() } else { format!("{count} jobs ahead of it wait") }
-}
-
-/// What a job lacks, in words: cores, memory, accelerators free, and of how many in all.
-fn shortage(job: &Waiting, free: &Amounts, all: &Amounts) -> Option<String> {
-    let mut short = Vec::new();
-    if job.cpus_milli > free.cpus_milli {
-        let (lack, asked) = (cores(job.cpus_milli - free.cpus_milli), cores(job.cpus_milli));
-        let (free, all) = (cores(free.cpus_milli), cores(all.cpus_milli));
-        short.push(format!("{lack} of {asked} cores short ({free} of {all} free)"));
-    }
-    if job.memory_bytes > free.memory_bytes {
-        let (lack, asked) = (bytes(job.memory_bytes - free.memory_bytes), bytes(job.memory_bytes));
-        let (free, all) = (bytes(free.memory_bytes), bytes(all.memory_bytes));
-        short.push(format!("{lack} of {asked} memory short ({free} of {all} free)"));
-    }
-    if job.gpus > free.gpus {
-        let model = job.gpu_model.as_deref();
-        let kind = model.map_or_else(|| "accelerators".into(), |model| format!("`{model}` accelerators"));
-        let lack = job.gpus - free.gpus;
-        short.push(format!("{lack} of {} {kind} short ({} of {} free)", job.gpus, free.gpus, all.gpus));
-    }
-    if short.is_empty() { None } else { Some(short.join(", ")) }
-}
-
-fn counted(models: &[String]) -> BTreeMap<&str, u32> {
-    let mut counts = BTreeMap::new();
-    for model in models {
-        *counts.entry(model.as_str()).or_insert(0) += 1;
-    }
-    counts
-}
-
-fn usable(counts: &BTreeMap<&str, u32>, model: Option<&str>) -> u32 {
-    model.map_or_else(|| counts.values().sum(), |model| counts.get(model).copied().unwrap_or(0))
-}
-
-/// Thousandths of cores in words: `4`, `1.5`, `0.125`.
-fn cores(milli: u32) -> String {
-    let text = format!("{}.{:03}", milli / 1000, milli % 1000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// Bytes in words: whole GiB where they are, else MiB, rounded down.
-fn bytes(bytes: u64) -> String {
-    if bytes.is_multiple_of(1 << 30) { format!("{} GiB", bytes >> 30) } else { format!("{} MiB", bytes >> 20) }
 }

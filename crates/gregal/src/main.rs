@@ -27,7 +27,9 @@ enum Verb {
     Tour(tour::TourArgs),
     #[command(flatten)]
     Client(gregal_cli::Command),
-    Simulate(simulate::SimulateArgs),
+    /// Replay loads and published traces through the scheduling code, to plan capacity and to compare policies
+    #[command(subcommand)]
+    Simulate(simulate::SimulateVerb),
     /// Show the settings that hold
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -70,7 +72,7 @@ fn main() -> ExitCode {
             runtime(tour::run(args)).map(|held| if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Verb::Client(command) => runtime(async { Ok(gregal_cli::run(command).await) }),
-        Verb::Simulate(args) => simulate::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Simulate(verb) => simulate::run(&verb).map(|()| ExitCode::SUCCESS),
         Verb::Config(ConfigVerb::Show { settings, origin }) => show(&settings, origin),
         Verb::Lm(verb) => lm::run(verb),
         Verb::Contract { what } => contract::print(&what),

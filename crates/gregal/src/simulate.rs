@@ -1,45 +1,83 @@
-//! `gregal simulate`: what a load would have met on other machines, by the scheduler that is live.
+//! `gregal simulate`: what loads would have met on other machines. Pure replays: nothing is started, nothing is sent.
 
-use std::path::PathBuf;
+mod gangs;
+mod load;
+mod openb;
+mod queue;
+mod scenario;
+mod speed;
+
+use std::{path::Path, time::Instant};
 
 use anyhow::{Context, Result};
-use clap::Args;
-use gregal_sim::{Pool, read_csv, replay};
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use serde::Serialize;
 
-/// Replay a load of jobs through the live scheduler, to plan capacity
-#[derive(Debug, Args)]
-pub(crate) struct SimulateArgs {
-    /// Jobs as CSV with the header `arrival_s,duration_s,cpus,gpus`
-    #[arg(long, value_name = "FILE")]
-    jobs: PathBuf,
-    /// CPU cores of the pool
-    #[arg(long)]
-    cpus: u32,
-    /// Accelerators of the pool
-    #[arg(long, default_value_t = 0)]
-    gpus: u32,
-    /// Print the outcome as JSON
-    #[arg(long)]
-    json: bool,
+/// Replay loads and published traces through the scheduling code, to plan capacity and to compare policies
+#[derive(Debug, Subcommand)]
+pub(crate) enum SimulateVerb {
+    /// One's own load of jobs on one pool, by the scheduler that is live
+    Load(load::LoadArgs),
+    /// Pack pods onto nodes as the openb traces of Alibaba (2023) do, and compare placement policies
+    Openb(openb::OpenbArgs),
+    /// Queue a trace of jobs on a pool of nodes, and compare queueing policies
+    Queue(queue::QueueArgs),
+    /// Admit a generated load through queues with quotas
+    Kueue(scenario::KueueArgs),
+    /// Place gangs on a network of hosts and leaves
+    Gangs(gangs::GangsArgs),
+    /// Measure how long decisions take on a large cluster
+    Speed(speed::SpeedArgs),
 }
 
 /// Replays and prints.
-pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
-    let name = args.jobs.display();
-    let text = std::fs::read_to_string(&args.jobs).with_context(|| format!("could not read `{name}`"))?;
-    let load = read_csv(&text).with_context(|| format!("`{name}` is no load"))?;
-    let outcome = replay(&load, Pool { cpus: args.cpus, gpus: args.gpus });
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&outcome)?);
-        return Ok(());
+pub(crate) fn run(verb: &SimulateVerb) -> Result<()> {
+    match verb {
+        SimulateVerb::Load(args) => load::run(args),
+        SimulateVerb::Openb(args) => openb::run(args),
+        SimulateVerb::Queue(args) => queue::run(args),
+        SimulateVerb::Kueue(args) => scenario::run(args),
+        SimulateVerb::Gangs(args) => gangs::run(args),
+        SimulateVerb::Speed(args) => speed::run(args),
     }
-    let wait = outcome.wait_s;
-    println!("ran        {}", outcome.ran);
-    println!("never fits {}", outcome.never);
-    println!("wait       mean {} s, median {} s, p99 {} s, longest {} s", wait.mean, wait.p50, wait.p99, wait.max);
-    println!("makespan   {} s", outcome.makespan_s);
-    let percent = |milli: u64| format!("{}.{} %", milli / 10, milli % 10);
-    println!("used       CPU {}, accelerators {}", percent(outcome.cpu_used_milli), percent(outcome.gpu_used_milli));
-    println!("digest     {}", outcome.digest);
+}
+
+fn read(file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("could not read `{}`", file.display()))
+}
+
+fn print_json(outcome: &impl Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(outcome)?);
     Ok(())
+}
+
+/// A steady clock for a replay, which reads it at every decision; what it has decided so far is shown to whoever watches.
+struct Watch {
+    start: Instant,
+    bar: ProgressBar,
+}
+
+impl Watch {
+    fn new(what: &str) -> Self {
+        // Four times a second is as often as anybody looks; without a terminal nothing is drawn.
+        let bar =
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4)).with_message(what.to_owned());
+        Self { start: Instant::now(), bar }
+    }
+
+    fn nanos(&self) -> u64 {
+        self.bar.inc(1);
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn micros(&self) -> u64 {
+        self.nanos() / 1000
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
 }

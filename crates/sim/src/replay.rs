@@ -7,7 +7,7 @@ use std::{
 
 use gregal_core::{
     id::{JobId, OrganisationId, SiteId},
-    schedule::{Decision, Room, Snapshot, Waiting, schedule},
+    schedule::{Bound, Decision, Promise, Room, Snapshot, Waiting, schedule},
     time::Time,
 };
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,7 @@ struct World {
     free: Pool,
     total: Pool,
     waiting: Vec<usize>,
+    promised: BTreeMap<usize, Promise>,
     ends: BinaryHeap<Reverse<(u64, usize)>>,
     waits: Vec<u64>,
     never: usize,
@@ -75,6 +76,7 @@ pub fn replay(load: &[Request], pool: Pool) -> Outcome {
         free: pool,
         total: pool,
         waiting: Vec::new(),
+        promised: BTreeMap::new(),
         ends: BinaryHeap::new(),
         waits: Vec::new(),
         never: 0,
@@ -107,14 +109,18 @@ impl World {
     /// One pass of the scheduler at this second.
     fn pass(&mut self, load: &[Request], now: u64) {
         let site = SiteId::from_u128(1);
-        let waiting = self.waiting.iter().map(|index| waiting(*index, load[*index], site)).collect();
-        let snapshot = Snapshot { waiting, rooms: vec![self.room(site)] };
+        let waiting = self.waiting.iter().map(|index| Waiting {
+            promised: self.promised.get(index).copied(),
+            ..waiting(*index, load[*index], site)
+        });
+        let snapshot = Snapshot { waiting: waiting.collect(), rooms: vec![self.room(load, site)] };
+        let mut promises: BTreeMap<JobId, Promise> = BTreeMap::new();
         let mut decided: BTreeMap<JobId, bool> = BTreeMap::new();
         for decision in schedule(&snapshot, at(now)) {
             match decision {
                 Decision::Start { job, .. } => drop(decided.insert(job, true)),
                 Decision::Never { job, .. } => drop(decided.insert(job, false)),
-                Decision::Wait { .. } => {}
+                Decision::Wait { job, promise, .. } => promises.extend(promise.map(|promise| (job, promise))),
             }
         }
         let before = std::mem::take(&mut self.waiting);
@@ -122,7 +128,11 @@ impl World {
             match decided.get(&JobId::from_u128(index as u128)) {
                 Some(true) => self.start(index, load[index], now),
                 Some(false) => self.never += 1,
-                None => self.waiting.push(index),
+                None => {
+                    self.waiting.push(index);
+                    let promise = promises.get(&JobId::from_u128(index as u128));
+                    self.promised.extend(promise.map(|promise| (index, *promise)));
+                }
             }
         }
     }
@@ -136,18 +146,28 @@ impl World {
         self.digest.update(now.to_be_bytes());
     }
 
-    fn room(&self, site: SiteId) -> Room {
+    fn room(&self, load: &[Request], site: SiteId) -> Room {
+        // Limits are as long as the runs: the load says no more.
+        let bound = |Reverse((end, index)): &Reverse<(u64, usize)>| Bound {
+            cpus_milli: load[*index].cpus * 1000,
+            memory_bytes: 1,
+            gpus: load[*index].gpus,
+            gpu_model: None,
+            free_at: Some(at(*end)),
+        };
         let gpus = |count: u32| vec![GPU.to_owned(); count as usize];
         Room {
             site,
             name: "pool".into(),
             alive: true,
+            silent_since: None,
             cpus_milli_free: self.free.cpus * 1000,
             cpus_milli_total: self.total.cpus * 1000,
             memory_bytes_free: u64::MAX >> 1,
             memory_bytes_total: u64::MAX >> 1,
             gpus_free: gpus(self.free.gpus),
             gpus_total: gpus(self.total.gpus),
+            bound: self.ends.iter().map(bound).collect(),
         }
     }
 
@@ -187,6 +207,8 @@ fn waiting(index: usize, request: Request, site: SiteId) -> Waiting {
         gpus: request.gpus,
         gpu_model: None,
         sites: vec![site],
+        limit_ms: request.duration_s.saturating_mul(1000),
+        promised: None,
     }
 }
 

@@ -31,6 +31,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../migrations/0002_quarantine.postgres.sql"),
     },
     Migration { number: 3, name: "gone", both: include_str!("../migrations/0003_gone.sql"), sqlite: "", postgres: "" },
+    Migration {
+        number: 4,
+        name: "schedule",
+        both: include_str!("../migrations/0004_schedule.sql"),
+        sqlite: include_str!("../migrations/0004_schedule.sqlite.sql"),
+        postgres: include_str!("../migrations/0004_schedule.postgres.sql"),
+    },
 ];
 
 /// The version of the schema this program needs. A database beyond it is refused.

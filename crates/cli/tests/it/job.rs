@@ -135,3 +135,54 @@ async fn a_job_is_found_by_name_and_cancelled() {
     let missing = fake.run(&["job", "show", "nobody"]).await;
     assert_eq!(missing.err, "error: no job is called `nobody`\n\nhint: `gregal job list` lists them\n");
 }
+
+#[tokio::test]
+async fn a_job_is_explained_and_a_decision_that_does_not_come_out_again_fails() {
+    let explained = |same: bool, rules: u32| {
+        json!({
+            "job": JOB, "state": "queued", "position": 2, "queued": 5, "waits_for": "1 of 1 cores short at `lyon`",
+            "history": [
+                { "pass": 7, "at": AT, "decision": "wait", "site": null, "reason": "1 of 1 cores short at `lyon`" },
+            ],
+            "replay": {
+                "rules": rules, "rules_now": 2, "inputs_digest": "ab".repeat(32), "same": same,
+                "decision": { "pass": 7, "at": AT, "decision": "wait", "site": null, "reason": "1 of 1 cores short at `lyon`" },
+                "asked": { "cpus_milli": 1000, "memory_bytes": 1_u64 << 30, "gpus": 1, "gpu_model": "H100" },
+                "sites": [{
+                    "site": "lyon", "alive": true, "cpus_milli_free": 0, "cpus_milli_total": 2000,
+                    "memory_bytes_free": 1_u64 << 30, "memory_bytes_total": 2_u64 << 30, "gpus_free": 1, "gpus_total": 2,
+                }],
+            },
+        })
+    };
+    let fake = Fake::start().await;
+    fake.on(&read(), &job("queued", json!({ "attempt": 0 })));
+    let route = format!("GET /api/v1/jobs/{JOB}/explain");
+    fake.on(&route, &explained(true, 2)).on(&route, &explained(false, 1)).on(&route, &explained(false, 2));
+    let said = fake.run(&["job", "explain", JOB, "--pass", "7"]).await;
+    assert_eq!(said.exit, 0, "{}", said.err);
+    assert_eq!(fake.asked(&route)[0].query, "pass=7");
+    insta::assert_snapshot!(said.out, @r"
+    job           job_00000000000000000000000005
+    state         queued
+    in the queue  2 of 5
+    waits for     1 of 1 cores short at `lyon`
+
+    PASS  AT                        DECISION
+    7     2026-11-22T09:30:00.000Z  wait: 1 of 1 cores short at `lyon`
+
+    pass          7
+    inputs        abababababababababababababababababababababababababababababababab
+    rules         2 (now 2)
+    asked         1 cores, 1.0 GiB, 1 accelerators (H100)
+    made again    wait: 1 of 1 cores short at `lyon`
+    same as then  yes
+
+    SITE  ANSWERS  CORES FREE  MEMORY FREE         ACCELERATORS FREE
+    lyon  yes      0 of 2      1.0 GiB of 2.0 GiB  1 of 2
+    ");
+    let older = fake.run(&["job", "explain", JOB]).await;
+    assert!(older.exit == 0 && older.out.contains("the rules have changed since"), "{}", older.out);
+    let wrong = fake.run(&["job", "explain", JOB]).await;
+    assert!(wrong.exit != 0 && wrong.err.contains("does not come out"), "{}", wrong.err);
+}

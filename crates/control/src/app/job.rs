@@ -13,7 +13,7 @@ use gregal_core::{
     money::{Nano, Overflow},
     organisation::Project,
     price::{self, PriceBook},
-    schedule::{self, Decision, Snapshot, Waiting},
+    schedule::{self, Decision, Promise, Snapshot, Waiting},
     site::Site,
     sku::Sku,
 };
@@ -141,8 +141,15 @@ impl Control {
         if let (true, Some(first)) = (lawful.is_empty(), sites.first()) {
             return Err(Error::residency(&place(first), Placement::Job));
         }
-        let waiting =
-            waiting(JobId::from_u128(0), organisation, cx.now, sku, lawful.iter().map(|site| site.id).collect());
+        let waiting = waiting(
+            JobId::from_u128(0),
+            organisation,
+            cx.now,
+            sku,
+            lawful.iter().map(|site| site.id).collect(),
+            1,
+            None,
+        );
         let snapshot = Snapshot {
             waiting: vec![waiting],
             rooms: lawful.iter().map(|site| room(site, cx.now, &[], self.skus())).collect(),
@@ -193,7 +200,7 @@ impl Control {
         Ok(self.store().job_progress_list(id, after, limit).await?)
     }
 
-    async fn job_seen(&self, cx: &Cx, id: JobId, action: Action) -> Result<(Job, Vec<String>)> {
+    pub(crate) async fn job_seen(&self, cx: &Cx, id: JobId, action: Action) -> Result<(Job, Vec<String>)> {
         let job = self.store().job_get(id).await?.ok_or_else(|| Error::missing("job", id))?;
         let resource = Resource::within(ResourceKind::Job, job.organisation, job.project, id);
         let policies = self.authorize(cx, action, &resource).await?;
@@ -283,6 +290,7 @@ fn queued(cx: &Cx, id: JobId, project: &Project, wanted: JobCreate, site: Option
         sku: wanted.sku,
         seconds_max: wanted.seconds_max,
         state: JobState::Queued,
+        promised: None,
         waits_for: Some("its turn: the scheduler has not looked at it yet".into()),
         site: site.map(|site| site.id),
         attempt: 0,
@@ -306,6 +314,8 @@ pub(crate) fn waiting(
     since: gregal_core::time::Time,
     sku: &Sku,
     sites: Vec<gregal_core::id::SiteId>,
+    limit_ms: u64,
+    promised: Option<Promise>,
 ) -> Waiting {
     Waiting {
         job,
@@ -316,6 +326,8 @@ pub(crate) fn waiting(
         gpus: sku.gpus,
         gpu_model: sku.gpu_model.clone(),
         sites,
+        limit_ms,
+        promised,
     }
 }
 

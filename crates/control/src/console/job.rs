@@ -9,7 +9,7 @@ use axum::{
 use gregal_api::{
     catalogue::Empty,
     grant::{GrantCreate, GrantCreated, GrantPurpose},
-    job::{JobView, ProgressView},
+    job::{JobExplanation, JobView, ProgressView},
     site::SiteView,
 };
 use gregal_core::{
@@ -20,6 +20,7 @@ use gregal_core::{
 };
 
 use super::{
+    decisions,
     failure::Failure,
     page::{self, Here, Shell},
     plot::{self, Curve},
@@ -64,6 +65,9 @@ struct JobPage {
     dataset: Option<String>,
     may_cancel: bool,
     may_read_log: bool,
+    /// When, by which pass, and what was said, the newest first.
+    decisions: Vec<(String, u64, String)>,
+    replay: Option<String>,
     live: Live,
 }
 
@@ -74,6 +78,7 @@ pub(crate) struct Live {
     state: &'static str,
     is_final: bool,
     waits_for: Option<String>,
+    place: Option<String>,
     end: Option<(String, Option<String>)>,
     percent: Option<u64>,
     figures: Vec<(&'static str, String)>,
@@ -146,7 +151,10 @@ pub(crate) async fn page(visitor: Visitor, Id(id): Id<JobId>) -> Result<Response
         Program::Command { .. } => None,
     };
     let may_grant = visitor.can(Action::GrantCreate);
+    let explained: JobExplanation = visitor.api.read("job_explain", &[&id]).await?;
     let page = JobPage {
+        decisions: explained.history.iter().map(|said| decisions::decision(said, &sites)).collect(),
+        replay: explained.replay.as_ref().map(decisions::replayed),
         kind: kind(&job.program),
         facts: facts(&job, site),
         dataset,
@@ -190,6 +198,7 @@ impl Live {
             state: job.state.as_str(),
             is_final: job.state.is_final(),
             waits_for: job.waits_for.clone(),
+            place: if job.state == JobState::Queued { decisions::place(visitor, job).await? } else { None },
             end: job.end.as_ref().map(|end| {
                 let code = end.code.map(|code| format!(" (exit code {code})")).unwrap_or_default();
                 (format!("{}{code}", end.reason.replace('_', " ")), end.hint.clone())

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 use gregal_api::{
     catalogue::Empty,
-    job::{JobCreate, JobView},
+    job::{ExplainQuery, JobCreate, JobExplanation, JobView},
     page::{JobList, PageQuery, ProgressList},
 };
 use gregal_core::id::{JobId, ProjectId};
@@ -50,6 +50,15 @@ pub(crate) async fn progress(
     points.truncate(limit as usize);
     let next = if more { points.last().map(|point| point.step.to_string()) } else { None };
     Ok(Json(ProgressList { items: points.into_iter().map(Into::into).collect(), next }))
+}
+
+pub(crate) async fn explain(
+    State(control): State<Control>,
+    cx: Cx,
+    Id(id): Id<JobId>,
+    Asked(query): Asked<ExplainQuery>,
+) -> Result<Json<JobExplanation>> {
+    Ok(Json(control.job_explain(&cx, id, query.pass).await?))
 }
 
 pub(crate) async fn cancel(

@@ -67,6 +67,7 @@ fn bindings() -> Vec<Binding> {
         bound("jobs_list", job::list),
         bound("job_read", job::read),
         bound("job_progress", job::progress),
+        bound("job_explain", job::explain),
         bound("job_cancel", job::cancel),
         bound("models_list", model::list),
         bound("model_read", model::read),

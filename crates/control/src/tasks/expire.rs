@@ -54,7 +54,7 @@ impl Control {
         let now = self.now();
         let mut marks = Vec::new();
         for site in self.store().sites_all().await? {
-            let mark = if site.alive_at(now) { None } else { Some(unreachable(&site)) };
+            let mark = if site.alive_at(now) { None } else { Some(unreachable(&site, now)) };
             let jobs = self.store().jobs_at_site(site.id, &BOUND).await?;
             marks.extend(jobs.into_iter().filter(|job| job.waits_for != mark).map(|job| (job.id, mark.clone())));
         }

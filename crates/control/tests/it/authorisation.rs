@@ -95,6 +95,7 @@ const ROWS: &[Row] = &[
     row("jobs_list", About::Project, EVERY_FACT),
     row("job_read", About::Project, EVERY_FACT),
     row("job_progress", About::Project, EVERY_FACT),
+    row("job_explain", About::Project, EVERY_FACT),
     row("job_cancel", About::Project, MAKERS),
     row("models_list", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
     row("model_read", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),

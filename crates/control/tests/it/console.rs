@@ -154,6 +154,7 @@ async fn every_page_shows_what_the_api_answers() {
     let page = browser.page(&format!("/console/jobs/{job}")).await;
     assert!(page.contains("id=\"loss-plot\"") && page.contains("<polyline") && page.contains("100 %"), "{page}");
     assert!(page.contains("succeeded") && page.contains(model), "{page}");
+    assert!(page.contains("start at lyon") && page.contains("the same decisions"), "{page}");
     assert!(!browser.page(&format!("/console/jobs/{job}/live")).await.contains("<html"));
     let page = browser.page(&format!("/console/models/{model}")).await;
     for fact in [&"ab".repeat(32), job, "gregal test", "0.001000000", "estimated: 4 W a core", "6.0 MFLOP", "lyon (FR)"]
@@ -194,6 +195,7 @@ async fn a_model_is_served_and_a_job_cancelled_by_forms() {
 
     let job = cloud.job(&tenant, first["program"]["dataset"].as_str().unwrap(), "second").await;
     let place_of_job = format!("/console/jobs/{job}");
+    assert!(browser.page(&place_of_job).await.contains("Place 1 of 1 in the queue."));
     let left = browser.submit(&place_of_job, &format!("{place_of_job}/cancel"), &[("really", "yes")]).await;
     assert_eq!(left.status, 303, "{}", left.text);
     assert_eq!(cloud.job_read(&tenant, job).await["state"], "cancelled");

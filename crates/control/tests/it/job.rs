@@ -1,7 +1,10 @@
 //! Jobs from submission to their end.
 
 use gregal_api::protocol::{AttemptPhase, AttemptRef, ObservedAttempt, ProducedModel};
-use gregal_core::job::{Billed, Heldout, JobEnd, Progress};
+use gregal_core::{
+    id::JobId,
+    job::{Billed, Heldout, JobEnd, Progress},
+};
 use serde_json::{Value, json};
 
 use crate::world::{Cloud, ended, running, training, with_dataset};
@@ -90,6 +93,97 @@ async fn a_training_is_held_bound_billed_settled_and_leaves_a_model_with_lineage
 }
 
 #[tokio::test]
+async fn a_job_is_told_its_place_and_any_decision_comes_out_again_from_the_record() {
+    let cloud = Cloud::open().await;
+    let mut site = cloud.site("lyon", "FR").await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let explain = async |cloud: &Cloud, job: JobId| {
+        cloud.call(&tenant.owner, "job_explain", &[&job.to_string()], Value::Null).await.good()
+    };
+    let mut jobs = Vec::new();
+    for name in ["first", "second", "third", "fourth"] {
+        jobs.push(cloud.job(&tenant, &dataset, name).await);
+    }
+    let before = explain(&cloud, jobs[1]).await;
+    assert_eq!((&before["position"], &before["queued"]), (&json!(2), &json!(4)));
+    assert_eq!((&before["history"], &before["replay"]), (&json!([]), &Value::Null), "nobody has looked at it yet");
+    cloud.control.step().await.unwrap();
+
+    // The site of these tests has two cores: two start, two wait, in order.
+    let started = explain(&cloud, jobs[0]).await;
+    assert_eq!((&started["position"], &started["history"][0]["decision"]), (&Value::Null, &json!("start")));
+    let waits = explain(&cloud, jobs[3]).await;
+    assert_eq!((&waits["position"], &waits["queued"]), (&json!(2), &json!(2)));
+    assert_eq!(waits["history"][0]["reason"], waits["waits_for"]);
+    assert_eq!((&waits["replay"]["same"], &waits["replay"]["sites"][0]["site"]), (&json!(true), &json!("lyon")));
+    assert_eq!(waits["replay"]["decision"], waits["history"][0]);
+    assert_eq!(waits["replay"]["asked"]["cpus_milli"], 1000);
+
+    // The queue moves; a control plane that starts anew goes on, and the old decision still comes out as it did.
+    site.says(&cloud, jobs[0], 1, running(&cloud)).await;
+    site.says(&cloud, jobs[0], 1, ended(&cloud, "finished", true)).await;
+    cloud.control.step().await.unwrap();
+    assert_eq!(explain(&cloud, jobs[2]).await["history"][0]["decision"], "start");
+    let cloud = cloud.restarted().await;
+    site.says(&cloud, jobs[1], 1, running(&cloud)).await;
+    site.says(&cloud, jobs[1], 1, ended(&cloud, "finished", true)).await;
+    cloud.control.step().await.unwrap();
+    let all = explain(&cloud, jobs[3]).await;
+    let history = all["history"].as_array().unwrap();
+    let said: Vec<_> = history.iter().map(|decision| decision["decision"].as_str().unwrap()).collect();
+    assert_eq!((said.first(), said.last()), (Some(&"start"), Some(&"wait")), "{all}");
+    for decision in history {
+        let route = format!("/api/v1/jobs/{}/explain?pass={}", jobs[3], decision["pass"]);
+        let again = cloud.get(&tenant.owner, &route).await.good();
+        assert_eq!((&again["replay"]["decision"], &again["replay"]["same"]), (decision, &json!(true)));
+    }
+    let other = cloud.get(&tenant.owner, &format!("/api/v1/jobs/{}/explain?pass=999", jobs[3])).await;
+    assert_eq!(other.status, 404);
+}
+
+#[tokio::test]
+async fn a_large_job_is_promised_a_start_and_only_what_does_not_delay_it_passes() {
+    let cloud = Cloud::open().await;
+    let mut site = cloud.site("lyon", "FR").await;
+    let tenant = cloud.tenant("Acme", 10_000_000).await;
+    let submit = async |name: &str, sku: &str, seconds: u32| -> JobId {
+        let wanted = json!({ "name": name, "sku": sku, "seconds_max": seconds, "program": { "kind": "command", "argv": ["true"] } });
+        let made = cloud.call(&tenant.owner, "job_create", &[&tenant.project()], wanted).await.good();
+        made["id"].as_str().unwrap().parse().unwrap()
+    };
+    let long = submit("long", "cpu.1", 10_000).await;
+    cloud.control.step().await.unwrap();
+    let large = submit("large", "cpu.2", 600).await;
+    let short = submit("short", "cpu.1", 600).await;
+    cloud.control.step().await.unwrap();
+    // Until the first is ready, nobody knows when it ends, and nobody passes.
+    assert_eq!(cloud.job_read(&tenant, large).await["starts_by"], Value::Null);
+    assert_eq!(cloud.job_read(&tenant, short).await["state"], "queued");
+
+    site.says(&cloud, long, 1, running(&cloud)).await;
+    let endless = submit("endless", "cpu.1", 20_000).await;
+    cloud.control.step().await.unwrap();
+    let starts_by = cloud.job_read(&tenant, large).await["starts_by"].clone();
+    assert!(starts_by.is_string());
+    assert_eq!(cloud.job_read(&tenant, short).await["state"], "starting");
+    let waits = cloud.job_read(&tenant, endless).await;
+    assert!(waits["waits_for"].as_str().unwrap().contains("cores short"), "{waits}");
+
+    // Room is free again, and the promised job still comes first.
+    site.says(&cloud, short, 1, running(&cloud)).await;
+    site.says(&cloud, short, 1, ended(&cloud, "finished", true)).await;
+    cloud.control.step().await.unwrap();
+    let waits = cloud.job_read(&tenant, endless).await;
+    assert!(waits["waits_for"].as_str().unwrap().contains("would let it start now"), "{waits}");
+    assert_eq!(cloud.job_read(&tenant, large).await["starts_by"], starts_by);
+    site.says(&cloud, long, 1, ended(&cloud, "finished", true)).await;
+    cloud.control.step().await.unwrap();
+    let read = cloud.job_read(&tenant, large).await;
+    assert_eq!((&read["state"], &read["starts_by"]), (&json!("starting"), &Value::Null));
+}
+
+#[tokio::test]
 async fn what_an_older_attempt_says_changes_nothing() {
     let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let job = cloud.job(&tenant, &dataset, "first").await;
@@ -143,7 +237,7 @@ async fn a_lost_job_is_started_three_times_and_then_fails_with_its_money_back() 
 async fn a_job_that_waits_again_keeps_what_it_left_at_its_site_and_what_it_was_billed() {
     let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let job = cloud.job(&tenant, &dataset, "first").await;
-    cloud.job(&tenant, &dataset, "never-bound").await;
+    let never_bound = cloud.job(&tenant, &dataset, "never-bound").await;
     site.report.capacity.cpus_milli = 1_000;
     site.sync(&cloud).await;
     let lost = |attempt: &str, billed: Billed| {
@@ -161,6 +255,8 @@ async fn a_job_that_waits_again_keeps_what_it_left_at_its_site_and_what_it_was_b
         assert_eq!(answer.attempts_ended, [AttemptRef { job, attempt }]);
         assert!(answer.intent.is_some(), "the end is acknowledged together with what becomes of the job");
         assert_eq!((&site.intent().jobs_kept[..], site.intent().attempts.len()), (&[job][..], 0));
+        // It was promised the room by now, and would come first.
+        cloud.call(&tenant.owner, "job_cancel", &[&never_bound.to_string()], json!({})).await.good();
     }
     cloud.control.step().await.unwrap();
     site.sync(&cloud).await;

@@ -86,6 +86,18 @@ pub(crate) struct Cloud {
     _folder: tempfile::TempDir,
 }
 
+fn options(store: &Store, world: &Arc<TestWorld>) -> ControlOptions {
+    ControlOptions {
+        store: store.clone(),
+        world: world.clone(),
+        url: "http://127.0.0.1:7480".into(),
+        seller: "FR".parse().unwrap(),
+        first_prices: gregal_core::price::default_book(gregal_core::time::Time::from_millis(0)),
+        origin: "audit.test.example/gregal".into(),
+        code_version: "test".into(),
+    }
+}
+
 /// What was answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
@@ -122,18 +134,15 @@ impl Cloud {
         let world = Arc::new(TestWorld::new());
         let path = folder.path().join("control.db");
         let store = Store::open(StoreOptions::new(path.to_str().unwrap())).await.unwrap();
-        let options = ControlOptions {
-            store: store.clone(),
-            world: world.clone(),
-            url: "http://127.0.0.1:7480".into(),
-            seller: "FR".parse().unwrap(),
-            first_prices: gregal_core::price::default_book(gregal_core::time::Time::from_millis(0)),
-            origin: "audit.test.example/gregal".into(),
-            code_version: "test".into(),
-        };
-        let control = Control::open(options).await.unwrap();
+        let control = Control::open(options(&store, &world)).await.unwrap();
         let operator = control.operator_key_ensure().await.unwrap().unwrap();
         Self { router: control.router(), control, world, store, operator, _folder: folder }
+    }
+
+    /// The same cloud, whose control plane has started anew over its store.
+    pub(crate) async fn restarted(self) -> Self {
+        let control = Control::open(options(&self.store, &self.world)).await.unwrap();
+        Self { router: control.router(), control, ..self }
     }
 
     /// Sends a request as it is.

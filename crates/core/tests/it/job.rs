@@ -1,11 +1,14 @@
 use gregal_core::{
     id::{HoldId, JobId, KeyId, OrganisationId, ProjectId, SiteId},
     job::{Job, JobEnd, JobMove, JobState, Program},
+    schedule::Promise,
     time::Time,
 };
 use proptest::prelude::*;
 
 use crate::given::cases;
+
+const PROMISE: Promise = Promise { at: Time::from_millis(9), site: SiteId::from_u128(1) };
 
 const STATES: [JobState; 7] = [
     JobState::Queued,
@@ -29,6 +32,7 @@ fn job(state: JobState) -> Job {
         sku: "cpu.1".into(),
         seconds_max: 60,
         state,
+        promised: None,
         waits_for: (state == JobState::Queued).then(|| "room".into()),
         site: (attempt > 0).then(|| SiteId::from_u128(1)),
         attempt,
@@ -63,7 +67,13 @@ fn requeue() -> JobMove {
 }
 
 fn moves() -> Vec<JobMove> {
-    let mut moves = vec![bind(1), ready(7), requeue(), JobMove::Wait { why: "4 cores".into() }, JobMove::AskCancel];
+    let mut moves = vec![
+        bind(1),
+        ready(7),
+        requeue(),
+        JobMove::Wait { why: "4 cores".into(), promise: Some(PROMISE) },
+        JobMove::AskCancel,
+    ];
     moves.extend(STATES.map(end));
     moves
 }
@@ -165,6 +175,7 @@ proptest! {
             let Ok(next) = now.apply(step) else { continue };
             prop_assert!(!now.state.is_final());
             prop_assert_eq!(next.waits_for.is_some(), next.state == JobState::Queued);
+            prop_assert!(next.promised.is_none() || next.state == JobState::Queued);
             prop_assert_eq!(next.ended_at.is_some(), next.state.is_final());
             prop_assert!(next.state != JobState::Succeeded || next.attempt > 0);
             binds += u32::from(is_bind);

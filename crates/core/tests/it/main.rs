@@ -9,6 +9,8 @@ mod job;
 mod ledger;
 mod merkle;
 mod meter;
+mod place;
+mod place_gang;
 mod price;
 mod residency;
 mod schedule;

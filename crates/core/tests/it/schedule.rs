@@ -2,7 +2,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gregal_core::{
     id::{JobId, OrganisationId, SiteId},
-    schedule::{Decision, Room, Snapshot, Waiting, schedule},
+    schedule::{
+        Bound, Decision, END_MS, Promise, Room, START_MS, Snapshot, Waiting, order,
+        record::{Inputs, Irreproducible, Record, replay},
+        schedule,
+    },
     time::Time,
 };
 use proptest::prelude::*;
@@ -10,6 +14,7 @@ use proptest::prelude::*;
 use crate::given::cases;
 
 const GIB: u64 = 1 << 30;
+const HOUR_MS: u64 = 3_600_000;
 
 fn site(number: u128) -> SiteId {
     SiteId::from_u128(number)
@@ -25,6 +30,8 @@ fn waiting(number: u128, cores: u32, sites: &[u128]) -> Waiting {
         gpus: 0,
         gpu_model: None,
         sites: sites.iter().map(|number| site(*number)).collect(),
+        limit_ms: HOUR_MS,
+        promised: None,
     }
 }
 
@@ -37,12 +44,25 @@ fn room(number: u128, cores_free: u32, cores: u32) -> Room {
         site: site(number),
         name: format!("home-{number}"),
         alive: true,
+        silent_since: None,
         cpus_milli_free: cores_free * 1000,
         cpus_milli_total: cores * 1000,
         memory_bytes_free: u64::from(cores_free) * GIB,
         memory_bytes_total: u64::from(cores) * GIB,
         gpus_free: vec![],
         gpus_total: vec![],
+        bound: vec![bound(cores - cores_free, None)],
+    }
+}
+
+/// What is bound to a site until a time of some milliseconds, if anybody knows.
+fn bound(cores: u32, free_at: Option<i64>) -> Bound {
+    Bound {
+        cpus_milli: cores * 1000,
+        memory_bytes: u64::from(cores) * GIB,
+        gpus: 0,
+        gpu_model: None,
+        free_at: free_at.map(Time::from_millis),
     }
 }
 
@@ -107,7 +127,7 @@ fn what_can_never_fit_is_refused_at_once_and_keeps_nothing() {
 #[test]
 fn a_silent_or_unknown_site_leaves_hope() {
     let dark = Room { alive: false, ..room(1, 8, 8) };
-    assert_eq!(said(vec![waiting(1, 2, &[1])], vec![dark.clone()]), ["wait: `home-1` does not answer"]);
+    assert_eq!(said(vec![waiting(1, 2, &[1])], vec![dark.clone()]), ["wait: site `home-1` has never dialled in"]);
     assert!(said(vec![waiting(1, 16, &[1])], vec![dark])[0].starts_with("never"));
     let new = room(1, 0, 0);
     assert_eq!(said(vec![waiting(1, 2, &[1])], vec![new]), ["wait: `home-1` has not said what it has yet"]);
@@ -138,6 +158,45 @@ fn who_waited_longer_goes_first_and_then_who_submitted_first() {
 }
 
 #[test]
+fn a_short_job_passes_and_a_long_one_learns_which_limit_would_let_it() {
+    let hours = |hours: u64| i64::try_from(hours * HOUR_MS).unwrap();
+    // Two of four cores are free; the others will be in ten hours. One that fits beside the promised job may always pass.
+    let home = Room { bound: vec![bound(2, Some(hours(10)))], ..room(1, 2, 4) };
+    let large = waiting(1, 3, &[1]);
+    let jobs = vec![
+        large,
+        Waiting { limit_ms: 11 * HOUR_MS, ..waiting(2, 1, &[1]) },
+        Waiting { limit_ms: 11 * HOUR_MS, ..waiting(3, 1, &[1]) },
+        Waiting { limit_ms: 2 * HOUR_MS, ..waiting(4, 1, &[1]) },
+    ];
+    assert_eq!(
+        said(jobs, vec![home.clone()]),
+        [
+            "wait: 1 of 3 cores short (2 of 4 free), 1 GiB of 3 GiB memory short (2 GiB of 4 GiB free) at `home-1`; \
+             starts no later than 1970-01-01T10:00:00.000Z",
+            "start at home-1",
+            "wait: a job ahead of it was promised the room at `home-1` for 1970-01-01T10:00:00.000Z; \
+             a limit of 35640 s or less would let it start now",
+            "start at home-1",
+        ]
+    );
+    // Even to the last instant; not beyond.
+    let least = u64::try_from(hours(10) - START_MS - END_MS).unwrap();
+    for (limit_ms, word) in [(least, "start at home-1"), (least + 1, "wait: a job ahead")] {
+        let jobs = vec![waiting(1, 4, &[1]), Waiting { limit_ms, ..waiting(2, 1, &[1]) }];
+        assert!(said(jobs, vec![home.clone()])[1].starts_with(word));
+    }
+}
+
+#[test]
+fn what_has_to_go_by_itself_promises_nothing_and_holds_nobody_up() {
+    // Two cores are taken by something that is no job, such as a served model.
+    let home = Room { bound: vec![], ..room(1, 2, 4) };
+    let words = said(vec![waiting(1, 3, &[1]), waiting(2, 1, &[1])], vec![home]);
+    assert!(words[0].ends_with("at `home-1`") && words[1] == "start at home-1", "{words:?}");
+}
+
+#[test]
 fn accelerators_whose_model_the_site_chooses_are_not_promised_twice() {
     let jobs = vec![gpu_job(1, 1, None), gpu_job(2, 1, Some("H100")), gpu_job(3, 1, Some("H100"))];
     let words = said(jobs, vec![gpu_room(&["H100", "H100", "L40S"], &["H100", "H100", "L40S"])]);
@@ -152,7 +211,13 @@ fn any_room(number: u128) -> impl Strategy<Value = Room> {
     let gpus = prop::collection::vec((prop::sample::select(&MODELS[..]), any::<bool>()), 0..5);
     (prop::bool::weighted(0.8), 0..9u32, 0..9u32, 0..9u64, 0..9u64, gpus).prop_map(
         move |(alive, cpus, cpus_more, memory, memory_more, gpus)| Room {
+            bound: vec![Bound {
+                cpus_milli: cpus_more * 500,
+                memory_bytes: memory_more * GIB,
+                ..bound(0, Some(i64::from(cpus) * 1_000_000))
+            }],
             alive,
+            silent_since: None,
             cpus_milli_free: cpus * 500,
             cpus_milli_total: (cpus + cpus_more) * 500,
             memory_bytes_free: memory * GIB,
@@ -211,8 +276,77 @@ fn is_known(room: &Room) -> bool {
     room.cpus_milli_total > 0 && room.memory_bytes_total > 0
 }
 
+/// Queues of which some jobs and sites leave, come, change and change places.
+fn queues_over_time() -> impl Strategy<Value = Vec<Snapshot>> {
+    (snapshots(), snapshots()).prop_flat_map(|(one, other)| {
+        let some = move |snapshot: &Snapshot| {
+            let jobs = prop::sample::subsequence(snapshot.waiting.clone(), 0..=snapshot.waiting.len()).prop_shuffle();
+            let rooms = prop::sample::subsequence(snapshot.rooms.clone(), 0..=snapshot.rooms.len());
+            (jobs, rooms).prop_map(|(waiting, rooms)| Snapshot { waiting, rooms }).boxed()
+        };
+        prop::collection::vec(prop_oneof![3 => some(&one), 1 => some(&other)], 1..6)
+    })
+}
+
+/// The records of passes over these queues, one after the other.
+fn recorded(snapshots: &[Snapshot]) -> Vec<Record> {
+    let at = |index: usize| Time::from_millis(i64::try_from(index).unwrap());
+    let mut before = None;
+    let mut records = Vec::new();
+    for (index, snapshot) in snapshots.iter().enumerate() {
+        records.push(Record::new(at(index), before, snapshot, &schedule(snapshot, at(index))));
+        before = Some(snapshot);
+    }
+    records
+}
+
+#[test]
+fn a_broken_or_edited_chain_is_not_taken_for_the_truth() {
+    let queue = |cores: u32| Snapshot { waiting: vec![waiting(1, cores, &[1])], rooms: vec![room(1, 8, 8)] };
+    let records = recorded(&[queue(9), queue(4), queue(2)]);
+    assert!(records[0].is_whole() && !records[1].is_whole());
+    assert!(replay(&records).unwrap().same);
+    assert_eq!(replay(&records[1..]).unwrap_err(), Irreproducible::NoBeginning);
+    assert_eq!(replay(&[]).unwrap_err(), Irreproducible::NoBeginning);
+    let Inputs::Whole(mut edited) = records[0].inputs.clone() else { unreachable!() };
+    edited.waiting[0].cpus_milli = 1000;
+    let edited = Record { inputs: Inputs::Whole(edited), ..records[0].clone() };
+    assert_eq!(replay(&[edited]).unwrap_err(), Irreproducible::OtherInputs);
+    // Other decisions than those that come out: told, not hidden.
+    let lied = Record { decisions_digest: "0".repeat(64), ..records[0].clone() };
+    assert!(!replay(&[lied]).unwrap().same);
+}
+
+#[test]
+fn a_record_holds_only_what_changed() {
+    let jobs: Vec<_> = (1..=100).map(|number| waiting(number, 1, &[1])).collect();
+    let before = Snapshot { waiting: jobs.clone(), rooms: vec![room(1, 8, 8), room(2, 8, 8)] };
+    let after = Snapshot { waiting: jobs[1..].to_vec(), rooms: vec![room(1, 7, 8), room(2, 8, 8)] };
+    let Inputs::Since(change) = recorded(&[before, after])[1].inputs.clone() else { unreachable!() };
+    assert_eq!((change.left, change.came, change.gone), (vec![JobId::from_u128(1)], vec![], vec![]));
+    assert_eq!(change.rooms, [room(1, 7, 8)]);
+}
+
 proptest! {
     #![proptest_config(cases(1024))]
+
+    #[test]
+    fn any_pass_is_made_again_from_its_chain(snapshots in queues_over_time()) {
+        let records = recorded(&snapshots);
+        for (index, snapshot) in snapshots.iter().enumerate() {
+            let again = replay(&records[..=index]).unwrap();
+            prop_assert!(again.same);
+            prop_assert_eq!(&again.snapshot.waiting, &snapshot.waiting);
+            prop_assert_eq!(again.decisions, schedule(snapshot, records[index].at));
+        }
+    }
+
+    #[test]
+    fn the_order_is_the_one_jobs_are_looked_at_in(snapshot in snapshots()) {
+        let waiting: Vec<_> = snapshot.waiting.iter().map(|job| (job.job, job.promised, job.since)).collect();
+        let decided: Vec<_> = schedule(&snapshot, Time::default()).iter().map(Decision::job).collect();
+        prop_assert_eq!(order(&waiting), decided);
+    }
 
     #[test]
     fn no_pass_gives_out_more_than_is_free(snapshot in snapshots()) {
@@ -255,7 +389,7 @@ proptest! {
             let job = other_name(decision.job(), &snapshot);
             match decision {
                 Decision::Start { site, .. } => Decision::Start { job, site },
-                Decision::Wait { reason, .. } => Decision::Wait { job, reason },
+                Decision::Wait { reason, promise, .. } => Decision::Wait { job, reason, promise },
                 Decision::Never { reason, .. } => Decision::Never { job, reason },
             }
         }).collect();
@@ -274,7 +408,10 @@ proptest! {
     }
 
     #[test]
-    fn nobody_starts_where_someone_before_him_waits(snapshot in snapshots()) {
+    fn nobody_starts_where_someone_before_him_waits_nobody_knows_until_when(mut snapshot in snapshots()) {
+        for bound in snapshot.rooms.iter_mut().flat_map(|room| &mut room.bound) {
+            bound.free_at = None;
+        }
         let mut kept: BTreeSet<SiteId> = BTreeSet::new();
         for decision in schedule(&snapshot, Time::default()) {
             let job = snapshot.waiting.iter().find(|job| job.job == decision.job()).unwrap();
@@ -288,6 +425,93 @@ proptest! {
                 Decision::Never { .. } => {}
             }
         }
+    }
+}
+
+/// A job of a simulated day: when it comes, how many cores it takes, its limit, and how much later it is ready and how much
+/// earlier than its limit it ends, in thousandths.
+#[derive(Debug, Clone)]
+struct Planned {
+    comes: i64,
+    cores: u32,
+    limit_ms: i64,
+    ready_milli: i64,
+    ends_milli: i64,
+    sites: Vec<u128>,
+}
+
+fn planned() -> impl Strategy<Value = Planned> {
+    let sites = prop::sample::subsequence(vec![1u128, 2], 1..=2);
+    (0..200i64, 1..=4u32, 1..60i64, 0..=1000i64, 0..=1000i64, sites).prop_map(
+        |(comes, cores, limit, ready_milli, ends_milli, sites)| Planned {
+            comes: comes * 100_000,
+            cores,
+            limit_ms: limit * 200_000,
+            ready_milli,
+            ends_milli,
+            sites,
+        },
+    )
+}
+
+/// A run: which job, where, since when it has its room, when it is ready, when it gives its room back.
+type Run = (usize, u128, i64, i64, i64);
+
+/// The sites as the control plane would see them: what is not ready yet has no known end.
+fn seen(jobs: &[Planned], runs: &[Run], now: i64) -> Vec<Room> {
+    let at = |number: u128| {
+        let here: Vec<&Run> = runs.iter().filter(|run| run.1 == number).collect();
+        let taken: u32 = here.iter().map(|run| jobs[run.0].cores).sum();
+        let free_at = |run: &Run| (run.3 <= now).then_some(run.3 + jobs[run.0].limit_ms + END_MS);
+        let bound = here.iter().map(|run| bound(jobs[run.0].cores, free_at(run))).collect();
+        Room { bound, ..room(number, 4 - taken, 4) }
+    };
+    vec![at(1), at(2)]
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn a_promised_start_is_kept_never_moved_back_and_everybody_starts(jobs in prop::collection::vec(planned(), 1..25)) {
+        let mut moments: BTreeSet<i64> = jobs.iter().map(|job| job.comes).collect();
+        let (mut runs, mut promised, mut begun): (Vec<Run>, BTreeMap<usize, Promise>, BTreeSet<usize>) = Default::default();
+        while let Some(now) = moments.pop_first() {
+            runs.retain(|run| run.4 > now);
+            let mut here: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].comes <= now && !begun.contains(at)).collect();
+            here.sort_by_key(|at| (jobs[*at].comes, *at));
+            let waiting: Vec<Waiting> = here.iter().map(|at| Waiting {
+                since: Time::from_millis(jobs[*at].comes),
+                limit_ms: jobs[*at].limit_ms.unsigned_abs(),
+                promised: promised.get(at).copied(),
+                ..waiting(*at as u128, jobs[*at].cores, &jobs[*at].sites)
+            }).collect();
+            let snapshot = Snapshot { waiting, rooms: seen(&jobs, &runs, now) };
+            for decision in schedule(&snapshot, Time::from_millis(now)) {
+                let at = here.iter().copied().find(|at| JobId::from_u128(*at as u128) == decision.job()).unwrap();
+                let old = promised.get(&at).copied();
+                match decision {
+                    Decision::Start { site: place, .. } => {
+                        prop_assert!(old.is_none_or(|old| now <= old.at.as_millis()), "{at} starts at {now}, promised {old:?}");
+                        let number = if place == site(1) { 1 } else { 2 };
+                        let ready = now + START_MS * jobs[at].ready_milli / 1000;
+                        let end = (ready + (jobs[at].limit_ms + END_MS) * jobs[at].ends_milli / 1000).max(now + 1);
+                        runs.push((at, number, now, ready, end));
+                        begun.insert(at);
+                        moments.extend([ready, end]);
+                        let taken: u32 = runs.iter().filter(|run| run.1 == number).map(|run| jobs[run.0].cores).sum();
+                        prop_assert!(taken <= 4);
+                    }
+                    Decision::Wait { promise, .. } => {
+                        prop_assert!(old.is_none_or(|old| promise.is_some_and(|new| new.at <= old.at)), "{at}: {old:?} became {promise:?}");
+                        promised.extend(promise.map(|promise| (at, promise)));
+                    }
+                    Decision::Never { .. } => prop_assert!(false, "everything fits"),
+                }
+            }
+            moments.remove(&now);
+        }
+        prop_assert_eq!(begun.len(), jobs.len());
     }
 }
 

@@ -3,11 +3,13 @@
 use std::ops::ControlFlow;
 
 use gregal_core::{
+    id::JobId,
     ledger::{Account, Leg, Posting, PostingKind},
     merkle,
     meter::Meter,
     money::Nano,
     price::PriceBook,
+    schedule::{Decision, Snapshot, record::Record},
 };
 use gregal_store::{Error, Page, Store, UsageInserted};
 
@@ -64,6 +66,10 @@ pub(crate) async fn history_cannot_be_edited(place: &Place) {
     tx.price_book_insert(&PriceBook { version: 1, from: NOW, rows: vec![] }).await.unwrap();
     tx.usage_insert(&usage("1", Meter::Energy, "-", 1, NOW), Nano::ZERO, NOW).await.unwrap();
     tx.usage_quarantine(site_id(), &usage("2", Meter::Energy, "-", 1, NOW), "odd", NOW).await.unwrap();
+    tx.job_insert(&job(1)).await.unwrap();
+    let said = Decision::Never { job: JobId::from_u128(1), reason: "nowhere".into() };
+    let record = Record::new(NOW, None, &Snapshot { waiting: vec![], rooms: vec![] }, &[]);
+    tx.schedule_pass_insert(None, &record, &[said]).await.unwrap();
     done(tx).await;
     let edits = [
         "UPDATE audit_entries SET body = 'nothing happened'",
@@ -76,6 +82,10 @@ pub(crate) async fn history_cannot_be_edited(place: &Place) {
         "DELETE FROM usage_events",
         "UPDATE usage_quarantine SET reason = 'nothing'",
         "DELETE FROM usage_quarantine",
+        "UPDATE schedule_passes SET document = '{}'",
+        "DELETE FROM schedule_passes",
+        "UPDATE schedule_decisions SET document = '{}'",
+        "DELETE FROM schedule_decisions",
         "UPDATE price_books SET valid_from = 0",
         "DELETE FROM price_books",
         "UPDATE balances SET available = available + 1",

@@ -37,6 +37,7 @@ macro_rules! contract_over {
             what_cannot_be_counted_is_kept_whole_and_once
             numbers_beyond_63_bits_are_refused
             progress_of_a_long_job_stays_bounded
+            a_pass_is_made_again_from_its_chain
             an_answer_is_kept_once_and_forgotten_by_age
             the_outbox_delivers_until_it_is_done
             a_lease_has_one_holder_at_a_time

@@ -121,6 +121,7 @@ pub(crate) fn job(number: u128) -> Job {
         seconds_max: 60,
         state: JobState::Queued,
         waits_for: None,
+        promised: None,
         site: Some(site_id()),
         attempt: 0,
         hold: HoldId::from_u128(number),

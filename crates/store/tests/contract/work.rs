@@ -3,8 +3,15 @@
 use gregal_core::{
     id::{JobId, KeyId},
     job::Progress,
+    schedule::{
+        Decision, Snapshot, Waiting,
+        record::{Record, replay},
+        schedule,
+    },
 };
-use gregal_store::{Error, IdempotencyRecord, NEWEST_MIGRATION, PROGRESS_POINTS_MAX, Store, StoreOptions};
+use gregal_store::{
+    Error, IdempotencyRecord, NEWEST_MIGRATION, PROGRESS_POINTS_MAX, PassDecision, PassPlace, Store, StoreOptions,
+};
 use serde_json::json;
 
 use super::*;
@@ -36,6 +43,67 @@ pub(crate) async fn progress_of_a_long_job_stays_bounded(place: &Place) {
     let tx = store.begin().await.unwrap();
     let error = tx.job_progress_append(JobId::from_u128(9), &[report(1)]).await.unwrap_err();
     assert!(matches!(error, Error::Missing { .. }), "{error:?}");
+}
+
+pub(crate) async fn a_pass_is_made_again_from_its_chain(place: &Place) {
+    let store = place.open().await;
+    parents(&store).await;
+    let job_id = JobId::from_u128(1);
+    let tx = store.begin().await.unwrap();
+    tx.job_insert(&job(1)).await.unwrap();
+    let queue =
+        |jobs: &[u128]| Snapshot { waiting: jobs.iter().map(|number| waiting(*number)).collect(), rooms: vec![] };
+    let snapshots = [queue(&[1, 2]), queue(&[2, 3]), queue(&[3])];
+    let said = Decision::Never { job: job_id, reason: "nowhere".into() };
+    let mut before: Option<(PassPlace, &Snapshot)> = None;
+    let mut places = Vec::new();
+    for (seconds, snapshot) in (0..).zip(&snapshots) {
+        let at = NOW.plus_seconds(seconds);
+        let record = Record::new(at, before.map(|(_, snapshot)| snapshot), snapshot, &schedule(snapshot, at));
+        let base = before.map(|(place, _)| place.base);
+        let place = tx.schedule_pass_insert(base, &record, std::slice::from_ref(&said)).await.unwrap();
+        before = Some((place, snapshot));
+        places.push(place);
+    }
+    // Another chain begins: it is not mixed up with the first.
+    let record = Record::new(NOW, None, &queue(&[9]), &[]);
+    let other = tx.schedule_pass_insert(None, &record, &[]).await.unwrap();
+    done(tx).await;
+    assert_eq!(store.schedule_pass_newest().await.unwrap(), Some(other));
+    assert_eq!((other.base, places[2].base), (other.sequence, places[0].sequence));
+    for (place, snapshot) in places.iter().zip(&snapshots) {
+        let chain = store.schedule_pass_chain(place.sequence).await.unwrap();
+        let again = replay(&chain).unwrap();
+        assert_eq!((&again.snapshot, again.same), (snapshot, true));
+    }
+    let decided = store.schedule_decisions_of(job_id, 2).await.unwrap();
+    let newest = |place: &PassPlace, seconds| PassDecision {
+        pass: place.sequence,
+        at: NOW.plus_seconds(seconds),
+        decision: said.clone(),
+    };
+    assert_eq!(decided, [newest(&places[2], 2), newest(&places[1], 1)]);
+    let missing = store.schedule_pass_chain(other.sequence + 1).await.unwrap_err();
+    assert!(matches!(missing, Error::Missing { .. }), "{missing:?}");
+    let tx = store.begin().await.unwrap();
+    let nobody = Decision::Never { job: JobId::from_u128(77), reason: "nowhere".into() };
+    let error = tx.schedule_pass_insert(None, &record, &[nobody]).await.unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }), "{error:?}");
+}
+
+fn waiting(number: u128) -> Waiting {
+    Waiting {
+        job: JobId::from_u128(number),
+        organisation: org_id(),
+        since: NOW,
+        cpus_milli: 1000,
+        memory_bytes: 1,
+        gpus: 0,
+        gpu_model: None,
+        sites: vec![],
+        limit_ms: 1,
+        promised: None,
+    }
 }
 
 pub(crate) async fn an_answer_is_kept_once_and_forgotten_by_age(place: &Place) {

@@ -1,0 +1,72 @@
+//! Why a job stands where it stands, and any decision about it made again from the record.
+
+use gregal_api::job::{AskedView, DecisionView, JobExplanation, ReplayView, RoomView};
+use gregal_core::{
+    access::Action,
+    id::JobId,
+    schedule::record::{self, RULES},
+};
+
+use crate::{Control, Cx, Error, Result};
+
+/// The most of a job's decisions that are listed.
+const HISTORY_MAX: u32 = 100;
+
+impl Control {
+    /// Explains a job: its place in the queue, its decisions, and the one of `pass` (absent: the newest) made again.
+    /// Of a pass, only what it says of this job and of the sites this job may run at is told.
+    pub(crate) async fn job_explain(&self, cx: &Cx, id: JobId, pass: Option<u64>) -> Result<JobExplanation> {
+        let (job, _) = self.job_seen(cx, id, Action::JobRead).await?;
+        let decided = self.store().schedule_decisions_of(id, HISTORY_MAX).await?;
+        let wanted = match pass {
+            None => decided.first(),
+            Some(pass) => {
+                let found = decided.iter().find(|decided| decided.pass == pass);
+                Some(found.ok_or_else(|| Error::missing("decision", format!("of pass {pass}")))?)
+            }
+        };
+        let replay = match wanted {
+            Some(decided) => Some(self.pass_replay(id, decided.pass).await?),
+            None => None,
+        };
+        let place = self.queue_place(id).await?;
+        Ok(JobExplanation {
+            job: id,
+            state: job.state,
+            position: place.map(|(position, _)| position),
+            queued: place.map(|(_, queued)| queued),
+            waits_for: job.waits_for,
+            history: decided
+                .iter()
+                .map(|decided| DecisionView::new(decided.pass, decided.at, &decided.decision))
+                .collect(),
+            replay,
+        })
+    }
+
+    async fn pass_replay(&self, id: JobId, pass: u64) -> Result<ReplayView> {
+        let chain = self.store().schedule_pass_chain(pass).await?;
+        let broken = |why: String| Error::Broken(format!("scheduling pass {pass} cannot be made again: {why}"));
+        let last = chain.last().ok_or_else(|| broken("it is not there".into()))?;
+        let replay = record::replay(&chain).map_err(|error| broken(error.to_string()))?;
+        let asked = replay.snapshot.waiting.iter().find(|waiting| waiting.job == id);
+        let asked = asked.ok_or_else(|| broken("the job did not wait then".into()))?;
+        let decision = replay.decisions.iter().find(|decision| decision.job() == id);
+        let decision = decision.ok_or_else(|| broken("nothing is decided of the job".into()))?;
+        let rooms = replay.snapshot.rooms.iter().filter(|room| asked.sites.contains(&room.site));
+        Ok(ReplayView {
+            rules: last.rules,
+            rules_now: RULES,
+            inputs_digest: last.inputs_digest.clone(),
+            decision: DecisionView::new(pass, last.at, decision),
+            same: replay.same,
+            asked: AskedView {
+                cpus_milli: asked.cpus_milli,
+                memory_bytes: asked.memory_bytes,
+                gpus: asked.gpus,
+                gpu_model: asked.gpu_model.clone(),
+            },
+            sites: rooms.map(RoomView::from).collect(),
+        })
+    }
+}

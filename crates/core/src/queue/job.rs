@@ -1,0 +1,152 @@
+//! A job as the queue knows it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    history::Class,
+    policy::{Order, Policy},
+    pool::Slot,
+    quota::ShareId,
+};
+use crate::id::JobId;
+
+/// What is submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Which job.
+    pub job: JobId,
+    /// Whose share it uses.
+    pub share: ShareId,
+    /// Which kind of accelerator, by its place in the configuration.
+    pub sku: u16,
+    /// How many accelerators, all at once or none.
+    pub gpus: u32,
+    /// How long it may run at most, in milliseconds of work: what its owner says, not what it will take.
+    pub limit_ms: Option<u64>,
+    /// Higher goes first.
+    pub priority: u8,
+    /// Whether it can save its work and be stopped for others.
+    pub preemptible: bool,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+pub enum Stage {
+    /// It waits.
+    Waiting {
+        /// Since when, in milliseconds: the submission, or the last stop.
+        since_ms: u64,
+    },
+    /// It runs, or loads its work again.
+    Running {
+        /// Since when it holds its accelerators.
+        since_ms: u64,
+        /// Where.
+        slots: Vec<Slot>,
+    },
+    /// It was told to save its work and to stop, and still holds its accelerators.
+    Stopping {
+        /// Since when it holds its accelerators.
+        since_ms: u64,
+        /// When it was told.
+        told_ms: u64,
+        /// Where.
+        slots: Vec<Slot>,
+    },
+}
+
+/// A job and what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What was asked.
+    pub ask: Ask,
+    /// Its place in the order of submission: what settles every tie.
+    pub seq: u64,
+    /// When it was submitted.
+    pub submitted_ms: u64,
+    /// Work saved by earlier runs.
+    pub worked_ms: u64,
+    /// How often it was stopped for others.
+    pub stops: u32,
+    /// The start it was promised: it starts no later.
+    pub promised_ms: Option<u64>,
+    /// Where it stands.
+    pub stage: Stage,
+}
+
+impl Record {
+    /// The class it is alike to.
+    pub(super) fn class(&self) -> Class {
+        Class {
+            share: self.ask.share,
+            sku: self.ask.sku,
+            gpus: self.ask.gpus,
+            limit_bits: Class::bits(self.ask.limit_ms),
+        }
+    }
+
+    /// Where its accelerators are; nothing while it waits.
+    pub fn slots(&self) -> &[Slot] {
+        match &self.stage {
+            Stage::Waiting { .. } => &[],
+            Stage::Running { slots, .. } | Stage::Stopping { slots, .. } => slots,
+        }
+    }
+
+    /// What loading its work again takes when it starts.
+    pub(super) fn restart_ms(&self, policy: &Policy) -> u64 {
+        if self.worked_ms == 0 { 0 } else { policy.preemption.as_ref().map_or(0, |preemption| preemption.restart_ms) }
+    }
+
+    /// How long it holds its accelerators at most when it starts.
+    pub(super) fn hold_ms_max(&self, policy: &Policy) -> u64 {
+        let limit = self.ask.limit_ms.unwrap_or(policy.limit_max_ms).min(policy.limit_max_ms);
+        limit.saturating_sub(self.worked_ms).saturating_add(self.restart_ms(policy))
+    }
+
+    /// When it gives its accelerators back at the latest, if it has any.
+    pub(super) fn ends_ms_max(&self, policy: &Policy) -> Option<u64> {
+        match &self.stage {
+            Stage::Waiting { .. } => None,
+            Stage::Running { since_ms, .. } => Some(since_ms.saturating_add(self.hold_ms_max(policy))),
+            Stage::Stopping { told_ms, .. } => {
+                let checkpoint = policy.preemption.as_ref().map_or(0, |preemption| preemption.checkpoint_ms);
+                Some(told_ms.saturating_add(checkpoint))
+            }
+        }
+    }
+
+    /// All the work it has done by now.
+    pub fn worked_ms_at(&self, now_ms: u64, policy: &Policy) -> u64 {
+        let until = match &self.stage {
+            Stage::Waiting { .. } => return self.worked_ms,
+            Stage::Running { .. } => now_ms,
+            Stage::Stopping { told_ms, .. } => *told_ms,
+        };
+        let (Stage::Running { since_ms, .. } | Stage::Stopping { since_ms, .. }) = &self.stage else { return 0 };
+        self.worked_ms + until.saturating_sub(*since_ms).saturating_sub(self.restart_ms(policy))
+    }
+
+    /// What orders jobs of one lane before their places do: when finishing would still be fair, where that is the order.
+    pub(super) fn due_ms(&self, policy: &Policy) -> u64 {
+        let Order::Due { stretch_milli } = policy.order else { return 0 };
+        let limit = u128::from(self.ask.limit_ms.unwrap_or(policy.limit_max_ms).min(policy.limit_max_ms));
+        let fair = u64::try_from(limit * u128::from(stretch_milli) / 1000).unwrap_or(u64::MAX);
+        self.submitted_ms.saturating_add(fair)
+    }
+
+    /// How far it has sunk by the work it has done: 0 is highest.
+    pub(super) fn level(&self, now_ms: u64, policy: &Policy) -> u32 {
+        let Some(preemption) = &policy.preemption else { return 0 };
+        let work = self.worked_ms_at(now_ms, policy).saturating_mul(u64::from(self.ask.gpus));
+        u32::try_from(preemption.levels.iter().filter(|level| work >= **level).count()).unwrap_or(u32::MAX)
+    }
+
+    /// How long this run is left alone.
+    pub(super) fn protected_ms(&self, policy: &Policy) -> u64 {
+        const DOUBLINGS_MAX: u32 = 6;
+        let first = policy.preemption.as_ref().map_or(0, |preemption| preemption.protected_ms);
+        first.saturating_mul(1 << self.stops.min(DOUBLINGS_MAX))
+    }
+}

@@ -1,0 +1,353 @@
+//! Making room: which running jobs save their work and stop for a waiting one.
+//!
+//! A running job may be picked if it can save its work, if its protected time is over, and if it stands lower than the one
+//! it makes room for: by priority, by level, because it uses what was borrowed from the other's guarantee, or because
+//! the other is overdue. Who stays within its own guarantee makes room for its own share's jobs only.
+//!
+//! Accelerators come free when the work is saved. Until then a claim stands for the length of a pass and is found anew in
+//! the next: it costs nothing to claim what is being freed, so the same node is found again.
+
+use std::collections::BTreeSet;
+
+use super::{
+    job::{Record, Stage},
+    pass::{Pass, waits},
+    policy::Order,
+    pool::Slot,
+    quota::Quotas,
+    state::{Decision, Queue},
+};
+
+/// The most nodes one search weighs against each other beyond those it needs.
+const PLANS_MAX: usize = 256;
+
+/// What is being freed, and for whom it is kept during one pass.
+pub(super) struct Room {
+    /// Accelerators being freed and not claimed, by node.
+    pending: Vec<u32>,
+    /// The quotas as they will stand when everything that is told to stop has stopped and every claim has started.
+    quotas: Quotas,
+    /// Free accelerators kept for claims until the pass ends.
+    kept: Vec<Slot>,
+    /// Sizes and ranks for which nothing was found.
+    failed: BTreeSet<Rank>,
+    claimants: BTreeSet<u64>,
+    searches: u32,
+    /// What may be found on each node, so that most need no closer look.
+    hints: Vec<Hint>,
+    /// Running jobs whose protected time is over and that can be stopped, the least first.
+    movable: Vec<u64>,
+}
+
+/// The best that a search may find on a node: necessary, not sufficient.
+#[derive(Debug, Clone, Copy)]
+struct Hint {
+    gpus: u32,
+    level_max: u32,
+    due_ms_max: u64,
+    priority_min: u8,
+    borrowed: bool,
+}
+
+impl Hint {
+    const NOTHING: Self = Self { gpus: 0, level_max: 0, due_ms_max: 0, priority_min: u8::MAX, borrowed: false };
+
+    fn may_give_way(&self, rank: &Rank) -> bool {
+        let lower = self.priority_min < rank.priority || self.level_max > rank.level || self.due_ms_max > rank.due_ms;
+        self.gpus > 0 && (rank.overdue || lower || (rank.own && self.borrowed))
+    }
+}
+
+/// What decides whom a job may push aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    gpus: u32,
+    priority: u8,
+    level: u32,
+    due_ms: u64,
+    share: u32,
+    overdue: bool,
+    own: bool,
+}
+
+/// What making room on a node costs: accelerators whose work is interrupted.
+struct Plan {
+    cost: u64,
+    node: u32,
+    victims: Vec<u64>,
+}
+
+impl Queue {
+    /// Finds room for a waiting job among what is being freed and what may be stopped, and claims it. False: there is none,
+    /// or it claimed some before in this pass.
+    pub(super) fn make_room(&mut self, pass: &mut Pass, seq: u64) -> bool {
+        let Some(searches_max) = self.config.policy.preemption.as_ref().map(|preemption| preemption.searches_max)
+        else {
+            return false;
+        };
+        let Some(record) = self.records.get(&seq).filter(|record| waits(record)) else { return false };
+        let rank = self.rank(pass.sku, record);
+        let mut room = match pass.room.take() {
+            Some(room) => room,
+            None => self.room(pass.sku),
+        };
+        let mut claimed = false;
+        if room.searches < searches_max && !room.claimants.contains(&seq) && !room.failed.contains(&rank) {
+            room.searches += 1;
+            if let Some((nodes, victims)) = self.plan(pass.sku, &mut room, rank) {
+                self.claim(pass, &mut room, seq, &nodes, &victims);
+                claimed = room.claimants.insert(seq);
+            } else {
+                room.failed.insert(rank);
+            }
+        }
+        pass.room = Some(room);
+        claimed
+    }
+
+    /// Gives back what was kept for claims.
+    pub(super) fn claims_end(&mut self, pass: &mut Pass) {
+        if let Some(room) = pass.room.take() {
+            self.kinds[pass.sku].pool.give_back(&room.kept);
+        }
+    }
+
+    fn rank(&self, sku: usize, record: &Record) -> Rank {
+        let policy = &self.config.policy;
+        let overdue = match (policy.overdue_after_ms, &record.stage) {
+            (Some(after), Stage::Waiting { since_ms }) => self.now_ms.saturating_sub(*since_ms) >= after,
+            _ => false,
+        };
+        Rank {
+            gpus: record.ask.gpus,
+            priority: record.ask.priority,
+            level: record.level(self.now_ms, policy),
+            due_ms: record.due_ms(policy),
+            share: record.ask.share.0,
+            overdue,
+            own: self.quotas.within_own(record.ask.share, sku, record.ask.gpus),
+        }
+    }
+
+    fn room(&self, sku: usize) -> Room {
+        let kind = &self.kinds[sku];
+        let mut room = Room {
+            pending: vec![0; kind.on_node.len()],
+            quotas: self.quotas.clone(),
+            kept: Vec::new(),
+            failed: BTreeSet::new(),
+            claimants: BTreeSet::new(),
+            searches: 0,
+            hints: vec![Hint::NOTHING; kind.on_node.len()],
+            movable: Vec::new(),
+        };
+        self.look_for_movable(sku, &mut room);
+        for record in kind.stopping.iter().filter_map(|seq| self.records.get(seq)) {
+            for slot in record.slots() {
+                room.pending[slot.node as usize] += slot.gpus;
+            }
+            room.quotas.give_back(record.ask.share, sku, record.ask.gpus);
+        }
+        room
+    }
+
+    fn look_for_movable(&self, sku: usize, room: &mut Room) {
+        let mut movable: Vec<&Record> = Vec::new();
+        for record in self.kinds[sku].ends.iter().filter_map(|(_, seq)| self.records.get(seq)) {
+            let Stage::Running { since_ms, .. } = record.stage else { continue };
+            let policy = &self.config.policy;
+            if !record.ask.preemptible || self.now_ms.saturating_sub(since_ms) < record.protected_ms(policy) {
+                continue;
+            }
+            let (level, due_ms) = (record.level(self.now_ms, policy), record.due_ms(policy));
+            let borrowed = self.quotas.borrows(record.ask.share, sku);
+            for slot in record.slots() {
+                let hint = &mut room.hints[slot.node as usize];
+                hint.gpus += slot.gpus;
+                hint.level_max = hint.level_max.max(level);
+                hint.due_ms_max = hint.due_ms_max.max(due_ms);
+                hint.priority_min = hint.priority_min.min(record.ask.priority);
+                hint.borrowed |= borrowed;
+            }
+            movable.push(record);
+        }
+        movable.sort_by_key(|record| (record.ask.priority, record.ask.gpus, u64::MAX - record.seq));
+        room.movable = movable.into_iter().map(|record| record.seq).collect();
+    }
+
+    /// Nodes to claim on, how much on each, and whom to stop; cheapest first, then the node added first.
+    fn plan(&self, sku: usize, room: &mut Room, rank: Rank) -> Option<(Vec<Slot>, Vec<u64>)> {
+        let kind = &self.kinds[sku];
+        let size = kind.pool.gpus_per_node();
+        let part = rank.gpus.min(size);
+        let nodes_needed = rank.gpus.div_ceil(size) as usize;
+        let mut plans: Vec<Plan> = Vec::new();
+        for (node, pending) in (0_u32..).zip(room.pending.iter().copied()) {
+            let (hint, have) = (&room.hints[node as usize], kind.pool.free()[node as usize] + pending);
+            let hopeless = have < part && (have + hint.gpus < part || !hint.may_give_way(&rank));
+            if hopeless {
+                continue;
+            }
+            let Some(plan) = self.plan_on(sku, rank, node, part, pending) else { continue };
+            let free = plan.cost == 0;
+            plans.push(plan);
+            if (free && nodes_needed == 1) || plans.len() >= nodes_needed.saturating_add(PLANS_MAX) {
+                break;
+            }
+        }
+        plans.sort_by_key(|plan| (plan.cost, plan.node));
+        if plans.len() < nodes_needed {
+            return None;
+        }
+        let mut victims: BTreeSet<u64> = BTreeSet::new();
+        let mut slots = Vec::new();
+        let mut left = rank.gpus;
+        // The cheapest of those found above cost nothing, so looking no further than the first of them loses nothing.
+        let from = if nodes_needed == 1 { plans.iter().position(|plan| plan.cost == 0).unwrap_or(0) } else { 0 };
+        for plan in plans.into_iter().skip(from).take(nodes_needed) {
+            let gpus = left.min(size);
+            left -= gpus;
+            victims.extend(plan.victims);
+            slots.push(Slot { node: plan.node, gpus });
+        }
+        let victims = self.plan_quota(sku, room, rank, victims);
+        victims.map(|victims| (slots, victims.into_iter().collect()))
+    }
+
+    /// The cheapest way to so many accelerators on one node.
+    fn plan_on(&self, sku: usize, rank: Rank, node: u32, need: u32, pending: u32) -> Option<Plan> {
+        let kind = &self.kinds[sku];
+        let mut have = kind.pool.free()[node as usize] + pending;
+        if have >= need {
+            return Some(Plan { cost: 0, node, victims: Vec::new() });
+        }
+        let mut candidates: Vec<(&Record, u32)> = Vec::new();
+        for record in kind.on_node[node as usize].iter().filter_map(|seq| self.records.get(seq)) {
+            if self.gives_way(sku, record, rank) {
+                let here = record.slots().iter().find(|slot| slot.node == node).map_or(0, |slot| slot.gpus);
+                candidates.push((record, here));
+            }
+        }
+        // The lowest first, then whose work is interrupted least, then who came last.
+        let level = |record: &Record| record.level(self.now_ms, &self.config.policy);
+        let due = |record: &Record| record.due_ms(&self.config.policy);
+        candidates.sort_by_key(|(record, _)| {
+            let (level, due) = (u32::MAX - level(record), u64::MAX - due(record));
+            (record.ask.priority, level, due, record.ask.gpus, u64::MAX - record.seq)
+        });
+        let mut chosen: Vec<(&Record, u32)> = Vec::new();
+        for (record, here) in candidates {
+            if have >= need {
+                break;
+            }
+            have += here;
+            chosen.push((record, here));
+        }
+        if have < need {
+            return None;
+        }
+        // Whoever is not needed after all is left alone, the highest first.
+        for index in (0..chosen.len()).rev() {
+            let here = chosen[index].1;
+            if have - here >= need {
+                have -= here;
+                chosen.remove(index);
+            }
+        }
+        let cost = chosen.iter().map(|(record, _)| u64::from(record.ask.gpus)).sum();
+        Some(Plan { cost, node, victims: chosen.iter().map(|(record, _)| record.seq).collect() })
+    }
+
+    /// Adds whoever must stop so that the quota allows the job, and moves the quotas on. None: it will not.
+    fn plan_quota(&self, sku: usize, room: &mut Room, rank: Rank, mut victims: BTreeSet<u64>) -> Option<BTreeSet<u64>> {
+        let share = super::quota::ShareId(rank.share);
+        let mut quotas = room.quotas.clone();
+        for record in victims.iter().filter_map(|seq| self.records.get(seq)) {
+            quotas.give_back(record.ask.share, sku, record.ask.gpus);
+        }
+        if quotas.available(share, sku) < u64::from(rank.gpus) {
+            for record in room.movable.iter().filter_map(|seq| self.records.get(seq)) {
+                if victims.contains(&record.seq) || !self.gives_way(sku, record, rank) {
+                    continue;
+                }
+                let before = quotas.available(share, sku);
+                if before >= u64::from(rank.gpus) {
+                    break;
+                }
+                // Only what another still borrows comes back to this one.
+                if record.ask.share != share && !quotas.borrows(record.ask.share, sku) {
+                    continue;
+                }
+                quotas.give_back(record.ask.share, sku, record.ask.gpus);
+                if quotas.available(share, sku) > before {
+                    victims.insert(record.seq);
+                } else {
+                    assert!(quotas.take(record.ask.share, sku, record.ask.gpus), "it was just given back");
+                }
+            }
+        }
+        if !quotas.take(share, sku, rank.gpus) {
+            return None;
+        }
+        room.quotas = quotas;
+        Some(victims)
+    }
+
+    /// Whether a running job makes room for one of this rank.
+    fn gives_way(&self, sku: usize, record: &Record, rank: Rank) -> bool {
+        let Stage::Running { since_ms, .. } = record.stage else { return false };
+        let policy = &self.config.policy;
+        if !record.ask.preemptible || self.now_ms.saturating_sub(since_ms) < record.protected_ms(policy) {
+            return false;
+        }
+        let borrows = self.quotas.borrows(record.ask.share, sku);
+        if record.ask.share.0 != rank.share {
+            if rank.own && borrows {
+                return true;
+            }
+            let owns = self.quotas.used_owned(record.ask.share, sku).1 > 0;
+            if owns && !borrows {
+                return false;
+            }
+        }
+        if record.ask.priority != rank.priority && !rank.overdue {
+            return record.ask.priority < rank.priority;
+        }
+        if let Order::Due { .. } = policy.order {
+            // Later by less than a protected run is not worth a stop.
+            return rank.overdue || record.due_ms(policy) > rank.due_ms.saturating_add(record.protected_ms(policy));
+        }
+        rank.overdue || record.level(self.now_ms, policy) > rank.level
+    }
+
+    fn claim(&mut self, pass: &mut Pass, room: &mut Room, seq: u64, nodes: &[Slot], victims: &[u64]) {
+        let Some(for_job) = self.records.get(&seq).map(|record| record.ask.job) else { return };
+        for victim in victims {
+            self.stop(pass, room, *victim, for_job);
+        }
+        for slot in nodes {
+            let pending = &mut room.pending[slot.node as usize];
+            let from_pending = slot.gpus.min(*pending);
+            *pending -= from_pending;
+            let kept = Slot { node: slot.node, gpus: slot.gpus - from_pending };
+            if kept.gpus > 0 && self.kinds[pass.sku].pool.take(&[kept]) {
+                room.kept.push(kept);
+            }
+        }
+    }
+
+    fn stop(&mut self, pass: &mut Pass, room: &mut Room, victim: u64, for_job: crate::id::JobId) {
+        let policy = &self.config.policy;
+        let kind = &mut self.kinds[pass.sku];
+        let Some(record) = self.records.get_mut(&victim) else { return };
+        let Stage::Running { since_ms, slots } = &record.stage else { return };
+        let stage = Stage::Stopping { since_ms: *since_ms, told_ms: self.now_ms, slots: slots.clone() };
+        kind.move_out(record, policy);
+        record.stage = stage;
+        kind.settle_in(record, policy);
+        for slot in record.slots() {
+            room.pending[slot.node as usize] += slot.gpus;
+        }
+        pass.decisions.push(Decision::Stop { job: record.ask.job, for_job });
+    }
+}

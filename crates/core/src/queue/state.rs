@@ -1,0 +1,422 @@
+//! The state of a queue and the events that move it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    history::{Class, History, Usage},
+    job::{Ask, Record, Stage},
+    lane::Lanes,
+    policy::Policy,
+    pool::{Pool, Slot},
+    quota::{Quotas, Share, ShareError, ShareId},
+};
+use crate::id::JobId;
+
+/// The most accelerators one node may have.
+const GPUS_PER_NODE_MAX: u32 = 1024;
+/// The most nodes of one kind.
+const NODES_MAX: u32 = 1_000_000;
+
+/// One kind of accelerator: nodes of one size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sku {
+    /// How many nodes.
+    pub nodes: u32,
+    /// How many accelerators each has.
+    pub gpus_per_node: u32,
+}
+
+/// What a queue is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The kinds of accelerators.
+    pub skus: Vec<Sku>,
+    /// The quota tree, parents first.
+    pub shares: Vec<Share>,
+    /// How to decide.
+    pub policy: Policy,
+}
+
+/// Why a configuration makes no queue.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A kind has nothing, or more than a queue takes.
+    #[error("kind {sku}: needs 1 to {NODES_MAX} nodes of 1 to {GPUS_PER_NODE_MAX} accelerators")]
+    Sku {
+        /// Which kind.
+        sku: usize,
+    },
+    /// There are too many kinds.
+    #[error("more than 65,535 kinds of accelerators, or none")]
+    Skus,
+    /// The shares make no tree.
+    #[error(transparent)]
+    Shares(#[from] ShareError),
+    /// A snapshot says something that cannot be.
+    #[error("the snapshot contradicts itself at job {seq}: {what}")]
+    Snapshot {
+        /// The job's place in the order of submission.
+        seq: u64,
+        /// What cannot be.
+        what: &'static str,
+    },
+}
+
+/// What a pass decides. It is in force at once; the driver carries it out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "decision", rename_all = "snake_case")]
+pub enum Decision {
+    /// The job starts now.
+    Start {
+        /// Which job.
+        job: JobId,
+        /// Where.
+        slots: Vec<Slot>,
+    },
+    /// The job saves its work and stops; the driver says `stopped` when it has.
+    Stop {
+        /// Which job.
+        job: JobId,
+        /// For whom.
+        for_job: JobId,
+    },
+    /// The job starts no later than this.
+    Promise {
+        /// Which job.
+        job: JobId,
+        /// When, in milliseconds.
+        at_ms: u64,
+    },
+}
+
+/// Why a job is not taken. An answer, not a fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// A job of this id waits or runs.
+    #[error("a job of this id waits or runs already")]
+    Duplicate,
+    /// There is no such share or kind.
+    #[error("there is no such share or kind of accelerator")]
+    Unknown,
+    /// It asks for nothing.
+    #[error("asks for no accelerator: ask for at least 1")]
+    Nothing,
+    /// The machines would not do, with nothing else running.
+    #[error("asks for {asked} accelerators, and there are {most} in all: ask for less, or for another kind")]
+    TooBig {
+        /// How many it asks for.
+        asked: u32,
+        /// How many there are.
+        most: u64,
+    },
+    /// The quota would not do, with nothing else running.
+    #[error(
+        "asks for {asked} accelerators, and its quota allows {most} at most, borrowed ones included: ask for less, or for a larger quota"
+    )]
+    OverQuota {
+        /// How many it asks for.
+        asked: u32,
+        /// How many it may ever use.
+        most: u64,
+    },
+    /// There is no such job.
+    #[error("no such job waits or runs")]
+    NoSuchJob,
+    /// The job does not stand where this could happen to it.
+    #[error("the job does not stand where this can happen to it")]
+    Stage,
+}
+
+/// Everything a queue is, to write down and to build it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// What it is made of.
+    pub config: Config,
+    /// The latest time it has seen.
+    pub now_ms: u64,
+    /// The place the next job gets.
+    pub next_seq: u64,
+    /// All that wait or run, by place.
+    pub records: Vec<Record>,
+    /// The last runs by class, in milliseconds.
+    pub history: Vec<(Class, Vec<u64>)>,
+    /// What families have used, by kind.
+    pub usage: Vec<(ShareId, u16, Usage)>,
+    /// Who holds a promise, by kind.
+    pub holders: Vec<Option<u64>>,
+}
+
+/// What concerns one kind of accelerator.
+#[derive(Debug, Clone)]
+pub(super) struct Kind {
+    pub(super) pool: Pool,
+    pub(super) lanes: Lanes,
+    /// Running jobs by when they end at the latest.
+    pub(super) ends: BTreeSet<(u64, u64)>,
+    /// Running jobs by node.
+    pub(super) on_node: Vec<Vec<u64>>,
+    pub(super) stopping: BTreeSet<u64>,
+    /// The waiting job that was promised a start.
+    pub(super) holder: Option<u64>,
+}
+
+/// The queue.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    pub(super) config: Config,
+    pub(super) now_ms: u64,
+    pub(super) next_seq: u64,
+    pub(super) records: BTreeMap<u64, Record>,
+    /// Looked up, never walked: its order is nobody's.
+    pub(super) seqs: HashMap<JobId, u64>,
+    pub(super) kinds: Vec<Kind>,
+    pub(super) quotas: Quotas,
+    pub(super) history: History,
+    pub(super) usage: BTreeMap<(ShareId, u16), Usage>,
+}
+
+impl Queue {
+    /// An empty queue.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        if config.skus.is_empty() || config.skus.len() > usize::from(u16::MAX) {
+            return Err(ConfigError::Skus);
+        }
+        let sound =
+            |sku: &Sku| (1..=NODES_MAX).contains(&sku.nodes) && (1..=GPUS_PER_NODE_MAX).contains(&sku.gpus_per_node);
+        if let Some(sku) = config.skus.iter().position(|sku| !sound(sku)) {
+            return Err(ConfigError::Sku { sku });
+        }
+        let kind = |sku: &Sku| Kind {
+            pool: Pool::new(sku.nodes, sku.gpus_per_node),
+            lanes: Lanes::default(),
+            ends: BTreeSet::new(),
+            on_node: vec![Vec::new(); sku.nodes as usize],
+            stopping: BTreeSet::new(),
+            holder: None,
+        };
+        Ok(Self {
+            kinds: config.skus.iter().map(kind).collect(),
+            quotas: Quotas::new(&config.shares, config.skus.len())?,
+            config,
+            now_ms: 0,
+            next_seq: 0,
+            records: BTreeMap::new(),
+            seqs: HashMap::new(),
+            history: History::default(),
+            usage: BTreeMap::new(),
+        })
+    }
+
+    /// The queue a snapshot was taken of. A snapshot that contradicts itself is refused.
+    pub fn of_snapshot(snapshot: Snapshot) -> Result<Self, ConfigError> {
+        let mut queue = Self::new(snapshot.config)?;
+        queue.now_ms = snapshot.now_ms;
+        queue.next_seq = snapshot.next_seq;
+        queue.history = History::of_records(snapshot.history);
+        queue.usage = snapshot.usage.into_iter().map(|(share, sku, usage)| ((share, sku), usage)).collect();
+        for record in snapshot.records {
+            let seq = record.seq;
+            queue.put_back(record).map_err(|what| ConfigError::Snapshot { seq, what })?;
+        }
+        for (sku, holder) in snapshot.holders.into_iter().enumerate() {
+            let Some(seq) = holder else { continue };
+            let wrong = |what| ConfigError::Snapshot { seq, what };
+            let record = queue.records.get(&seq).ok_or(wrong("a promise to nobody"))?;
+            if usize::from(record.ask.sku) != sku || !matches!(record.stage, Stage::Waiting { .. }) {
+                return Err(wrong("a promise to a job that does not wait there"));
+            }
+            queue.kinds[sku].holder = Some(seq);
+        }
+        Ok(queue)
+    }
+
+    fn put_back(&mut self, record: Record) -> Result<(), &'static str> {
+        let (seq, ask) = (record.seq, record.ask);
+        self.fits_ever(&ask).map_err(|_| "asks for what is not there")?;
+        if seq >= self.next_seq || self.records.contains_key(&seq) || self.seqs.insert(ask.job, seq).is_some() {
+            return Err("its id or its place is taken");
+        }
+        let sku = usize::from(ask.sku);
+        let slots = record.slots();
+        if slots.is_empty() {
+            self.kinds[sku].lanes.insert(&record, &self.config.policy);
+        } else {
+            let held: u64 = slots.iter().map(|slot| u64::from(slot.gpus)).sum();
+            if held != u64::from(ask.gpus) || !self.kinds[sku].pool.take(slots) {
+                return Err("holds what is not free");
+            }
+            if !self.quotas.take(ask.share, sku, ask.gpus) {
+                return Err("runs beyond its quota");
+            }
+            self.kinds[sku].settle_in(&record, &self.config.policy);
+        }
+        self.records.insert(seq, record);
+        Ok(())
+    }
+
+    /// Writes down everything the queue is.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            config: self.config.clone(),
+            now_ms: self.now_ms,
+            next_seq: self.next_seq,
+            records: self.records.values().cloned().collect(),
+            history: self.history.records(),
+            usage: self.usage.iter().map(|((share, sku), usage)| (*share, *sku, *usage)).collect(),
+            holders: self.kinds.iter().map(|kind| kind.holder).collect(),
+        }
+    }
+
+    /// A job comes in. What could never start is refused at once.
+    pub fn submit(&mut self, ask: Ask, now_ms: u64) -> Result<(), Refusal> {
+        self.tick(now_ms);
+        if self.seqs.contains_key(&ask.job) {
+            return Err(Refusal::Duplicate);
+        }
+        self.fits_ever(&ask)?;
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        let stage = Stage::Waiting { since_ms: self.now_ms };
+        let record = Record { ask, seq, submitted_ms: self.now_ms, worked_ms: 0, stops: 0, promised_ms: None, stage };
+        self.kinds[usize::from(ask.sku)].lanes.insert(&record, &self.config.policy);
+        self.seqs.insert(ask.job, seq);
+        self.records.insert(seq, record);
+        Ok(())
+    }
+
+    /// A running job has ended by itself. Returns what it was.
+    pub fn finish(&mut self, job: JobId, now_ms: u64) -> Result<Record, Refusal> {
+        self.tick(now_ms);
+        let record = self.leave(job, |stage| !matches!(stage, Stage::Waiting { .. }))?;
+        let run_ms = record.worked_ms_at(self.now_ms, &self.config.policy);
+        self.history.ran(record.class(), run_ms, self.config.policy.history_runs);
+        Ok(record)
+    }
+
+    /// A job is gone, waiting or running, and teaches nothing. Returns what it was.
+    pub fn cancel(&mut self, job: JobId, now_ms: u64) -> Result<Record, Refusal> {
+        self.tick(now_ms);
+        self.leave(job, |_| true)
+    }
+
+    /// A job that was told to stop has stopped, with so much work saved in all; it waits again.
+    pub fn stopped(&mut self, job: JobId, worked_ms: u64, now_ms: u64) -> Result<(), Refusal> {
+        self.tick(now_ms);
+        let mut record = self.leave(job, |stage| matches!(stage, Stage::Stopping { .. }))?;
+        record.worked_ms = worked_ms;
+        record.stops = record.stops.saturating_add(1);
+        record.promised_ms = None;
+        record.stage = Stage::Waiting { since_ms: self.now_ms };
+        self.kinds[usize::from(record.ask.sku)].lanes.insert(&record, &self.config.policy);
+        self.seqs.insert(job, record.seq);
+        self.records.insert(record.seq, record);
+        Ok(())
+    }
+
+    /// What is known of a job.
+    pub fn record(&self, job: JobId) -> Option<&Record> {
+        self.records.get(self.seqs.get(&job)?)
+    }
+
+    /// How many jobs wait.
+    pub fn waiting(&self) -> usize {
+        self.kinds.iter().map(|kind| kind.lanes.len()).sum()
+    }
+
+    /// The policy it decides by.
+    pub fn policy(&self) -> &Policy {
+        &self.config.policy
+    }
+
+    /// What a share uses and what it owns of one kind; a share or kind that is not there has neither.
+    pub fn used_owned(&self, share: ShareId, sku: u16) -> (u64, u64) {
+        let known = self.quotas.has(share) && usize::from(sku) < self.kinds.len();
+        if known { self.quotas.used_owned(share, usize::from(sku)) } else { (0, 0) }
+    }
+
+    /// Accelerators of one kind that are free, and all.
+    pub fn gpus_free_total(&self, sku: u16) -> (u64, u64) {
+        self.kinds.get(usize::from(sku)).map_or((0, 0), |kind| (kind.pool.gpus_free(), kind.pool.gpus_total()))
+    }
+
+    /// Time never goes back in here: an earlier clock counts as the latest one seen.
+    pub(super) fn tick(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
+    }
+
+    fn fits_ever(&self, ask: &Ask) -> Result<(), Refusal> {
+        let kind = self.kinds.get(usize::from(ask.sku)).ok_or(Refusal::Unknown)?;
+        if !self.quotas.has(ask.share) {
+            return Err(Refusal::Unknown);
+        }
+        if ask.gpus == 0 {
+            return Err(Refusal::Nothing);
+        }
+        let most = kind.pool.gpus_total();
+        if u64::from(ask.gpus) > most {
+            return Err(Refusal::TooBig { asked: ask.gpus, most });
+        }
+        let most = self.quotas.ceiling(ask.share, usize::from(ask.sku));
+        if u64::from(ask.gpus) > most { Err(Refusal::OverQuota { asked: ask.gpus, most }) } else { Ok(()) }
+    }
+
+    /// Takes a job out with all it holds.
+    fn leave(&mut self, job: JobId, may: impl Fn(&Stage) -> bool) -> Result<Record, Refusal> {
+        let seq = *self.seqs.get(&job).ok_or(Refusal::NoSuchJob)?;
+        let record = self.records.get(&seq).ok_or(Refusal::NoSuchJob)?;
+        if !may(&record.stage) {
+            return Err(Refusal::Stage);
+        }
+        let record = self.records.remove(&seq).ok_or(Refusal::NoSuchJob)?;
+        self.seqs.remove(&job);
+        let (ask, sku) = (record.ask, usize::from(record.ask.sku));
+        let kind = &mut self.kinds[sku];
+        if record.slots().is_empty() {
+            kind.lanes.remove(&record, &self.config.policy);
+            kind.holder.take_if(|holder| *holder == seq);
+        } else {
+            kind.move_out(&record, &self.config.policy);
+            kind.pool.give_back(record.slots());
+            self.quotas.give_back(ask.share, sku, ask.gpus);
+            self.count_usage(&ask, |gpus| gpus.saturating_sub(u64::from(ask.gpus)));
+        }
+        Ok(record)
+    }
+
+    pub(super) fn count_usage(&mut self, ask: &Ask, change: impl FnOnce(u64) -> u64) {
+        let usage = self.usage.entry((self.quotas.family(ask.share), ask.sku)).or_default();
+        *usage = usage.at(self.now_ms, self.config.policy.usage_half_life_ms);
+        usage.gpus = change(usage.gpus);
+    }
+}
+
+impl Kind {
+    /// Notes a job that has accelerators.
+    pub(super) fn settle_in(&mut self, record: &Record, policy: &Policy) {
+        if let Some(ends_ms) = record.ends_ms_max(policy) {
+            self.ends.insert((ends_ms, record.seq));
+        }
+        if matches!(record.stage, Stage::Stopping { .. }) {
+            self.stopping.insert(record.seq);
+        }
+        for slot in record.slots() {
+            let there = &mut self.on_node[slot.node as usize];
+            // By place, so that a queue built from a snapshot looks at them in the same order.
+            let at = there.partition_point(|seq| *seq < record.seq);
+            there.insert(at, record.seq);
+        }
+    }
+
+    /// Forgets what `settle_in` noted.
+    pub(super) fn move_out(&mut self, record: &Record, policy: &Policy) {
+        if let Some(ends_ms) = record.ends_ms_max(policy) {
+            self.ends.remove(&(ends_ms, record.seq));
+        }
+        self.stopping.remove(&record.seq);
+        for slot in record.slots() {
+            self.on_node[slot.node as usize].retain(|seq| *seq != record.seq);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What is kept of a pass, so that anybody can make it again and get the same answer.
+//!
+//! A queue changes little from one pass to the next, so most records hold only what changed since the one before; every
+//! [`CHAIN_MAX`]th holds all. A record carries the digest of its whole inputs and of all its decisions: a chain that was
+//! broken or edited does not pass for the truth.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{Decision, Room, Snapshot, Waiting, schedule};
+use crate::{
+    id::{JobId, SiteId},
+    time::Time,
+};
+
+/// The version of the rules of [`schedule`]. Raised when the same inputs may lead to another answer.
+pub const RULES: u32 = 2;
+/// The most records from one that holds all its inputs to the next.
+pub const CHAIN_MAX: usize = 64;
+
+/// What is kept of one pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// When it was made.
+    pub at: Time,
+    /// By which rules: [`RULES`] of then.
+    pub rules: u32,
+    /// What it looked at.
+    pub inputs: Inputs,
+    /// SHA-256 over the whole inputs, hex.
+    pub inputs_digest: String,
+    /// SHA-256 over all decisions, hex.
+    pub decisions_digest: String,
+}
+
+/// What a pass looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Inputs {
+    /// All of it.
+    Whole(Snapshot),
+    /// What changed since the record before.
+    Since(Change),
+}
+
+/// What changed from one snapshot to the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Jobs that left the queue, or stand in it otherwise than before.
+    pub left: Vec<JobId>,
+    /// Jobs that came, with their place in the queue as it is after the change, in the order of their places.
+    pub came: Vec<(usize, Waiting)>,
+    /// Sites that are gone.
+    pub gone: Vec<SiteId>,
+    /// Sites that are new or not as before.
+    pub rooms: Vec<Room>,
+}
+
+/// Why a pass cannot be made again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Irreproducible {
+    /// The chain does not begin with a record that holds all its inputs.
+    #[error("the record of the whole queue that this one builds on is missing")]
+    NoBeginning,
+    /// What was put together is not what the pass looked at.
+    #[error("the recorded inputs are not those the pass looked at: a record is missing or was changed")]
+    OtherInputs,
+}
+
+/// A pass made again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    /// What it looked at.
+    pub snapshot: Snapshot,
+    /// What is decided now, from those inputs.
+    pub decisions: Vec<Decision>,
+    /// Whether that is what was decided then.
+    pub same: bool,
+}
+
+impl Record {
+    /// Keeps a pass: all of its inputs, or what changed since `before`.
+    pub fn new(at: Time, before: Option<&Snapshot>, snapshot: &Snapshot, decisions: &[Decision]) -> Self {
+        let inputs = before
+            .map_or_else(|| Inputs::Whole(snapshot.clone()), |before| Inputs::Since(Change::between(before, snapshot)));
+        Self {
+            at,
+            rules: RULES,
+            inputs,
+            inputs_digest: digest(&snapshot.in_order()),
+            decisions_digest: digest(&decisions),
+        }
+    }
+
+    /// Whether it holds all its inputs.
+    pub const fn is_whole(&self) -> bool {
+        matches!(self.inputs, Inputs::Whole(_))
+    }
+}
+
+/// Makes the last pass of a chain again. The chain begins with a record that holds all its inputs.
+pub fn replay(chain: &[Record]) -> Result<Replay, Irreproducible> {
+    let mut records = chain.iter();
+    let Some(Record { inputs: Inputs::Whole(first), .. }) = records.next() else {
+        return Err(Irreproducible::NoBeginning);
+    };
+    let mut snapshot = first.clone();
+    for record in records {
+        match &record.inputs {
+            Inputs::Whole(whole) => snapshot = whole.clone(),
+            Inputs::Since(change) => change.apply(&mut snapshot),
+        }
+    }
+    let last = &chain[chain.len() - 1];
+    if digest(&snapshot.in_order()) != last.inputs_digest {
+        return Err(Irreproducible::OtherInputs);
+    }
+    let decisions = schedule(&snapshot, last.at);
+    let same = digest(&decisions) == last.decisions_digest;
+    Ok(Replay { snapshot, decisions, same })
+}
+
+impl Snapshot {
+    /// The same, with its sites by id: their order means nothing, and one form has one digest.
+    fn in_order(&self) -> Self {
+        let mut ordered = self.clone();
+        ordered.rooms.sort_by_key(|room| room.site);
+        ordered
+    }
+}
+
+impl Change {
+    fn between(before: &Snapshot, after: &Snapshot) -> Self {
+        let old_rooms: BTreeMap<SiteId, &Room> = before.rooms.iter().map(|room| (room.site, room)).collect();
+        let new_rooms: BTreeMap<SiteId, &Room> = after.rooms.iter().map(|room| (room.site, room)).collect();
+        let stays = staying(before, after);
+        Self {
+            left: before.waiting.iter().filter(|job| !stays.contains_key(&job.job)).map(|job| job.job).collect(),
+            came: (after.waiting.iter().enumerate())
+                .filter(|(_, job)| !stays.contains_key(&job.job))
+                .map(|(place, job)| (place, job.clone()))
+                .collect(),
+            gone: old_rooms.keys().filter(|site| !new_rooms.contains_key(site)).copied().collect(),
+            rooms: (new_rooms.iter())
+                .filter(|(site, room)| old_rooms.get(site) != Some(room))
+                .map(|(_, room)| (*room).clone())
+                .collect(),
+        }
+    }
+
+    fn apply(&self, snapshot: &mut Snapshot) {
+        snapshot.waiting.retain(|job| !self.left.contains(&job.job));
+        for (place, job) in &self.came {
+            // A place beyond the end cannot come from us; the digest will tell.
+            let place = (*place).min(snapshot.waiting.len());
+            snapshot.waiting.insert(place, job.clone());
+        }
+        let mut rooms: BTreeMap<SiteId, Room> = snapshot.rooms.drain(..).map(|room| (room.site, room)).collect();
+        rooms.retain(|site, _| !self.gone.contains(site));
+        rooms.extend(self.rooms.iter().map(|room| (room.site, room.clone())));
+        snapshot.rooms = rooms.into_values().collect();
+    }
+}
+
+/// The jobs that stand in both, unchanged and in the same order among themselves, with their place in the first.
+fn staying(before: &Snapshot, after: &Snapshot) -> BTreeMap<JobId, usize> {
+    let old: BTreeMap<JobId, (usize, &Waiting)> =
+        before.waiting.iter().enumerate().map(|(place, job)| (job.job, (place, job))).collect();
+    let mut next = 0;
+    let mut stays = BTreeMap::new();
+    for job in &after.waiting {
+        if let Some((place, same)) = old.get(&job.job)
+            && *same == job
+            && *place >= next
+        {
+            next = place + 1;
+            stays.insert(job.job, *place);
+        }
+    }
+    stays
+}
+
+fn digest(value: &impl Serialize) -> String {
+    // Plain data with text keys always has a JSON form; were it not so, no two digests would agree, and replays would say so.
+    hex::encode(Sha256::digest(serde_json::to_vec(value).unwrap_or_default()))
+}

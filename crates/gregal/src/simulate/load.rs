@@ -1,0 +1,40 @@
+//! `gregal simulate load`: one's own jobs through the very function that drives the live control plane.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use gregal_sim::{Pool, read_csv, replay};
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// Jobs as CSV with the header `arrival_s,duration_s,cpus,gpus`
+    #[arg(long, value_name = "FILE")]
+    jobs: PathBuf,
+    /// CPU cores of the pool
+    #[arg(long)]
+    cpus: u32,
+    /// Accelerators of the pool
+    #[arg(long, default_value_t = 0)]
+    gpus: u32,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &LoadArgs) -> Result<()> {
+    let load = read_csv(&super::read(&args.jobs)?).with_context(|| format!("`{}` is no load", args.jobs.display()))?;
+    let outcome = replay(&load, Pool { cpus: args.cpus, gpus: args.gpus });
+    if args.json {
+        return super::print_json(&outcome);
+    }
+    let wait = outcome.wait_s;
+    println!("ran        {}", outcome.ran);
+    println!("never fits {}", outcome.never);
+    println!("wait       mean {} s, median {} s, p99 {} s, longest {} s", wait.mean, wait.p50, wait.p99, wait.max);
+    println!("makespan   {} s", outcome.makespan_s);
+    let percent = |milli: u64| format!("{}.{} %", milli / 10, milli % 10);
+    println!("used       CPU {}, accelerators {}", percent(outcome.cpu_used_milli), percent(outcome.gpu_used_milli));
+    println!("digest     {}", outcome.digest);
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! `gregal simulate speed`: how long decisions take on a large cluster. Figures of the machine it runs on.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use gregal_core::queue::Policy;
+use gregal_sim::{
+    queue::{Latency, Load, latency},
+    speed::{SpeedOptions, SpeedOutcome, speed},
+};
+use serde::Serialize;
+
+use super::Watch;
+
+#[derive(Debug, Args)]
+pub(crate) struct SpeedArgs {
+    /// Nodes
+    #[arg(long, default_value_t = 12_500, value_name = "N")]
+    nodes: u32,
+    /// Accelerators of each node
+    #[arg(long, default_value_t = 8, value_name = "G")]
+    gpus_per_node: u8,
+    /// Jobs that wait
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    queued: u32,
+    /// Passes of each kind to measure
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    rounds: u32,
+    /// Queueing policy
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    policy: String,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Outcome {
+    placing: SpeedOutcome,
+    queueing: Latency,
+}
+
+pub(super) fn run(args: &SpeedArgs) -> Result<()> {
+    let watch = Watch::new("measuring");
+    let options = SpeedOptions {
+        nodes: usize::try_from(args.nodes)?,
+        gpus_per_node: args.gpus_per_node,
+        turns: 20_000,
+        seed: 42,
+    };
+    let placing = speed(options, &mut || watch.nanos())?;
+    let load = Load {
+        nodes: args.nodes,
+        gpus_per_node: u32::from(args.gpus_per_node),
+        queued: args.queued,
+        rounds: args.rounds,
+        seed: 1,
+        policy: args.policy.clone(),
+    };
+    let queueing = latency(load, &mut || watch.micros())?
+        .with_context(|| format!("no policy `{}`: there are {}", args.policy, Policy::NAMES.join(", ")))?;
+    drop(watch);
+    let outcome = Outcome { placing, queueing };
+    if args.json {
+        return super::print_json(&outcome);
+    }
+    let Outcome { placing, queueing } = &outcome;
+    println!(
+        "placing    {:.0} a second; one decision p50 {:.1} µs, p99 {:.1} µs",
+        placing.placements_per_s, placing.place_us.p50, placing.place_us.p99
+    );
+    println!(
+        "           one release and one placement p99 {:.1} µs; all anew {:.1} ms",
+        placing.turn_us.p99, placing.rebuild_ms
+    );
+    println!("queueing   {} run, {} wait", queueing.running, queueing.waiting);
+    println!("           full pass p50 {} µs, p99 {} µs", queueing.full_us.p50, queueing.full_us.p99);
+    println!(
+        "           incremental pass p50 {} µs, p99 {} µs",
+        queueing.incremental_us.p50, queueing.incremental_us.p99
+    );
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! Packing on Alibaba's trace of a shared GPU cluster (openb, 2023), in the setting of FGD (Weng et al., USENIX ATC 2023):
+//! the trace's pods, then uniformly drawn copies of them, arrive in random order and stay; what fits nowhere fails.
+
+mod read;
+mod replay;
+#[cfg(test)]
+mod tests;
+
+pub use read::{OpenbError, Pod, Trace, TraceNode, read_openb};
+pub use replay::{Decisions, Hundredths, PackOptions, PackOutcome, PackPolicy, Step, load_milli, pack};
