@@ -144,7 +144,7 @@ pub(crate) async fn dataset_write(
         None => None,
     };
     let expected = known.as_ref().map(|known| known.digest.clone()).or(announced);
-    let space = grant.organisation.to_string();
+    let space = objects::datasets_of(grant.organisation);
     let owner = grant.organisation;
     let record = move |Stored { digest, bytes }| DatasetRecord {
         dataset: id,
@@ -261,7 +261,7 @@ pub(crate) async fn dataset_read(
     let record = shared.datasets.get(id).filter(|record| record.organisation == grant.organisation);
     let record = record.ok_or_else(not_found)?;
     let keep = shared.keep.clone();
-    let space = record.organisation.to_string();
+    let space = objects::datasets_of(record.organisation);
     let (first, mut reader) = blocking(move || {
         let mut reader = keep.read(&space, &record.digest)?;
         // The first part is verified before anything is promised.

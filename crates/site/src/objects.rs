@@ -2,6 +2,7 @@
 //!
 //! Every object has a random key of its own, wrapped by the site's key. An organisation's objects lie in its own space:
 //! equal bytes of two organisations are two objects, so that neither learns of the other's, and erasing one is complete.
+//! Its datasets and its models lie apart for the same reason: a dataset that is removed takes no model's file along.
 
 mod keep;
 mod keys;
@@ -13,6 +14,18 @@ pub use keys::SiteKey;
 pub use model::{StoredModel, materialise, store_folder};
 
 use std::io;
+
+use gregal_core::id::OrganisationId;
+
+/// The space of an organisation's datasets.
+pub fn datasets_of(organisation: OrganisationId) -> String {
+    organisation.to_string()
+}
+
+/// The space of an organisation's models.
+pub fn models_of(organisation: OrganisationId) -> String {
+    format!("{organisation}_models")
+}
 
 /// Why an object could not be stored or read.
 #[derive(Debug, thiserror::Error)]

@@ -147,7 +147,8 @@ pub(crate) async fn apply(shared: &Arc<Shared>, intent: &Intent) {
         }
         let shared = Arc::clone(shared);
         let removed = tokio::task::spawn_blocking(move || {
-            let keep = |record: &DatasetRecord| shared.keep.remove(&record.organisation.to_string(), &record.digest);
+            let keep =
+                |record: &DatasetRecord| shared.keep.remove(&objects::datasets_of(record.organisation), &record.digest);
             shared.datasets.forget(id, keep)
         });
         if let Ok(Err(error)) = removed.await {

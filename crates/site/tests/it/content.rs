@@ -4,12 +4,15 @@ use std::sync::atomic::Ordering;
 
 use gregal_api::{grant::GrantPurpose, protocol::WantedDataset};
 use gregal_core::id::{DatasetId, JobId};
-use gregal_site::DatasetStored;
+use gregal_site::{
+    DatasetStored,
+    objects::{materialise, models_of},
+};
 use sha2::{Digest as _, Sha256};
 
 use super::{
     control::{ORG, OTHER_ORG, OTHER_PROJECT, OWNER, PROJECT, secret},
-    world::{Running, World, until},
+    world::{MODEL_FILE, Running, World, model_digest, until},
 };
 
 const DATASET: DatasetId = DatasetId::from_u128(77);
@@ -116,6 +119,27 @@ async fn a_removed_dataset_is_not_gone_while_somebody_still_writes_it() {
     assert!(!world.folder.path().join(format!("datasets/{DATASET}.json")).exists());
     let objects = world.folder.path().join("objects").join(ORG.to_string());
     assert!(!objects.join(hex::encode(Sha256::digest([1; 10]))).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_that_goes_takes_no_file_of_a_model_along() {
+    let world = World::new().await;
+    let site = world.start().await;
+    synced(&world, &site).await;
+    let grant = world.control.grant(GrantPurpose::DatasetWrite, DATASET);
+    assert_eq!(put(&site, &grant, MODEL_FILE.as_bytes().to_vec()).await.status(), 200);
+    world.control.change(|intent| {
+        intent.datasets = vec![WantedDataset {
+            dataset: DATASET,
+            organisation: ORG,
+            project: PROJECT,
+            digest: Some(hex::encode(Sha256::digest(MODEL_FILE))),
+            delete: true,
+        }];
+    });
+    until("it to be gone", async || world.control.last().filter(|last| last.datasets_gone == [DATASET])).await;
+    let unpacked = tempfile::tempdir().unwrap();
+    materialise(&world.keep(), &models_of(ORG), &model_digest(), &unpacked.path().join("model")).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

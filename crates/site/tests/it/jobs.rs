@@ -13,6 +13,7 @@ use gregal_core::{
     sku,
     time::Time,
 };
+use gregal_site::objects::models_of;
 
 use super::{
     control::{ORG, PROJECT},
@@ -116,7 +117,7 @@ async fn a_training_is_run_metered_stored_and_told_with_its_lineage() {
     assert_eq!((product.parameters, product.tokens, product.flop), (1000, 100, 600_000));
     assert_eq!((product.dataset_digest, product.code_version.as_str()), (digest, "test"));
     assert!(product.energy_mj > 0 && product.energy_method.starts_with("estimated"), "{}", product.energy_method);
-    assert!(world.folder.path().join("objects").join(ORG.to_string()).join(&product.digest).is_file());
+    assert!(world.folder.path().join("objects").join(models_of(ORG)).join(&product.digest).is_file());
 
     // Everything was handed over before the end was told.
     let cores = intervals(&world, 1, Meter::ComputeCore);

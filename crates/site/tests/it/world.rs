@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use gregal_core::{site::Capacity, world::RealWorld};
 use gregal_site::{
     Error, Site, SiteOptions, Tuning,
-    objects::{Keep, SiteKey, store_folder},
+    objects::{Keep, SiteKey, models_of, store_folder},
     spool,
 };
 use serde_json::Value;
@@ -29,15 +29,18 @@ pub(crate) async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<
 }
 
 /// The model that endpoints of tests serve: one file.
+/// The only file of the model that is there already.
+pub(crate) const MODEL_FILE: &str = "{\"max_position_embeddings\": 1000}";
+
 fn write_model(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
-    std::fs::write(folder.join("config.json"), "{\"max_position_embeddings\": 1000}").unwrap();
+    std::fs::write(folder.join("config.json"), MODEL_FILE).unwrap();
 }
 
 /// Its digest: of its manifest.
 pub(crate) fn model_digest() -> String {
     use sha2::{Digest as _, Sha256};
-    let file = hex::encode(Sha256::digest("{\"max_position_embeddings\": 1000}"));
+    let file = hex::encode(Sha256::digest(MODEL_FILE));
     hex::encode(Sha256::digest(format!("{file}  config.json\n")))
 }
 
@@ -58,14 +61,19 @@ impl World {
 
     /// Puts the model where a training of both organisations would have put it.
     fn store_model(&self) {
-        let key = SiteKey::load(&self.folder.path().join("keys/site.key"), &RealWorld, false).unwrap();
-        let keep = Keep::open(&self.folder.path().join("objects"), key, Arc::new(RealWorld)).unwrap();
+        let keep = self.keep();
         let model = tempfile::tempdir().unwrap();
         write_model(model.path());
         for organisation in [ORG, OTHER_ORG] {
-            let stored = store_folder(&keep, &organisation.to_string(), model.path()).unwrap();
+            let stored = store_folder(&keep, &models_of(organisation), model.path()).unwrap();
             assert_eq!(stored.digest, model_digest());
         }
+    }
+
+    /// What the site keeps, seen from outside.
+    pub(crate) fn keep(&self) -> Keep {
+        let key = SiteKey::load(&self.folder.path().join("keys/site.key"), &RealWorld, false).unwrap();
+        Keep::open(&self.folder.path().join("objects"), key, Arc::new(RealWorld)).unwrap()
     }
 
     pub(crate) fn options(&self, url: &str) -> SiteOptions {

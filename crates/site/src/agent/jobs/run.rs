@@ -75,7 +75,7 @@ pub(super) fn prepare(keep: &Keep, folder: &JobFolder, wanted: &WantedAttempt) -
 
 fn unpack(keep: &Keep, wanted: &WantedAttempt, dataset: DatasetId, path: &Path) -> Result<(), PrepareError> {
     let digest = digest_of(wanted, dataset).ok_or(PrepareError::Missing(dataset))?;
-    match keep.read(&wanted.organisation.to_string(), &digest) {
+    match keep.read(&objects::datasets_of(wanted.organisation), &digest) {
         Ok(object) => Ok(object.save(path).map(drop)?),
         Err(objects::Error::NotFound { .. }) => Err(PrepareError::Missing(dataset)),
         Err(error) => Err(error.into()),

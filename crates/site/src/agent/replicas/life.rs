@@ -71,7 +71,8 @@ pub(super) async fn live(shared: &Arc<Shared>, wanted: &WantedEndpoint, number: 
 
 /// Unpacks the model; answers its context in tokens.
 async fn unpack(shared: &Arc<Shared>, wanted: &WantedEndpoint, folder: PathBuf) -> Result<u64, String> {
-    let (keep, space, digest) = (shared.keep.clone(), wanted.organisation.to_string(), wanted.model_digest.clone());
+    let (keep, space, digest) =
+        (shared.keep.clone(), objects::models_of(wanted.organisation), wanted.model_digest.clone());
     let unpacked = tokio::task::spawn_blocking(move || {
         let doing = "could not make a replica's folder";
         durable::private_folder(&folder).map_err(objects::Error::io(doing))?;

@@ -24,7 +24,7 @@ impl Attempt {
     pub(super) async fn keep(&mut self, observation: Option<&Observation>) -> Next {
         let at = self.ended_at(observation);
         let code = observation.and_then(Observation::exit).and_then(|exit| exit.code);
-        let (keep, space) = (self.shared.keep.clone(), self.state.wanted.organisation.to_string());
+        let (keep, space) = (self.shared.keep.clone(), objects::models_of(self.state.wanted.organisation));
         let model = self.folder.work().join("model");
         let stored = tokio::task::spawn_blocking(move || objects::store_folder(&keep, &space, &model)).await;
         let (end, product) = match stored {
