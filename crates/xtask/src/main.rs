@@ -1,4 +1,4 @@
-//! Chores: `ci`, `test`, `tidy`, `generate`, `bench`. Never shipped, and never part of what a user runs.
+//! Chores: `ci`, `test`, `tidy`, `generate`, `bench`, `replays`. Never shipped, and never part of what a user runs.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,6 +12,7 @@ mod bench;
 mod generate;
 mod install;
 mod postgres;
+mod replays;
 mod test;
 mod tidy;
 
@@ -39,6 +40,8 @@ enum Chore {
     },
     /// Measure and print figures side by side
     Bench(bench::BenchArgs),
+    /// Replay published traces and write what came of it beside what others reach
+    Replays(replays::ReplaysArgs),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Chore::Tidy => tidy::run(),
         Chore::Generate { check } => generate::run(check),
         Chore::Bench(args) => bench::run(&args),
+        Chore::Replays(args) => replays::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
