@@ -87,15 +87,15 @@ const MEASURED_FROM_MS: u64 = 10_000;
 /// quarter of the time).
 const GPU_UNCERTAINTY_PERCENT: u32 = 15;
 
-/// The energy between two readings of a workload's own GPUs. None if a counter is missing or ran backwards, which a
-/// reloaded driver does: an unknown is not a zero.
-pub(crate) fn gpu_part(before: &GpuCounters, after: &GpuCounters, wall_ms: u64) -> Option<EnergyPart> {
-    if before.is_empty() {
+/// The energy between two readings of a workload's own GPUs. None if any of them did not count, or ran backwards, which
+/// a reloaded driver does: an unknown is not a zero, and some of the GPUs are not all.
+pub(crate) fn gpu_part(gpus: &[String], before: &GpuCounters, after: &GpuCounters, wall_ms: u64) -> Option<EnergyPart> {
+    if gpus.is_empty() {
         return None;
     }
     let mut mj: u64 = 0;
-    for (uuid, start) in before {
-        mj = mj.saturating_add(after.get(uuid)?.checked_sub(*start)?);
+    for uuid in gpus {
+        mj = mj.saturating_add(after.get(uuid)?.checked_sub(*before.get(uuid)?)?);
     }
     let basis = if wall_ms >= MEASURED_FROM_MS {
         EnergyBasis::Measured { uncertainty_percent: GPU_UNCERTAINTY_PERCENT }
@@ -103,6 +103,22 @@ pub(crate) fn gpu_part(before: &GpuCounters, after: &GpuCounters, wall_ms: u64) 
         EnergyBasis::Estimated { method: "NVML energy counter over a run too short for its samples".to_owned() }
     };
     Some(EnergyPart { of: "gpu".to_owned(), mj, basis })
+}
+
+/// The most that GPUs can have used whose counters did not tell: what each may draw, for the whole time. `limits_mw` has
+/// one entry a GPU.
+pub(crate) fn gpu_estimate(limits_mw: &[Option<u64>], wall_ms: u64) -> Option<EnergyPart> {
+    if limits_mw.is_empty() {
+        return None;
+    }
+    let known = limits_mw.iter().flatten().fold(0_u64, |sum, mw| sum.saturating_add(*mw));
+    let mut method = "GPUs at their power limit all the time: no energy counter told".to_owned();
+    let silent = limits_mw.iter().filter(|limit| limit.is_none()).count();
+    if silent > 0 {
+        method = format!("{method}; {silent} of {} left out, without a limit either", limits_mw.len());
+    }
+    let basis = EnergyBasis::Estimated { method };
+    Some(EnergyPart { of: "gpu".to_owned(), mj: wall_ms.saturating_mul(known) / 1000, basis })
 }
 
 #[cfg(test)]
@@ -120,14 +136,32 @@ mod tests {
     #[test]
     fn gpu_energy_is_measured_only_when_the_run_was_long_enough_and_the_counter_sane() {
         let at = |a: u64, b: u64| GpuCounters::from([("GPU-a".to_owned(), a), ("GPU-b".to_owned(), b)]);
-        let part = gpu_part(&at(100, 200), &at(1100, 2200), 60_000).unwrap();
+        let two = ["GPU-a".to_owned(), "GPU-b".to_owned()];
+        let part = gpu_part(&two, &at(100, 200), &at(1100, 2200), 60_000).unwrap();
         assert_eq!(part.mj, 3000);
         assert!(matches!(part.basis, EnergyBasis::Measured { uncertainty_percent: 15 }));
-        let short = gpu_part(&at(100, 200), &at(1100, 2200), 9_999).unwrap();
+        let short = gpu_part(&two, &at(100, 200), &at(1100, 2200), 9_999).unwrap();
         assert!(matches!(short.basis, EnergyBasis::Estimated { .. }));
-        assert_eq!(gpu_part(&at(100, 200), &at(50, 2200), 60_000), None, "a counter that ran backwards is unknown");
+        assert_eq!(
+            gpu_part(&two, &at(100, 200), &at(50, 2200), 60_000),
+            None,
+            "a counter that ran backwards is unknown"
+        );
         let lost = GpuCounters::from([("GPU-a".to_owned(), 9)]);
-        assert_eq!(gpu_part(&at(1, 2), &lost, 60_000), None, "a GPU that fell off the bus is unknown");
-        assert_eq!(gpu_part(&GpuCounters::new(), &at(1, 2), 60_000), None);
+        assert_eq!(gpu_part(&two, &at(1, 2), &lost, 60_000), None, "a GPU that fell off the bus is unknown");
+        assert_eq!(gpu_part(&two, &lost, &at(10, 20), 60_000), None, "one of two is not both");
+        assert_eq!(gpu_part(&[], &at(1, 2), &at(3, 4), 60_000), None, "no GPU, no part");
+    }
+
+    #[test]
+    fn gpus_that_did_not_count_are_estimated_at_their_limit_and_those_without_one_are_named() {
+        let of = |limits: &[Option<u64>]| gpu_estimate(limits, 2_000).map(|part| (part.mj, part.basis));
+        assert_eq!(of(&[]), None);
+        let (mj, basis) = of(&[Some(700_000), Some(300_000)]).unwrap();
+        assert_eq!(mj, 2_000_000, "1000 W for 2 s");
+        assert!(matches!(basis, EnergyBasis::Estimated { method } if !method.contains("left out")));
+        let (mj, basis) = of(&[Some(700_000), None]).unwrap();
+        assert_eq!(mj, 1_400_000);
+        assert!(matches!(basis, EnergyBasis::Estimated { method } if method.contains("1 of 2 left out")));
     }
 }

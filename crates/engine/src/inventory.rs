@@ -4,10 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use nvml_wrapper::enum_wrappers::device::{EccCounter, MemoryError, RetirementCause};
+use nvml_wrapper::enums::device::SampleValue;
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::structs::device::FieldId;
 use nvml_wrapper::{Device, Nvml};
 use serde::{Deserialize, Serialize};
 
@@ -20,9 +23,9 @@ pub struct Inventory {
     pub cpu: Cpu,
     /// Its memory in bytes.
     pub memory_bytes: u64,
-    /// Its GPUs, in the driver's order.
+    /// Its GPUs that answered, in the driver's order.
     pub gpus: Vec<Gpu>,
-    /// Why there are no GPUs, or none could be asked. None when NVML answered, even with an empty list.
+    /// Why there are no GPUs, or which of them did not answer. None when NVML told of all, even of none.
     pub gpus_missing: Option<String>,
     /// The NVIDIA driver's version.
     pub driver: Option<String>,
@@ -60,6 +63,15 @@ pub struct Gpu {
     pub health: GpuHealth,
     /// Energy since the driver was loaded, in millijoules, where the GPU counts it.
     pub energy_mj: Option<u64>,
+    /// The most power it is allowed to draw, in milliwatts, where it says.
+    pub power_limit_mw: Option<u64>,
+}
+
+impl Gpu {
+    /// Whether it may be granted whole: it is not cut into slices, and nothing speaks against it.
+    pub fn is_grantable(&self) -> bool {
+        !self.mig.enabled && self.health.concerns.is_empty()
+    }
 }
 
 /// How a GPU is cut into hardware slices.
@@ -91,13 +103,42 @@ pub struct GpuHealth {
     pub ecc_uncorrected: Option<u64>,
     /// Memory pages taken out of use for errors.
     pub pages_retired: Option<u64>,
+    /// Whether it swaps bad rows of memory for spare ones, and how that went. A100 and later do, and retire no pages.
+    pub rows_remapped: Option<RowsRemapped>,
     /// What speaks against giving it out, as sentences; empty when nothing does.
     pub concerns: Vec<String>,
 }
 
+/// Rows of a GPU's memory that were swapped for spare ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowsRemapped {
+    /// Rows swapped for errors that could not be corrected.
+    pub uncorrected: u64,
+    /// Whether a swap waits for the GPU's next reset: until then the bad row is in use.
+    pub pending: bool,
+    /// Whether a swap failed, as when no spare row is left.
+    pub failed: bool,
+}
+
+/// Where the NVIDIA driver lies on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Driver {
+    /// NVML, as the loader is asked for it: a name that it looks up, or a path.
+    pub library: PathBuf,
+    /// The folder of the device files. Workloads see them in `/dev`, wherever they lie.
+    pub devices: PathBuf,
+}
+
+impl Default for Driver {
+    /// `libnvidia-ml.so.1` where the loader finds it, and `/dev`.
+    fn default() -> Self {
+        Self { library: "libnvidia-ml.so.1".into(), devices: "/dev".into() }
+    }
+}
+
 /// Reads the machine. Never fails: what cannot be read is absent, with the reason where one matters.
-pub fn read() -> Inventory {
-    Gpus::open().inventory()
+pub fn read(driver: &Driver) -> Inventory {
+    Gpus::open(driver).inventory()
 }
 
 /// NVML, held open, or the reason why it is not.
@@ -105,16 +146,21 @@ pub fn read() -> Inventory {
 pub(crate) struct Gpus(Result<Arc<Nvml>, String>);
 
 impl Gpus {
-    pub(crate) fn open() -> Self {
-        Self(Nvml::init().map(Arc::new).map_err(|error| match error {
-            NvmlError::LibloadingError(_) => "no NVIDIA driver library (libnvidia-ml.so) on this machine".to_owned(),
-            other => format!("NVML did not start: {other}"),
+    pub(crate) fn open(driver: &Driver) -> Self {
+        let opened = Nvml::builder().lib_path(driver.library.as_os_str()).init();
+        Self(opened.map(Arc::new).map_err(|error| match error {
+            // The loader's own words tell a library that is not there, which is normal, from one that is broken.
+            NvmlError::LibloadingError(why) => format!("no NVIDIA driver library on this machine ({why})"),
+            other => {
+                tracing::warn!(error = %other, "NVML did not start, so this machine's GPUs are not offered");
+                format!("NVML did not start: {other}")
+            }
         }))
     }
 
     pub(crate) fn inventory(&self) -> Inventory {
         let (gpus, gpus_missing) = match self.list() {
-            Ok(gpus) => (gpus, None),
+            Ok((gpus, silent)) => (gpus, (!silent.is_empty()).then(|| silent.join("; "))),
             Err(why) => (Vec::new(), Some(why)),
         };
         Inventory {
@@ -126,15 +172,21 @@ impl Gpus {
         }
     }
 
-    fn list(&self) -> Result<Vec<Gpu>, String> {
+    /// The GPUs that answer, and why others do not: one that fell off the bus must not hide its neighbours.
+    fn list(&self) -> Result<(Vec<Gpu>, Vec<String>), String> {
         let nvml = self.0.as_ref().map_err(Clone::clone)?;
         let count = nvml.device_count().map_err(|e| format!("NVML did not count the GPUs: {e}"))?;
-        (0..count)
-            .map(|index| {
-                let device = nvml.device_by_index(index).map_err(|e| format!("GPU {index} did not answer: {e}"))?;
-                gpu(index, &device).map_err(|e| format!("GPU {index} did not tell what it is: {e}"))
-            })
-            .collect()
+        let (mut gpus, mut silent) = (Vec::new(), Vec::new());
+        for index in 0..count {
+            match nvml.device_by_index(index).and_then(|device| gpu(index, &device)) {
+                Ok(gpu) => gpus.push(gpu),
+                Err(why) => {
+                    tracing::warn!(gpu.index = index, error = %why, "a GPU did not answer and is not offered");
+                    silent.push(format!("GPU {index} did not answer: {why}"));
+                }
+            }
+        }
+        Ok((gpus, silent))
     }
 
     /// The energy counters of these GPUs. One that does not count is left out.
@@ -158,6 +210,7 @@ fn gpu(index: u32, device: &Device<'_>) -> Result<Gpu, NvmlError> {
         nvlinks_active,
         health: health(device),
         energy_mj: device.total_energy_consumption().ok(),
+        power_limit_mw: device.enforced_power_limit().ok().map(u64::from),
     })
 }
 
@@ -193,10 +246,25 @@ fn health(device: &Device<'_>) -> GpuHealth {
         ecc_enabled: device.is_ecc_enabled().ok().map(|mode| mode.currently_enabled),
         ecc_uncorrected: device.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Aggregate).ok(),
         pages_retired,
+        rows_remapped: rows_remapped(device),
         concerns: Vec::new(),
     };
     health.concerns = concerns(&health);
     health
+}
+
+/// Asked for as fields, because NVML's call of its own has no safe door.
+fn rows_remapped(device: &Device<'_>) -> Option<RowsRemapped> {
+    let [uncorrected, pending, failed] = [143, 144, 145].map(FieldId);
+    let answers = device.field_values_for(&[uncorrected, pending, failed]).ok()?;
+    let mut counts = answers.into_iter().map(|answer| match answer.ok()?.value.ok()? {
+        SampleValue::U32(count) => Some(u64::from(count)),
+        SampleValue::U64(count) => Some(count),
+        SampleValue::I64(count) => u64::try_from(count).ok(),
+        SampleValue::F64(_) => None,
+    });
+    let mut next = || counts.next().flatten();
+    Some(RowsRemapped { uncorrected: next()?, pending: next()? > 0, failed: next()? > 0 })
 }
 
 /// What speaks against giving a GPU out.
@@ -208,6 +276,14 @@ fn concerns(health: &GpuHealth) -> Vec<String> {
     // NVIDIA replaces a board at 60 retired pages.
     if let Some(pages @ 60..) = health.pages_retired {
         concerns.push(format!("{pages} memory pages are retired, 60 is the maker's limit"));
+    }
+    if let Some(rows) = &health.rows_remapped {
+        if rows.failed {
+            concerns.push("a bad row of its memory could not be swapped for a spare one".to_owned());
+        }
+        if rows.pending {
+            concerns.push("a bad row of its memory is in use until the GPU is reset".to_owned());
+        }
     }
     concerns
 }
@@ -240,10 +316,9 @@ mod tests {
 
     #[test]
     fn the_machine_at_hand_has_processors_memory_and_gpus_or_a_reason_for_none() {
-        let found = read();
+        let found = read(&Driver::default());
         assert!(found.cpu.threads >= 1);
         assert!(found.memory_bytes > 64 << 20, "{found:?}");
-        assert!(found.gpus.is_empty() || found.gpus_missing.is_none());
         assert!(!found.gpus.is_empty() || found.gpus_missing.is_some() || found.driver.is_some(), "{found:?}");
     }
 
@@ -254,5 +329,8 @@ mod tests {
         );
         let bad = concerns(&GpuHealth { ecc_uncorrected: Some(2), pages_retired: Some(60), ..Default::default() });
         assert_eq!(bad.len(), 2, "{bad:?}");
+        let rows = |pending, failed| RowsRemapped { uncorrected: 3, pending, failed };
+        let with = |rows| concerns(&GpuHealth { rows_remapped: Some(rows), ..Default::default() }).len();
+        assert_eq!([with(rows(false, false)), with(rows(true, false)), with(rows(true, true))], [0, 1, 2]);
     }
 }

@@ -4,6 +4,7 @@
 //! no orphan to find later, and what a restarted engine finds on disk is the truth. See [`crate::sandbox`] for the
 //! inside and `docs/concepts/isolation.md` for what is and is not defended.
 
+mod gpus;
 mod probe;
 pub(crate) mod record;
 
@@ -22,13 +23,13 @@ use sha2::{Digest, Sha256};
 
 use crate::cgroup::Base;
 use crate::energy::{self, GpuCounters};
-use crate::inventory::{Gpus, Inventory};
+use crate::inventory::{Driver, Gpus, Inventory};
 use crate::sandbox::wire::{Guard, Order, word};
 use crate::{
     Capabilities, CpuPower, Energy, Engine, EngineError, Exit, Observation, Protection, Reason, State, Usage, Workload,
     WorkloadId,
 };
-use record::{Counted, Record, Spec, now_ms};
+use record::{Counted, Granted, Record, Spec, now_ms};
 
 /// What a local engine is built from.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub struct LocalOptions {
     pub run_as: Option<(u32, u32)>,
     /// What a busy core draws, for estimates of energy.
     pub cpu_power: CpuPower,
+    /// Where the NVIDIA driver lies.
+    pub driver: Driver,
 }
 
 impl LocalOptions {
@@ -61,6 +64,7 @@ impl LocalOptions {
             visible: Vec::new(),
             run_as: None,
             cpu_power: CpuPower::default(),
+            driver: Driver::default(),
         }
     }
 }
@@ -84,6 +88,7 @@ struct Inner {
 struct Live {
     lifeline: ChildStdin,
     gpus: Vec<String>,
+    /// As they stood before anything of it ran.
     counters: GpuCounters,
 }
 
@@ -106,7 +111,7 @@ impl Local {
         })?;
         options.state_dir = state_dir;
         fs::create_dir_all(options.workloads()).map_err(EngineError::io("making the folder for workloads"))?;
-        let gpus = Gpus::open();
+        let gpus = Gpus::open(&options.driver);
         let inventory = gpus.inventory();
         let probed = probe::run(&options, &inventory)?;
         let inner = Inner {
@@ -189,21 +194,27 @@ impl Inner {
             None => clear(record.dir())?,
         }
         self.capabilities.admit(&workload, self.options.allow_weaker)?;
-        let gpus = self.grant_gpus(&workload, &live)?;
+        let wanted = &workload.resources.gpus;
+        let held = if wanted.is_empty() { gpus::Held::new() } else { self.held_gpus(&live)? };
+        let granted = gpus::grant(&self.inventory, wanted, &held)?;
+        let devices = gpus::devices(&self.options.driver, &granted)?;
+        let gpus: Vec<String> = granted.iter().map(|gpu| gpu.uuid.clone()).collect();
+        let granted = granted.iter().map(|gpu| Granted { uuid: gpu.uuid.clone(), limit_mw: gpu.power_limit_mw });
         let group = self.base.as_ref().map(|base| base.group(&self.group_name(&workload.id)));
         let order = Order {
             entry: record.dir().to_owned(),
             guard: self.guard,
             group: group.clone(),
             visible: self.options.visible.clone(),
-            devices: self.devices(&gpus),
+            devices,
             gpus: gpus.clone(),
             run_as: self.options.run_as,
             rehearsal: false,
             workload,
         };
         fs::create_dir(record.dir()).map_err(EngineError::io("making the workload's folder"))?;
-        let spec = Spec { digest, accepted_ms: now_ms(), group };
+        let spec = Spec { digest, accepted_ms: now_ms(), group, gpus: granted.collect() };
+        let counters = self.gpus.energy(&gpus);
         let begun = record
             .write_spec(&spec)
             .map_err(EngineError::io("writing down the workload"))
@@ -216,7 +227,7 @@ impl Inner {
             }
         };
         let id = order.workload.id.clone();
-        live.insert(id.clone(), Live { lifeline, counters: self.gpus.energy(&gpus), gpus });
+        live.insert(id.clone(), Live { lifeline, gpus, counters });
         drop(live);
         let engine = Arc::downgrade(self);
         std::thread::spawn(move || accompany(&engine, child, &id, &record));
@@ -238,9 +249,15 @@ impl Inner {
         let end = exit.as_ref().map_or_else(now_ms, |exit| exit.at_ms);
         let wall_ms = began.map_or(0, |began| end.saturating_sub(began));
         let cpu = self.options.cpu_power.estimate(counted.cpu_ms);
+        let limits_mw: Vec<_> = spec.gpus.iter().map(|gpu| gpu.limit_mw).collect();
+        let estimate = || energy::gpu_estimate(&limits_mw, wall_ms);
         let gpu = match gpu_live {
-            Some((gpus, before)) => energy::gpu_part(&before, &self.gpus.energy(&gpus), wall_ms),
-            None => record.gpu_energy().map_err(EngineError::io(read()))?,
+            // While it runs, a counter that is silent for a moment is waited for: the most it can be is much more.
+            Some((gpus, before)) if before.len() == gpus.len() => {
+                energy::gpu_part(&gpus, &before, &self.gpus.energy(&gpus), wall_ms)
+            }
+            Some(_) => estimate(),
+            None => record.gpu_energy().map_err(EngineError::io(read()))?.or_else(estimate),
         };
         let state = match (exit, began) {
             (Some(exit), _) => State::Exited(exit),
@@ -336,44 +353,18 @@ impl Inner {
         Ok(ids.collect())
     }
 
-    /// Turns names and indexes into UUIDs of whole GPUs that nobody else holds.
-    fn grant_gpus(&self, workload: &Workload, live: &BTreeMap<WorkloadId, Live>) -> Result<Vec<String>, EngineError> {
-        let refused = |why: String| EngineError::Refused {
-            why,
-            hint: format!("whole GPUs here: {}", self.capabilities.capacity.gpus.join(", ")),
-        };
-        let mut granted = Vec::new();
-        for wanted in &workload.resources.gpus {
-            let named = |gpu: &&crate::inventory::Gpu| gpu.uuid == *wanted || gpu.index.to_string() == *wanted;
-            let why = || self.inventory.gpus_missing.clone().unwrap_or_else(|| "it is not on this machine".to_owned());
-            let gpu = self
-                .inventory
-                .gpus
-                .iter()
-                .find(named)
-                .ok_or_else(|| refused(format!("no GPU `{wanted}`: {}", why())))?;
-            if gpu.mig.enabled {
-                return Err(refused(format!("GPU `{wanted}` is cut into slices, which cannot be granted here")));
+    /// The GPUs of all that lives, with what outlived an earlier engine because the kernel could not end it.
+    fn held_gpus(&self, live: &BTreeMap<WorkloadId, Live>) -> Result<gpus::Held, EngineError> {
+        let look = |e| EngineError::Io { doing: "looking who holds which GPU".to_owned(), error: e };
+        let mut held = gpus::Held::new();
+        for id in self.known()? {
+            let record = self.record(&id);
+            let Some(spec) = record.spec().map_err(look)? else { continue };
+            if !spec.gpus.is_empty() && (live.contains_key(&id) || record.is_alive().map_err(look)?) {
+                held.extend(spec.gpus.into_iter().map(|gpu| (gpu.uuid, id.clone())));
             }
-            if let Some((id, _)) = live.iter().find(|(_, live)| live.gpus.contains(&gpu.uuid)) {
-                return Err(refused(format!("GPU `{wanted}` is held by `{id}`")));
-            }
-            if granted.contains(&gpu.uuid) {
-                return Err(refused(format!("GPU `{wanted}` is asked for twice")));
-            }
-            granted.push(gpu.uuid.clone());
         }
-        Ok(granted)
-    }
-
-    fn devices(&self, uuids: &[String]) -> Vec<PathBuf> {
-        if uuids.is_empty() {
-            return Vec::new();
-        }
-        let granted = self.inventory.gpus.iter().filter(|gpu| uuids.contains(&gpu.uuid));
-        let own = granted.map(|gpu| format!("/dev/nvidia{}", gpu.minor));
-        let shared = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"].map(str::to_owned);
-        own.chain(shared).map(PathBuf::from).filter(|path| path.exists()).collect()
+        Ok(held)
     }
 
     /// Two engines on one machine must not meet in the cgroup tree.
@@ -471,10 +462,15 @@ fn accompany(engine: &Weak<Inner>, mut child: Child, id: &WorkloadId, record: &R
     if let Err(error) = waited {
         tracing::warn!(workload.id = %id, %error, "waiting for a sandbox failed");
     }
+    // It may have been killed and have left processes behind, whose GPUs are not free before they are gone.
+    let settled = record.spec().map_err(EngineError::io("reading what is known"));
+    if let Err(error) = settled.and_then(|spec| spec.map_or(Ok(None), |spec| ended(record, &spec))) {
+        tracing::warn!(workload.id = %id, %error, "how a sandbox ended could not be written down");
+    }
     let before = inner.live().get(id).map(|live| (live.gpus.clone(), live.counters.clone()));
     if let Some((gpus, counters)) = before {
         let wall_ms = record.began().ok().flatten().map_or(0, |began| now_ms().saturating_sub(began));
-        let part = energy::gpu_part(&counters, &inner.gpus.energy(&gpus), wall_ms);
+        let part = energy::gpu_part(&gpus, &counters, &inner.gpus.energy(&gpus), wall_ms);
         if let Some(Err(error)) = part.map(|part| record.write_gpu_energy(&part)) {
             tracing::warn!(workload.id = %id, %error, "a workload's measured energy could not be kept");
         }

@@ -233,7 +233,8 @@ async fn capacity(settings: &Settings, engine: &Local) -> Result<Capacity> {
                 uuid: gpu.uuid.clone(),
                 model: gpu.model.clone(),
                 memory_bytes: gpu.memory_bytes,
-                healthy: gpu.health.concerns.is_empty(),
+                // The site grants what is healthy, and the engine would refuse one that is cut into slices.
+                healthy: gpu.is_grantable(),
             })
             .collect(),
         protections_missing: capabilities

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use gregal_engine::inventory::Driver;
 use gregal_engine::local::{Local, LocalOptions};
 use gregal_engine::{Engine, Protection, Workload};
 
@@ -26,6 +27,10 @@ fn main() -> ExitCode {
         ["hold", state_dir, workload, "without-namespaces"] => {
             let without = [Protection::Processes].into();
             run(LocalOptions { without, ..LocalOptions::new(own(), state_dir) }, workload, true)
+        }
+        ["hold", state_dir, workload, "with-driver", library, devices] => {
+            let driver = Driver { library: library.into(), devices: devices.into() };
+            run(LocalOptions { driver, ..LocalOptions::new(own(), state_dir) }, workload, true)
         }
         _ => Err("unknown command".to_owned()),
     };

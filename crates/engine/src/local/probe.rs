@@ -71,7 +71,7 @@ pub(super) fn run(options: &LocalOptions, inventory: &Inventory) -> Result<Probe
         capacity: Capacity {
             cpus_milli: inventory.cpu.threads.saturating_mul(1000),
             memory_bytes: inventory.memory_bytes,
-            gpus: inventory.gpus.iter().filter(|gpu| !gpu.mig.enabled).map(|gpu| gpu.uuid.clone()).collect(),
+            gpus: inventory.gpus.iter().filter(|gpu| gpu.is_grantable()).map(|gpu| gpu.uuid.clone()).collect(),
         },
     };
     Ok(Probed { base: base.ok(), guard, capabilities })

@@ -29,6 +29,16 @@ pub(crate) struct Spec {
     pub digest: String,
     pub accepted_ms: u64,
     pub group: Option<Group>,
+    #[serde(default)]
+    pub gpus: Vec<Granted>,
+}
+
+/// A GPU that a workload was granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Granted {
+    pub uuid: String,
+    /// The most it was allowed to draw then, in milliwatts.
+    pub limit_mw: Option<u64>,
 }
 
 /// The folder of one workload.

@@ -200,7 +200,7 @@ fn landlock_rules(order: &Order) -> Rules {
             .into_iter()
             .chain([order.tmp()])
             .chain(devices)
-            .chain(order.devices.clone())
+            .chain(order.devices.iter().map(|device| device.source.clone()))
             .collect(),
         network,
     }
@@ -247,7 +247,8 @@ fn begin(order: &Order, (stdout, stderr): (fs::File, fs::File)) -> Step<i32> {
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(stderr);
-    if !order.gpus.is_empty() {
+    // Without a tree of its own the GPUs' files may be in reach of one that was granted none, and unset would mean all.
+    if !order.gpus.is_empty() || !order.guard.namespaces {
         command.env("CUDA_VISIBLE_DEVICES", order.gpus.join(","));
     }
     // The program is looked up by this process, so in the path that the workload will have.

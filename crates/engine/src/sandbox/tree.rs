@@ -133,10 +133,12 @@ impl Tree {
 
     fn dev(&self, order: &Order) -> Result<(), String> {
         self.tmpfs("/dev", "size=64k,mode=755")?;
-        let devices = DEVICES.iter().map(|name| Path::new("/dev").join(name)).chain(order.devices.iter().cloned());
-        for device in devices {
-            let target = self.empty_file(&device)?;
-            bind_one(&device, &target).map_err(|e| format!("device {}: {e}", device.display()))?;
+        let dev = Path::new("/dev");
+        let harmless = DEVICES.iter().map(|name| (dev.join(name), dev.join(name)));
+        let granted = order.devices.iter().map(|device| (device.source.clone(), dev.join(&device.name)));
+        for (source, inside) in harmless.chain(granted) {
+            let target = self.empty_file(&inside)?;
+            bind_one(&source, &target).map_err(|e| format!("device {}: {e}", source.display()))?;
         }
         for (name, target) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
             self.link(format!("/proc/self/fd{target}"), Path::new("/dev").join(name))?;

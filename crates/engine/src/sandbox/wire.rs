@@ -20,13 +20,21 @@ pub(crate) struct Order {
     /// Folders and files of the machine that every workload sees, read-only, at the same place.
     pub visible: Vec<PathBuf>,
     /// Device files of the GPUs it was granted.
-    pub devices: Vec<PathBuf>,
+    pub devices: Vec<Device>,
     /// UUIDs of these GPUs.
     pub gpus: Vec<String>,
     /// The user and group it is on the machine's side, if not the engine's own.
     pub run_as: Option<(u32, u32)>,
     /// Put everything up, look whether it holds, run nothing.
     pub rehearsal: bool,
+}
+
+/// A device file of the machine that the workload sees in `/dev`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Device {
+    pub source: PathBuf,
+    /// What it is called in `/dev`.
+    pub name: String,
 }
 
 /// Which protections must hold.

@@ -7,7 +7,7 @@ use gregal_engine::{Engine, EngineError, Protection, Reason};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Bench, HELPER, eventually, is_running, log, processes_with, workload};
+use crate::support::{Bench, HELPER, eventually, is_running, log, parent_of, processes_with, workload};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_ends_the_whole_tree() {
@@ -97,13 +97,6 @@ async fn a_killed_sandbox_stage_takes_the_workload_with_it_and_is_told_as_lost()
     let seen = bench.until(&workload.id, |seen| seen.exit().is_some()).await;
     assert_eq!(seen.exit().unwrap().reason, Reason::Lost);
     eventually("the workload is gone", || processes_with(&format!("sleep\0{mark}")).is_empty());
-}
-
-/// The parent of a process; none above the first.
-fn parent_of(pid: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-    (parent > 1).then_some(parent)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -100,6 +100,13 @@ pub(crate) fn processes_with(word: &str) -> Vec<i32> {
     pids.filter(|pid| *pid != i32::try_from(std::process::id()).unwrap()).filter(carries).collect()
 }
 
+/// The parent of a process; none above the first.
+pub(crate) fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+    (parent > 1).then_some(parent)
+}
+
 pub(crate) fn world_readable(path: &Path) {
     let mode = if path.is_dir() { 0o755 } else { 0o644 };
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

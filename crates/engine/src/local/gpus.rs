@@ -1,0 +1,70 @@
+//! Which GPUs a workload gets: whole and sound ones, each held by one workload at a time, and the files that reach them.
+
+use std::collections::BTreeMap;
+
+use crate::inventory::{Driver, Gpu, Inventory};
+use crate::sandbox::wire::Device;
+use crate::{EngineError, WorkloadId};
+
+/// Who holds which GPU, by UUID.
+pub(super) type Held = BTreeMap<String, WorkloadId>;
+
+/// Finds the GPUs that are wanted by name or by index, or says why one of them cannot be had. Decides only.
+pub(super) fn grant<'a>(inventory: &'a Inventory, wanted: &[String], held: &Held) -> Result<Vec<&'a Gpu>, EngineError> {
+    let mut granted: Vec<&Gpu> = Vec::new();
+    for name in wanted {
+        match find(inventory, name, held) {
+            Ok(gpu) if granted.contains(&gpu) => return Err(refused(inventory, name, "is asked for twice")),
+            Ok(gpu) => granted.push(gpu),
+            Err(why) => return Err(refused(inventory, name, &why)),
+        }
+    }
+    Ok(granted)
+}
+
+fn find<'a>(inventory: &'a Inventory, name: &str, held: &Held) -> Result<&'a Gpu, String> {
+    let Some(gpu) = inventory.gpus.iter().find(|gpu| gpu.uuid == name || gpu.index.to_string() == name) else {
+        return Err(match &inventory.gpus_missing {
+            Some(why) => format!("was not found: {why}"),
+            None => "is not on this machine".to_owned(),
+        });
+    };
+    if gpu.mig.enabled {
+        return Err("is cut into slices, which cannot be granted here".to_owned());
+    }
+    if !gpu.is_grantable() {
+        return Err(format!("is unsound: {}", gpu.health.concerns.join("; ")));
+    }
+    held.get(&gpu.uuid).map_or(Ok(gpu), |id| Err(format!("is held by `{id}`")))
+}
+
+fn refused(inventory: &Inventory, name: &str, why: &str) -> EngineError {
+    let whole: Vec<&str> = inventory.gpus.iter().filter(|gpu| gpu.is_grantable()).map(|gpu| &*gpu.uuid).collect();
+    let whole = if whole.is_empty() { "none".to_owned() } else { whole.join(", ") };
+    EngineError::Refused { why: format!("GPU `{name}` {why}"), hint: format!("whole GPUs here: {whole}") }
+}
+
+/// What CUDA opens besides the GPUs' own files; it does without the last.
+const SHARED: [(&str, bool); 3] = [("nvidiactl", true), ("nvidia-uvm", true), ("nvidia-uvm-tools", false)];
+
+/// The device files of these GPUs. Refuses where one is missing: the workload would run, and pay, without its GPU.
+pub(super) fn devices(driver: &Driver, granted: &[&Gpu]) -> Result<Vec<Device>, EngineError> {
+    if granted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let own = granted.iter().map(|gpu| (format!("nvidia{}", gpu.minor), true));
+    let shared = SHARED.iter().map(|(name, needed)| ((*name).to_owned(), *needed));
+    let mut devices = Vec::new();
+    for (name, needed) in own.chain(shared) {
+        let source = driver.devices.join(&name);
+        if source.exists() {
+            devices.push(Device { source, name });
+        } else if needed {
+            return Err(EngineError::Refused {
+                why: format!("the device file `{}` is not there", source.display()),
+                hint: "load the driver and make its device files: `nvidia-modprobe -u -c=N`, N for each GPU".to_owned(),
+            });
+        }
+    }
+    Ok(devices)
+}
