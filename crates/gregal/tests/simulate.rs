@@ -1,5 +1,6 @@
 //! `gregal simulate` as its users meet it: what the JSON says of loads small enough to work out by hand, digests that follow the
 //! seed and nothing else, and errors that name the line.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
 use std::{
     fs,
