@@ -6,6 +6,7 @@ import urllib.parse
 import urllib.request
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
@@ -37,8 +38,13 @@ with Cloud() as cloud, tempfile.TemporaryDirectory(prefix="gregal-console-") as 
         return driver.find_element(By.CSS_SELECTOR, selector)
 
     def text(selector="main"):
-        found = driver.find_elements(By.CSS_SELECTOR, selector)
-        return found[0].text if found else ""
+        while True:
+            found = driver.find_elements(By.CSS_SELECTOR, selector)
+            try:
+                return found[0].text if found else ""
+            except StaleElementReferenceException:
+                # The page replaced its live part between finding and reading: what stands there now is what is asked for.
+                continue
 
     def submit(form):
         find(f"{form} button[type=submit]").click()
