@@ -8,6 +8,7 @@ import urllib.request
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import Select
 
 from cloud import FACTS, Cloud, chat_lines, run
@@ -47,7 +48,11 @@ with Cloud() as cloud, tempfile.TemporaryDirectory(prefix="gregal-console-") as 
                 continue
 
     def submit(form):
+        before = find("html")
         find(f"{form} button[type=submit]").click()
+        # A click returns when it was made, which may be before the browser has gone on to the next page.
+        cloud.wait("the next page", lambda: staleness_of(before)(driver), 30)
+        cloud.wait("all of it", lambda: driver.execute_script("return document.readyState") == "complete", 30)
 
     def sign_in(key):
         go("/sign-in")
