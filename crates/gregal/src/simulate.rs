@@ -1,5 +1,10 @@
 //! `gregal simulate`: what loads would have met on other machines. Pure replays: nothing is started, nothing is sent.
 
+/// Prints a line; whoever reads may have stopped reading.
+macro_rules! say {
+    ($($argument:tt)*) => { writeln!(std::io::stdout(), $($argument)*)? };
+}
+
 mod gangs;
 mod load;
 mod openb;
@@ -7,7 +12,11 @@ mod queue;
 mod scenario;
 mod speed;
 
-use std::{path::Path, time::Instant};
+use std::{
+    io::{ErrorKind, Write as _},
+    path::Path,
+    time::Instant,
+};
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
@@ -31,8 +40,16 @@ pub(crate) enum SimulateVerb {
     Speed(speed::SpeedArgs),
 }
 
-/// Replays and prints.
+/// Replays and prints. A reader that has seen enough (`| head`) is no failure.
 pub(crate) fn run(verb: &SimulateVerb) -> Result<()> {
+    let done = replay(verb);
+    let is_gone = |error: &anyhow::Error| {
+        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+    };
+    done.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) })
+}
+
+fn replay(verb: &SimulateVerb) -> Result<()> {
     match verb {
         SimulateVerb::Load(args) => load::run(args),
         SimulateVerb::Openb(args) => openb::run(args),
@@ -48,7 +65,7 @@ fn read(file: &Path) -> Result<String> {
 }
 
 fn print_json(outcome: &impl Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(outcome)?);
+    say!("{}", serde_json::to_string_pretty(outcome)?);
     Ok(())
 }
 

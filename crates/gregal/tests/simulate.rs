@@ -212,3 +212,16 @@ fn a_policy_or_file_that_is_not_there_is_said() {
     let said = complaint("queue", &[("--trace", &inputs.0.path().join("none.csv"))], &machines);
     assert!(said.contains("could not read") && said.contains("none.csv"), "{said}");
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let inputs = Inputs::new();
+    let trace = inputs.file("jobs.csv", table(JOBS, ["0,10,1".to_owned()]));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gregal"));
+    command.args(["simulate", "queue", "--nodes", "1", "--gpus-per-node", "1", "--trace"]).arg(&trace);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdout(writer).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}

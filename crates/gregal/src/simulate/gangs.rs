@@ -1,6 +1,6 @@
 //! `gregal simulate gangs`: how close together gangs land on a real network.
 
-use std::path::PathBuf;
+use std::{io::Write as _, path::PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -33,15 +33,15 @@ pub(super) fn run(args: &GangsArgs) -> Result<()> {
         return super::print_json(&outcome);
     }
     let said = |share: gregal_sim::openb::Hundredths| format!("{}.{:02}", share.0 / 100, share.0 % 100);
-    println!("network    {} hosts behind {} leaves", outcome.hosts, outcome.leaves);
-    println!("gangs      {} ran, {} waited, {} in part", outcome.gangs, outcome.waited, outcome.partial_gangs);
-    println!(
+    say!("network    {} hosts behind {} leaves", outcome.hosts, outcome.leaves);
+    say!("gangs      {} ran, {} waited, {} in part", outcome.gangs, outcome.waited, outcome.partial_gangs);
+    say!(
         "leaves     {} a gang; {} at least with what was free, {} on an empty network (ratio {})",
         said(outcome.leaves_mean),
         said(outcome.leaves_mean_min_free),
         said(outcome.leaves_mean_min),
         said(outcome.leaves_ratio)
     );
-    println!("digest     {}", outcome.digest);
+    say!("digest     {}", outcome.digest);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `gregal simulate load`: one's own jobs through the very function that drives the live control plane.
 
-use std::path::PathBuf;
+use std::{io::Write as _, path::PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -29,12 +29,12 @@ pub(super) fn run(args: &LoadArgs) -> Result<()> {
         return super::print_json(&outcome);
     }
     let wait = outcome.wait_s;
-    println!("ran        {}", outcome.ran);
-    println!("never fits {}", outcome.never);
-    println!("wait       mean {} s, median {} s, p99 {} s, longest {} s", wait.mean, wait.p50, wait.p99, wait.max);
-    println!("makespan   {} s", outcome.makespan_s);
+    say!("ran        {}", outcome.ran);
+    say!("never fits {}", outcome.never);
+    say!("wait       mean {} s, median {} s, p99 {} s, longest {} s", wait.mean, wait.p50, wait.p99, wait.max);
+    say!("makespan   {} s", outcome.makespan_s);
     let percent = |milli: u64| format!("{}.{} %", milli / 10, milli % 10);
-    println!("used       CPU {}, accelerators {}", percent(outcome.cpu_used_milli), percent(outcome.gpu_used_milli));
-    println!("digest     {}", outcome.digest);
+    say!("used       CPU {}, accelerators {}", percent(outcome.cpu_used_milli), percent(outcome.gpu_used_milli));
+    say!("digest     {}", outcome.digest);
     Ok(())
 }

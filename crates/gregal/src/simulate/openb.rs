@@ -1,6 +1,6 @@
 //! `gregal simulate openb`: how full a shared GPU cluster gets by each placement policy.
 
-use std::path::PathBuf;
+use std::{io::Write as _, path::PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -45,13 +45,13 @@ pub(super) fn run(args: &OpenbArgs) -> Result<()> {
     if args.json {
         return super::print_json(&outcome);
     }
-    println!("policy     {} (ties: {})", args.policy, outcome.tie_rule);
-    println!("cluster    {} nodes, {} GPUs", outcome.nodes, outcome.gpus);
-    println!("arrived    {} pods, of which {} fitted nowhere", outcome.pods, outcome.failed);
+    say!("policy     {} (ties: {})", args.policy, outcome.tie_rule);
+    say!("cluster    {} nodes, {} GPUs", outcome.nodes, outcome.gpus);
+    say!("arrived    {} pods, of which {} fitted nowhere", outcome.pods, outcome.failed);
     for (load, share) in &outcome.allocated_percent {
-        println!("allocated  {}.{:02} % of all GPUs when {load} % were asked for", share.0 / 100, share.0 % 100);
+        say!("allocated  {}.{:02} % of all GPUs when {load} % were asked for", share.0 / 100, share.0 % 100);
     }
-    println!("decision   p50 {:.1} µs, p99 {:.1} µs", outcome.decision_us.p50, outcome.decision_us.p99);
-    println!("digest     {}", outcome.digest);
+    say!("decision   p50 {:.1} µs, p99 {:.1} µs", outcome.decision_us.p50, outcome.decision_us.p99);
+    say!("digest     {}", outcome.digest);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `gregal simulate queue`: how long the jobs of a trace wait by each queueing policy.
 
-use std::path::PathBuf;
+use std::{io::Write as _, path::PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -48,23 +48,21 @@ pub(super) fn run(args: &QueueArgs) -> Result<()> {
     if args.json {
         return super::print_json(&report);
     }
-    println!("policy     {} (ties: {})", report.policy, report.ties);
-    println!("finished   {} jobs; {} could never run here", report.finished, report.refused);
-    println!("wait       {}", said(report.wait_s));
-    println!("in all     {} from submission to end", said(report.jct_s));
-    println!("makespan   {} s, {:.1} % of the accelerators' time used", report.makespan_s, 100.0 * report.utilisation);
-    println!(
-        "stopped    {} runs, {} accelerator-seconds to save and load work",
-        report.preemptions, report.overhead_gpu_s
-    );
-    println!("promised   {} starts, of which {} came late", report.promises, report.late_promises);
-    println!(
+    say!("policy     {} (ties: {})", report.policy, report.ties);
+    say!("finished   {} jobs; {} could never run here", report.finished, report.refused);
+    say!("wait       {}", said(report.wait_s));
+    say!("in all     {} from submission to end", said(report.jct_s));
+    say!("makespan   {} s, {:.1} % of the accelerators' time used", report.makespan_s, 100.0 * report.utilisation);
+    say!("stopped    {} runs, {} accelerator-seconds to save and load work", report.preemptions, report.overhead_gpu_s);
+    say!("promised   {} starts, of which {} came late", report.promises, report.late_promises);
+    say!(
         "fairness   worst finish-time ratio {:.2}, {:.1} % unfair",
-        report.fairness.worst, report.fairness.unfair_percent
+        report.fairness.worst,
+        report.fairness.unfair_percent
     );
-    println!("violations {}", report.violations);
-    println!("decision   p50 {} µs, p99 {} µs", report.decision_us.p50, report.decision_us.p99);
-    println!("digest     {}", report.digest);
+    say!("violations {}", report.violations);
+    say!("decision   p50 {} µs, p99 {} µs", report.decision_us.p50, report.decision_us.p99);
+    say!("digest     {}", report.digest);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! `gregal simulate kueue`: a generated load through queues with quotas and borrowing.
 
-use std::path::PathBuf;
+use std::{io::Write as _, path::PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -32,14 +32,14 @@ pub(super) fn run(args: &KueueArgs) -> Result<()> {
     if args.json {
         return super::print_json(&outcome);
     }
-    println!("admitted   {} workloads; {} could never be", outcome.admitted, outcome.refused);
-    println!("makespan   {:.1} s; the work alone needs {:.1} s", outcome.makespan_s, outcome.work_s);
-    println!("took       {:.2} s of real time in {} passes", outcome.wall_s, outcome.passes);
-    println!("violations {}", outcome.violations);
+    say!("admitted   {} workloads; {} could never be", outcome.admitted, outcome.refused);
+    say!("makespan   {:.1} s; the work alone needs {:.1} s", outcome.makespan_s, outcome.work_s);
+    say!("took       {:.2} s of real time in {} passes", outcome.wall_s, outcome.passes);
+    say!("violations {}", outcome.violations);
     for (class, wait) in &outcome.wait_ms {
-        println!("wait       {class}: mean {} ms, p99 {} ms, longest {} ms", wait.mean, wait.p99, wait.max);
+        say!("wait       {class}: mean {} ms, p99 {} ms, longest {} ms", wait.mean, wait.p99, wait.max);
     }
-    println!("decision   p50 {} µs, p99 {} µs", outcome.decision_us.p50, outcome.decision_us.p99);
-    println!("digest     {}", outcome.digest);
+    say!("decision   p50 {} µs, p99 {} µs", outcome.decision_us.p50, outcome.decision_us.p99);
+    say!("digest     {}", outcome.digest);
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! `gregal simulate speed`: how long decisions take on a large cluster. Figures of the machine it runs on.
 
+use std::io::Write as _;
+
 use anyhow::{Context, Result};
 use clap::Args;
 use gregal_core::queue::Policy;
@@ -64,19 +66,19 @@ pub(super) fn run(args: &SpeedArgs) -> Result<()> {
         return super::print_json(&outcome);
     }
     let Outcome { placing, queueing } = &outcome;
-    println!(
+    say!(
         "placing    {:.0} a second; one decision p50 {:.1} µs, p99 {:.1} µs",
-        placing.placements_per_s, placing.place_us.p50, placing.place_us.p99
+        placing.placements_per_s,
+        placing.place_us.p50,
+        placing.place_us.p99
     );
-    println!(
+    say!(
         "           one release and one placement p99 {:.1} µs; all anew {:.1} ms",
-        placing.turn_us.p99, placing.rebuild_ms
+        placing.turn_us.p99,
+        placing.rebuild_ms
     );
-    println!("queueing   {} run, {} wait", queueing.running, queueing.waiting);
-    println!("           full pass p50 {} µs, p99 {} µs", queueing.full_us.p50, queueing.full_us.p99);
-    println!(
-        "           incremental pass p50 {} µs, p99 {} µs",
-        queueing.incremental_us.p50, queueing.incremental_us.p99
-    );
+    say!("queueing   {} run, {} wait", queueing.running, queueing.waiting);
+    say!("           full pass p50 {} µs, p99 {} µs", queueing.full_us.p50, queueing.full_us.p99);
+    say!("           incremental pass p50 {} µs, p99 {} µs", queueing.incremental_us.p50, queueing.incremental_us.p99);
     Ok(())
 }
