@@ -105,6 +105,8 @@ pub struct Tuning {
     pub replica_memory_bytes: u64,
     /// The longest a replica may take to answer first, in milliseconds.
     pub load_ms_max: u64,
+    /// The longest a replica that runs may be silent before it is started anew, in milliseconds.
+    pub silent_ms_max: u64,
     /// The longest a stopping replica waits for requests that have begun, in milliseconds.
     pub drain_ms_max: u64,
     /// Requests at one replica at once.
@@ -133,6 +135,7 @@ impl Default for Tuning {
             replica_cpus_milli: 1_000,
             replica_memory_bytes: 4 << 30,
             load_ms_max: 300_000,
+            silent_ms_max: 30_000,
             drain_ms_max: 30_000,
             requests_in_flight_max: 64,
             network_for_jobs: false,

@@ -36,6 +36,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gregal-cli",
         ],
     ),
+    (
+        "gregal-testkit",
+        &["gregal-core", "gregal-api", "gregal-store", "gregal-engine", "gregal-control", "gregal-site"],
+    ),
     ("xtask", &[]),
 ];
 

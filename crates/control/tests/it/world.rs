@@ -1,12 +1,6 @@
 //! What every test stands on: a cloud, a tenant in it, and a site that dials in.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
-    },
-    time::Instant,
-};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -32,61 +26,21 @@ use gregal_core::{
     world::World,
 };
 use gregal_store::{Store, StoreOptions};
+use gregal_testkit::SteppedWorld;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-
-/// A world in which every look at the clock is a millisecond later than the one before, and chance comes from a counter.
-#[derive(Debug)]
-pub(crate) struct TestWorld {
-    millis: AtomicI64,
-    chance: AtomicU64,
-    began: Instant,
-}
-
-impl TestWorld {
-    fn new() -> Self {
-        let began: Time = "2026-11-22T09:30:00Z".parse().unwrap();
-        Self { millis: AtomicI64::new(began.as_millis()), chance: AtomicU64::new(1), began: Instant::now() }
-    }
-
-    /// Lets time pass.
-    pub(crate) fn pass_seconds(&self, seconds: i64) {
-        self.millis.fetch_add(seconds * 1000, Ordering::SeqCst);
-    }
-}
-
-impl World for TestWorld {
-    fn now(&self) -> Time {
-        Time::from_millis(self.millis.fetch_add(1, Ordering::SeqCst))
-    }
-
-    fn steady(&self) -> Instant {
-        self.began
-    }
-
-    fn fill(&self, buffer: &mut [u8]) {
-        for chunk in buffer.chunks_mut(8) {
-            // SplitMix64.
-            let mut z = self.chance.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::SeqCst);
-            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            let bytes = (z ^ (z >> 31)).to_le_bytes();
-            chunk.copy_from_slice(&bytes[..chunk.len()]);
-        }
-    }
-}
 
 /// A cloud on an empty store.
 pub(crate) struct Cloud {
     pub(crate) control: Control,
-    pub(crate) world: Arc<TestWorld>,
+    pub(crate) world: Arc<SteppedWorld>,
     pub(crate) store: Store,
     pub(crate) operator: String,
     router: Router,
     _folder: tempfile::TempDir,
 }
 
-fn options(store: &Store, world: &Arc<TestWorld>) -> ControlOptions {
+fn options(store: &Store, world: &Arc<SteppedWorld>) -> ControlOptions {
     ControlOptions {
         store: store.clone(),
         world: world.clone(),
@@ -131,7 +85,7 @@ impl Answer {
 impl Cloud {
     pub(crate) async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let world = Arc::new(TestWorld::new());
+        let world = Arc::new(SteppedWorld::at("2026-11-22T09:30:00Z".parse().unwrap()));
         let path = folder.path().join("control.db");
         let store = Store::open(StoreOptions::new(path.to_str().unwrap())).await.unwrap();
         let control = Control::open(options(&store, &world)).await.unwrap();

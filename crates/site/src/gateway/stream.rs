@@ -160,7 +160,7 @@ impl Tally {
                 Used { tokens_in, tokens_out: tokens_out.max(self.pieces), in_estimated: None, out_estimated: None }
             }
             None => Used {
-                tokens_in: (ask.tokens_in_max / 4).max(1),
+                tokens_in: ask.prompt_bytes.div_ceil(4).max(1),
                 tokens_out: self.pieces,
                 in_estimated: Some(BYTES),
                 out_estimated: Some(PIECES),

@@ -14,10 +14,10 @@ use gregal_core::{
     time::Time,
 };
 use gregal_site::objects::models_of;
+use gregal_testkit::Play;
 
 use super::{
     control::{ORG, PROJECT},
-    stage::Play,
     world::{Running, World, until},
 };
 

@@ -8,8 +8,6 @@ mod control;
 mod gateway;
 mod jobs;
 mod objects;
-mod replica;
 mod restart;
 mod spool;
-mod stage;
 mod world;

@@ -1,34 +1,19 @@
 //! A whole site for a test: control, engine, data folder, and a process of its own that can be crashed.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use gregal_core::{site::Capacity, world::RealWorld};
 use gregal_site::{
-    Error, Site, SiteOptions, Tuning,
+    SiteOptions, Tuning,
     objects::{Keep, SiteKey, models_of, store_folder},
-    spool,
 };
+use gregal_testkit::{Plane, Stage, quick_tuning, site_started};
 use serde_json::Value;
-use tokio::sync::oneshot;
 
-use super::{
-    control::{FakeControl, ORG, OTHER_ORG, SITE_SECRET},
-    stage::Stage,
-};
+use super::control::{FakeControl, ORG, OTHER_ORG, SITE_SECRET};
 
-/// Waits until something is so; fails after a while, saying what was waited for.
-pub(crate) async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    loop {
-        if let Some(value) = check().await {
-            return value;
-        }
-        assert!(std::time::Instant::now() < deadline, "waited too long for: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
+pub(crate) use gregal_testkit::until;
 
-/// The model that endpoints of tests serve: one file.
 /// The only file of the model that is there already.
 pub(crate) const MODEL_FILE: &str = "{\"max_position_embeddings\": 1000}";
 
@@ -54,7 +39,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let world = Self { control: FakeControl::start().await, stage: Stage::new(), folder, tuning: tuning() };
+        let world = Self { control: FakeControl::start().await, stage: Stage::new(), folder, tuning: quick_tuning() };
         world.store_model();
         world
     }
@@ -101,31 +86,9 @@ impl World {
 
     /// Starts the site in a runtime of its own; after a crash it waits until the old process has let go of the folder.
     pub(crate) async fn start(&self) -> Running {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let site = until("the data folder to be free", async || {
-            match runtime.spawn(Site::open(self.options(&url))).await.unwrap() {
-                Ok(site) => Some(site),
-                Err(Error::InUse { .. } | Error::Spool(spool::Error::InUse)) => None,
-                Err(error) => panic!("{error:?}"),
-            }
-        })
-        .await;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (done, ended) = oneshot::channel();
-        let router = site.router();
-        runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            axum::serve(listener, router).await.unwrap();
-        });
-        runtime.spawn(async move {
-            site.run(async { drop(stopped.await) }).await;
-            let _ = done.send(());
-        });
+        let plane = site_started(|url| self.options(url)).await;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Running { url, http, stop: Some(stop), ended: Some(ended), runtime: Some(runtime) }
+        Running { url: plane.url.clone(), http, plane }
     }
 
     /// The same, and waits until its replicas answer.
@@ -154,41 +117,21 @@ impl World {
     }
 }
 
-fn tuning() -> Tuning {
-    Tuning {
-        meter_interval_ms: 100,
-        tick_ms: 10,
-        first_token_ms_max: 5_000,
-        stream_idle_ms_max: 5_000,
-        sync_busy_ms: 50,
-        sync_idle_ms: 200,
-        retry_ms: 20,
-        retry_ms_max: 100,
-        drain_ms_max: 2_000,
-        stop_ms_max: 15_000,
-        ..Tuning::default()
-    }
-}
-
 pub(crate) struct Running {
     pub(crate) url: String,
     pub(crate) http: reqwest::Client,
-    stop: Option<oneshot::Sender<()>>,
-    ended: Option<oneshot::Receiver<()>>,
-    runtime: Option<tokio::runtime::Runtime>,
+    plane: Plane,
 }
 
 impl Running {
     /// Ends it at once, with nothing said and nothing saved.
-    pub(crate) fn crash(mut self) {
-        self.runtime.take().unwrap().shutdown_background();
+    pub(crate) fn crash(self) {
+        self.plane.crash();
     }
 
     /// Stops it as Ctrl-C would.
-    pub(crate) async fn stop(mut self) {
-        drop(self.stop.take());
-        self.ended.take().unwrap().await.unwrap();
-        self.runtime.take().unwrap().shutdown_background();
+    pub(crate) async fn stop(self) {
+        self.plane.stop().await;
     }
 
     pub(crate) async fn chat(&self, key: u8, body: &Value) -> reqwest::Response {
@@ -201,13 +144,5 @@ impl Running {
 
     pub(crate) async fn get(&self, path: &str, credential: &str) -> reqwest::Response {
         self.http.get(format!("{}{path}", self.url)).bearer_auth(credential).send().await.unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }

@@ -133,6 +133,7 @@ async fn watch(shared: &Arc<Shared>, id: EndpointId, name: &WorkloadId) -> End {
     let tick = Duration::from_millis(shared.options.tuning.tick_ms);
     let begun = world.steady();
     let mut ready_at = None;
+    let mut pulse = Pulse { last: begun, looked: begun };
     loop {
         let ready_ms =
             ready_at.map_or(0, |ready| u64::try_from(world.steady().duration_since(ready).as_millis()).unwrap_or(0));
@@ -150,14 +151,43 @@ async fn watch(shared: &Arc<Shared>, id: EndpointId, name: &WorkloadId) -> End {
         if ready_at.is_none() {
             if answers(&shared.replicas.socket(id)).await {
                 ready_at = Some(world.steady());
+                pulse = Pulse { last: world.steady(), looked: world.steady() };
                 tracing::info!(endpoint.id = %id, "a replica answers");
                 shared.replicas.set(id, ReplicaPhase::Ready, None);
                 shared.news.notify_one();
             } else if world.steady().duration_since(begun) > Duration::from_millis(shared.options.tuning.load_ms_max) {
                 return End::Failed { why: "it did not answer in time".into(), ready_ms: 0 };
             }
+        } else if pulse.is_gone(shared, id).await {
+            return End::Failed { why: "it runs, and stopped answering".into(), ready_ms };
         }
         tokio::time::sleep(tick).await;
+    }
+}
+
+/// When a replica that was ready was last heard of. A process that hangs is no better than one that ended: nobody is
+/// served by it, and its room could be.
+struct Pulse {
+    last: std::time::Instant,
+    looked: std::time::Instant,
+}
+
+impl Pulse {
+    /// How often a replica is asked whether it is well.
+    const EVERY: Duration = Duration::from_secs(1);
+
+    /// Whether it has been silent for too long. One missed answer says little: a busy machine is slow.
+    async fn is_gone(&mut self, shared: &Shared, id: EndpointId) -> bool {
+        let (world, silent_ms_max) = (&shared.options.world, shared.options.tuning.silent_ms_max);
+        if world.steady().duration_since(self.looked) < Self::EVERY {
+            return false;
+        }
+        let answers = answers(&shared.replicas.socket(id)).await;
+        self.looked = world.steady();
+        if answers {
+            self.last = self.looked;
+        }
+        self.looked.duration_since(self.last) > Duration::from_millis(silent_ms_max)
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Ask {
     tokens_out_wanted: Option<u64>,
     /// Tokens the prompt can be at most: no tokenizer makes more tokens than there are bytes.
     pub(crate) tokens_in_max: u64,
+    /// Bytes of text in the prompt, without what a template puts around it.
+    pub(crate) prompt_bytes: u64,
     body: Map<String, Value>,
 }
 
@@ -74,7 +76,7 @@ impl Ask {
             Some(Value::Object(options)) => flag(options, "include_usage")?,
             Some(_) => return Err(ApiError::invalid(Some("stream_options"), "`stream_options` is an object")),
         };
-        let tokens_in_max = match kind {
+        let Prompt { bytes: prompt_bytes, tokens_max: tokens_in_max } = match kind {
             Kind::Chat => messages(&mut body)?,
             Kind::Completion => prompt(&mut body)?,
         };
@@ -83,7 +85,7 @@ impl Ask {
             Kind::Chat => wanted,
             Kind::Completion => wanted.or(Some(COMPLETION_TOKENS_DEFAULT)),
         };
-        Ok(Self { kind, model, stream, include_usage, tokens_out_wanted, tokens_in_max, body })
+        Ok(Self { kind, model, stream, include_usage, tokens_out_wanted, tokens_in_max, prompt_bytes, body })
     }
 
     /// The most tokens it can generate with a model of this context.
@@ -151,29 +153,38 @@ fn tokens_out_wanted(body: &Map<String, Value>) -> Result<Option<u64>, ApiError>
     Ok(None)
 }
 
-/// Bounds the prompt's tokens; contents given in parts are joined, which is what they mean for text.
-fn messages(body: &mut Map<String, Value>) -> Result<u64, ApiError> {
+/// How long a prompt is.
+struct Prompt {
+    /// Bytes of its text.
+    bytes: u64,
+    /// Tokens it can be at most, with what a template may put around it.
+    tokens_max: u64,
+}
+
+/// Measures a prompt; contents given in parts are joined, which is what they mean for text.
+fn messages(body: &mut Map<String, Value>) -> Result<Prompt, ApiError> {
     let wrong =
         || ApiError::invalid(Some("messages"), "`messages` is a list of `{\"role\", \"content\"}`, at least one");
     let Some(Value::Array(messages)) = body.get_mut("messages") else { return Err(wrong()) };
     if messages.is_empty() || messages.len() > MESSAGES_MAX {
         return Err(wrong());
     }
-    let mut tokens = TEMPLATE_TOKENS;
+    let mut length = Prompt { bytes: 0, tokens_max: TEMPLATE_TOKENS };
     for message in messages {
         let Value::Object(message) = message else { return Err(wrong()) };
         let Some(Value::String(role)) = message.get("role") else { return Err(wrong()) };
-        tokens += role.len() as u64 + TEMPLATE_TOKENS_MESSAGE;
+        length.tokens_max += role.len() as u64 + TEMPLATE_TOKENS_MESSAGE;
         let text = match message.get("content") {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Array(parts)) => joined(parts)?,
             None | Some(Value::Null) => String::new(),
             Some(_) => return Err(wrong()),
         };
-        tokens += text.len() as u64;
+        length.bytes += text.len() as u64;
+        length.tokens_max += text.len() as u64;
         message.insert("content".into(), text.into());
     }
-    Ok(tokens)
+    Ok(length)
 }
 
 fn joined(parts: &[Value]) -> Result<String, ApiError> {
@@ -187,7 +198,7 @@ fn joined(parts: &[Value]) -> Result<String, ApiError> {
     })
 }
 
-fn prompt(body: &mut Map<String, Value>) -> Result<u64, ApiError> {
+fn prompt(body: &mut Map<String, Value>) -> Result<Prompt, ApiError> {
     let wrong = || ApiError::invalid(Some("prompt"), "`prompt` is one text");
     let text = match body.get("prompt") {
         Some(Value::String(text)) => text.clone(),
@@ -197,9 +208,9 @@ fn prompt(body: &mut Map<String, Value>) -> Result<u64, ApiError> {
         },
         _ => return Err(wrong()),
     };
-    let tokens = text.len() as u64 + TEMPLATE_TOKENS_MESSAGE;
+    let bytes = text.len() as u64;
     body.insert("prompt".into(), text.into());
-    Ok(tokens)
+    Ok(Prompt { bytes, tokens_max: bytes + TEMPLATE_TOKENS_MESSAGE })
 }
 
 /// One piece of an engine's answer, looked at.

@@ -22,22 +22,24 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 
+/// What replicas were asked and made.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub struct Counts {
     /// Requests that reached the engine.
-    pub(crate) asked: AtomicUsize,
+    pub asked: AtomicUsize,
     /// Pieces that were made.
-    pub(crate) made: AtomicUsize,
+    pub made: AtomicUsize,
     /// Streams whose reader went before their end.
-    pub(crate) cut: AtomicUsize,
+    pub cut: AtomicUsize,
     /// Lets a request that is held back go on.
-    pub(crate) release: Notify,
+    pub release: Notify,
 }
 
-pub(crate) const PROMPT_TOKENS: u64 = 7;
+/// Tokens of every prompt, whatever it says.
+pub const PROMPT_TOKENS: u64 = 7;
 
 /// Serves on a socket until the task is dropped.
-pub(crate) fn serve(socket: &Path, counts: Arc<Counts>) -> tokio::task::JoinHandle<()> {
+pub fn serve(socket: &Path, counts: Arc<Counts>) -> tokio::task::JoinHandle<()> {
     let listener = tokio::net::UnixListener::bind(socket).unwrap();
     let router = Router::new()
         .route("/health", get(|| async { "ok" }))
@@ -53,15 +55,15 @@ async fn chat(State(counts): State<Arc<Counts>>, Json(body): Json<Value>) -> Res
         counts.asked.fetch_add(1, Ordering::SeqCst);
         counts.release.notified().await;
     }
-    answer(counts, body, content, true)
+    answer(counts, &body, content, true)
 }
 
 async fn completion(State(counts): State<Arc<Counts>>, Json(body): Json<Value>) -> Response {
     let content = body["prompt"].as_str().unwrap().to_owned();
-    answer(counts, body, content, false)
+    answer(counts, &body, content, false)
 }
 
-fn answer(counts: Arc<Counts>, body: Value, content: String, chat: bool) -> Response {
+fn answer(counts: Arc<Counts>, body: &Value, content: String, chat: bool) -> Response {
     counts.asked.fetch_add(1, Ordering::SeqCst);
     assert_eq!(body["stream"], true, "the gateway always streams");
     assert_eq!(body["stream_options"], json!({"include_usage": true}));

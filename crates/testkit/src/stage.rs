@@ -16,43 +16,56 @@ use gregal_engine::{
 };
 use serde_json::json;
 
-use super::replica::{self, Counts};
+use crate::replica::{self, Counts};
 
 /// What the next training does.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Play {
+pub struct Play {
     /// Arguments for the simulated engine: how long it runs and how it ends.
-    pub(crate) sim: Vec<&'static str>,
+    pub sim: Vec<&'static str>,
     /// Whether it says that it is ready.
-    pub(crate) ready: bool,
+    pub ready: bool,
     /// Whether it writes a model.
-    pub(crate) model: bool,
+    pub model: bool,
     /// Whether the machine cannot start it at all.
-    pub(crate) broken: bool,
+    pub broken: bool,
 }
 
+/// The engine with its stage. Clones are doors to the same one, as a restarted site would open.
 #[derive(Clone)]
-pub(crate) struct Stage {
-    pub(crate) sim: Sim,
-    pub(crate) counts: Arc<Counts>,
+pub struct Stage {
+    /// The simulated engine below.
+    pub sim: Sim,
+    /// What replicas were asked and made.
+    pub counts: Arc<Counts>,
     plays: Arc<Mutex<Vec<Play>>>,
     replicas: Arc<Mutex<BTreeMap<WorkloadId, tokio::task::JoinHandle<()>>>>,
-    pub(crate) started: Arc<Mutex<Vec<Workload>>>,
+    removed: Arc<Mutex<BTreeMap<WorkloadId, u64>>>,
+    /// Every workload that was started, in order.
+    pub started: Arc<Mutex<Vec<Workload>>>,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Stage {
-    pub(crate) fn new() -> Self {
+    /// A stage on which every training waits to be told what to play.
+    pub fn new() -> Self {
         Self {
             sim: Sim::new(SimOptions { start_delay_ms: 1..=2, ..SimOptions::new(1, Arc::new(SystemClock)) }),
             counts: Arc::default(),
             plays: Arc::default(),
             replicas: Arc::default(),
+            removed: Arc::default(),
             started: Arc::default(),
         }
     }
 
     /// What trainings do, one after another; the last one is repeated.
-    pub(crate) fn play(&self, plays: Vec<Play>) {
+    pub fn play(&self, plays: Vec<Play>) {
         let mut waiting = self.plays.lock().unwrap();
         *waiting = plays;
         waiting.reverse();
@@ -63,8 +76,15 @@ impl Stage {
         if plays.len() > 1 { plays.pop().unwrap() } else { plays.last().cloned().unwrap_or_default() }
     }
 
+    /// How long each workload really ran, by its name, in milliseconds; also of those that were removed.
+    pub async fn ran_ms(&self) -> BTreeMap<String, u64> {
+        let mut ran = self.removed.lock().unwrap().clone();
+        ran.extend(self.sim.list().await.unwrap().into_iter().map(|seen| (seen.id, seen.usage.wall_ms)));
+        ran.into_iter().map(|(id, ms)| (id.to_string(), ms)).collect()
+    }
+
     /// Kills the replica behind the engine's back.
-    pub(crate) fn kill_replicas(&self) {
+    pub fn kill_replicas(&self) {
         for replica in std::mem::take(&mut *self.replicas.lock().unwrap()).into_values() {
             replica.abort();
         }
@@ -147,6 +167,9 @@ impl Engine for Stage {
     async fn remove(&self, id: &WorkloadId) -> Result<(), EngineError> {
         if let Some(replica) = self.replicas.lock().unwrap().remove(id) {
             replica.abort();
+        }
+        if let Ok(seen) = self.sim.observe(id).await {
+            self.removed.lock().unwrap().insert(id.clone(), seen.usage.wall_ms);
         }
         self.sim.remove(id).await
     }
