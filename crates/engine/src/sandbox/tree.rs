@@ -37,8 +37,7 @@ const ETC_NETWORK: [&str; 6] = ["gai.conf", "hosts", "nsswitch.conf", "protocols
 
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
-/// Parts of `/proc` through which even an unprivileged owner could change or learn about the machine.
-const PROC_READ_ONLY: [&str; 5] = ["sys", "sysrq-trigger", "irq", "bus", "fs"];
+/// Parts of `/proc` through which even an unprivileged owner could learn about the machine.
 const PROC_HIDDEN: [&str; 8] =
     ["kcore", "keys", "key-users", "kmsg", "timer_list", "sched_debug", "latency_stats", "kpagecount"];
 
@@ -122,11 +121,21 @@ impl Tree {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("proc"), &proc, Some("proc"), flags, None::<&str>)
             .map_err(|e| format!("a /proc of its own: {e}"))?;
-        for path in PROC_READ_ONLY.map(|name| proc.join(name)).iter().filter(|path| path.exists()) {
-            self.bind(path, &Path::new("/proc").join(path.strip_prefix(&proc).unwrap_or(path)), true, flags)?;
-        }
-        for path in PROC_HIDDEN.map(|name| proc.join(name)).iter().filter(|path| path.exists()) {
-            bind_one(Path::new("/dev/null"), path).map_err(|e| format!("hiding {}: {e}", path.display()))?;
+        // What is not about a process is the machine's: every `/proc` shows the same. As a user who owns it outside, a
+        // workload could write to it or change its modes, for all that run on the machine.
+        let entries = fs::read_dir(&proc).map_err(|e| format!("listing /proc: {e}"))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| format!("listing /proc: {e}"))?;
+            let (path, name) = (entry.path(), entry.file_name());
+            let of_a_process = name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+            if of_a_process || path.is_symlink() {
+                continue;
+            }
+            let hidden = PROC_HIDDEN.iter().any(|hidden| name == *hidden);
+            let source = if hidden { Path::new("/dev/null") } else { &path };
+            bind_one(source, &path)
+                .and_then(|()| restrict(&path, flags | MsFlags::MS_RDONLY))
+                .map_err(|e| format!("closing {}: {e}", path.display()))?;
         }
         Ok(())
     }

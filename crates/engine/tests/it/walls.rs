@@ -30,6 +30,7 @@ fn trial(helper: &Path, root: &Path, port: u16) -> String {
         [ "$(ls -d /proc/[0-9]* | wc -l)" -gt 8 ] && breach processes
         echo x > /in/made && breach read-only-mount
         echo x > /usr/made && breach system
+        chmod 444 /proc/meminfo && breach machine-modes
         cat /proc/sys/kernel/core_pattern > /proc/sys/kernel/core_pattern && breach kernel-settings
         unshare -U true && breach user-namespace
         mkdir -p /tmp/m; mount -t tmpfs none /tmp/m && breach mount
