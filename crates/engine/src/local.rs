@@ -112,8 +112,8 @@ impl Local {
         options.state_dir = state_dir;
         fs::create_dir_all(options.workloads()).map_err(EngineError::io("making the folder for workloads"))?;
         let gpus = Gpus::open(&options.driver);
-        let inventory = gpus.inventory();
-        let probed = probe::run(&options, &inventory)?;
+        let mut inventory = gpus.inventory();
+        let probed = probe::run(&options, &mut inventory)?;
         let inner = Inner {
             base: probed.base,
             guard: probed.guard,

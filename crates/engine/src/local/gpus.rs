@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::inventory::{Driver, Gpu, Inventory};
-use crate::sandbox::wire::Device;
+use crate::sandbox::wire::{Device, Guard};
 use crate::{EngineError, WorkloadId};
 
 /// Who holds which GPU, by UUID.
@@ -33,9 +33,20 @@ fn find<'a>(inventory: &'a Inventory, name: &str, held: &Held) -> Result<&'a Gpu
         return Err("is cut into slices, which cannot be granted here".to_owned());
     }
     if !gpu.is_grantable() {
-        return Err(format!("is unsound: {}", gpu.health.concerns.join("; ")));
+        return Err(format!("cannot be granted: {}", gpu.health.concerns.join("; ")));
     }
     held.get(&gpu.uuid).map_or(Ok(gpu), |id| Err(format!("is held by `{id}`")))
+}
+
+/// Without namespaces every GPU's device file is in reach, `/proc` is the machine's, and CUDA lacks what it writes to: none
+/// can be granted then.
+pub(super) fn note_walls(inventory: &mut Inventory, guard: Guard) {
+    if guard.namespaces {
+        return;
+    }
+    for gpu in &mut inventory.gpus {
+        gpu.health.concerns.push("it cannot be given to one workload alone without namespaces".to_owned());
+    }
 }
 
 fn refused(inventory: &Inventory, name: &str, why: &str) -> EngineError {

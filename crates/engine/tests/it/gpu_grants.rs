@@ -60,6 +60,45 @@ async fn a_workload_that_was_granted_no_gpu_sees_none_even_behind_weaker_walls()
     }
 }
 
+/// What CUDA does to a thread's name, on another thread than the one that writes; and what would reach the machine.
+const NAME: &str = "sh -c 'echo cuda 1<> /proc/self/task/$$/comm' && echo named
+    for file in /proc/sys/kernel/hostname /proc/meminfo /proc/1/comm; do
+        [ -e $file ] && echo x 1<> $file && echo wrote $file
+    done
+    echo x > /proc/self/made && echo made
+    chmod 444 /proc/meminfo && echo changed
+    echo tried";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_lets_a_workload_name_its_threads_and_write_nothing_of_the_machine_s() {
+    let stand_in = StandIn::two();
+    let bench = stand_in.bench();
+    let said = |workload: &Workload| {
+        let log = log(workload);
+        let own: Vec<_> = log.lines().filter(|line| !line.contains("sh: ") && !line.contains("chmod: ")).collect();
+        own.join(" ")
+    };
+    let granted = with_gpus(bench.shell("granted", NAME), &["0"]);
+    bench.run(&granted).await;
+    assert_eq!(said(&granted), "named tried", "{}", log(&granted));
+    let without = bench.shell("without", NAME);
+    bench.run(&without).await;
+    assert_eq!(said(&without), "tried", "{}", log(&without));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_namespaces_no_gpu_is_offered_or_granted_even_where_the_operator_accepts_weaker_walls() {
+    let stand_in = StandIn::two();
+    let bench = stand_in.bench_with(|options| {
+        options.without = [Protection::Processes].into();
+        options.allow_weaker = true;
+    });
+    assert_eq!(bench.engine.capabilities().await.unwrap().capacity.gpus, [] as [&str; 0]);
+    assert!(bench.engine.inventory().gpus.iter().all(|gpu| !gpu.is_grantable()));
+    let refusal = why(bench.engine.start(with_gpus(bench.shell("weak", "true"), &["0"])).await);
+    assert!(refusal.contains("without namespaces"), "{refusal}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gpu_whose_device_file_is_missing_is_not_granted() {
     let stand_in = StandIn::two();
