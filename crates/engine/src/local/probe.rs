@@ -11,7 +11,7 @@ use super::record::Record;
 use super::{LocalOptions, begin, clear, gpus};
 use crate::cgroup::Base;
 use crate::inventory::Inventory;
-use crate::sandbox::wire::{Guard, Order};
+use crate::sandbox::wire::{GpuAccess, Guard, Order};
 use crate::{
     Availability, Capabilities, Capacity, EngineError, LimitsBy, Protection, Reason, Trust, Workload, WorkloadId,
 };
@@ -95,8 +95,7 @@ fn rehearse(options: &LocalOptions, guard: Guard) -> Result<Option<String>, Engi
         guard,
         group: None,
         visible: options.visible.clone(),
-        devices: Vec::new(),
-        gpus: Vec::new(),
+        gpus: GpuAccess::default(),
         run_as: options.run_as,
         rehearsal: true,
     };

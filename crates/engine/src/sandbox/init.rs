@@ -186,7 +186,7 @@ fn landlock_rules(order: &Order) -> Rules {
         let mounts = order.workload.mounts.iter().filter(|m| !m.read_only).map(|m| m.target.clone());
         // CUDA names its threads through `/proc/self/task/*/comm` and gives up where it may not. A rule holds one process's
         // folder by its inode, so it must be all of `/proc`: what there is of the machine's is closed by `tree`.
-        let existing = if order.gpus.is_empty() { Vec::new() } else { vec!["/proc".into()] };
+        let existing = if order.gpus.is_none() { Vec::new() } else { vec!["/proc".into()] };
         return Rules { readable: vec!["/".into()], writable: own.chain(mounts).collect(), existing, network };
     }
     let system = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/proc", "/sys/devices/system"];
@@ -248,8 +248,8 @@ fn begin(order: &Order, (stdout, stderr): (fs::File, fs::File)) -> Step<i32> {
         .stdout(stdout)
         .stderr(stderr);
     // Without a tree of its own the GPUs' files may be in reach of one that was granted none, and unset would mean all.
-    if !order.gpus.is_empty() || !order.guard.namespaces {
-        command.env("CUDA_VISIBLE_DEVICES", order.gpus.join(","));
+    if !order.gpus.is_none() || !order.guard.namespaces {
+        command.env("CUDA_VISIBLE_DEVICES", order.gpus.uuids.join(","));
     }
     // The program is looked up by this process, so in the path that the workload will have.
     let child = command.spawn().map_err(|e| ("program", format!("cannot begin `{program}`: {e}")))?;

@@ -113,7 +113,11 @@ impl Tree {
         }
         // Numbers and topology of the processors, which libraries size their thread pools by.
         let cpus = Path::new("/sys/devices/system");
-        if cpus.is_dir() { self.bind(cpus, cpus, true, MsFlags::MS_NODEV | MsFlags::MS_NOEXEC) } else { Ok(()) }
+        let inert = MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        if cpus.is_dir() {
+            self.bind(cpus, cpus, true, inert)?;
+        }
+        order.gpus.modules.iter().try_for_each(|file| self.bind(&file.source, &file.inside, true, inert))
     }
 
     fn proc(&self) -> Result<(), String> {
@@ -144,7 +148,7 @@ impl Tree {
         self.tmpfs("/dev", "size=64k,mode=755")?;
         let dev = Path::new("/dev");
         let harmless = DEVICES.iter().map(|name| (dev.join(name), dev.join(name)));
-        let granted = order.devices.iter().map(|device| (device.source.clone(), dev.join(&device.name)));
+        let granted = order.gpus.devices.iter().map(|device| (device.source.clone(), device.inside.clone()));
         for (source, inside) in harmless.chain(granted) {
             let target = self.empty_file(&inside)?;
             bind_one(&source, &target).map_err(|e| format!("device {}: {e}", source.display()))?;

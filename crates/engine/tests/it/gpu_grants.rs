@@ -87,6 +87,27 @@ async fn a_gpu_lets_a_workload_name_its_threads_and_write_nothing_of_the_machine
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_shows_that_the_driver_s_modules_are_loaded_and_nothing_else_of_the_kernel_s() {
+    let stand_in = StandIn::two();
+    let bench = stand_in.bench();
+    let script = "cd /sys/module && cat */initstate; ls -a nvidia
+        echo x > nvidia/initstate && echo wrote; chmod 600 nvidia/initstate && echo changed";
+    let granted = with_gpus(bench.shell("granted", script), &["0"]);
+    bench.run(&granted).await;
+    let said = log(&granted);
+    assert!(said.starts_with("nvidia live\nnvidia_uvm live\n.\n..\ninitstate\n"), "{said}");
+    assert!(!said.contains("wrote") && !said.contains("changed"), "{said}");
+    let without = bench.shell("without", "ls /sys/module");
+    bench.run(&without).await;
+    assert!(log(&without).contains("No such file"), "{}", log(&without));
+
+    // An older driver's modules may say nothing: it is CUDA's to judge what it finds.
+    fs::remove_dir_all(stand_in.driver().modules).unwrap();
+    let silent = with_gpus(bench.shell("silent", "true"), &["0"]);
+    assert_eq!(bench.run(&silent).await.exit().unwrap().reason, Reason::Finished, "{}", log(&silent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_namespaces_no_gpu_is_offered_or_granted_even_where_the_operator_accepts_weaker_walls() {
     let stand_in = StandIn::two();
     let bench = stand_in.bench_with(|options| {
