@@ -151,7 +151,11 @@ impl Tree {
         let granted = order.gpus.devices.iter().map(|device| (device.source.clone(), device.inside.clone()));
         for (source, inside) in harmless.chain(granted) {
             let target = self.empty_file(&inside)?;
-            bind_one(&source, &target).map_err(|e| format!("device {}: {e}", source.display()))?;
+            // A device can be written to on a read-only mount; its mode, which is the machine's, cannot be changed.
+            let closed = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+            bind_one(&source, &target)
+                .and_then(|()| restrict(&target, closed))
+                .map_err(|e| format!("device {}: {e}", source.display()))?;
         }
         for (name, target) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
             self.link(format!("/proc/self/fd{target}"), Path::new("/dev").join(name))?;

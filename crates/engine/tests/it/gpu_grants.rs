@@ -1,6 +1,7 @@
 //! Who gets which GPU, what it reaches of it, and the energy it is told to have used. Against a stand-in library.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use gregal_engine::local::{Local, LocalOptions};
@@ -105,6 +106,18 @@ async fn a_gpu_shows_that_the_driver_s_modules_are_loaded_and_nothing_else_of_th
     fs::remove_dir_all(stand_in.driver().modules).unwrap();
     let silent = with_gpus(bench.shell("silent", "true"), &["0"]);
     assert_eq!(bench.run(&silent).await.exit().unwrap().reason, Reason::Finished, "{}", log(&silent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mode_of_a_gpu_s_device_file_is_the_machine_s_and_cannot_be_changed() {
+    let stand_in = StandIn::two();
+    let bench = stand_in.bench();
+    let workload = with_gpus(bench.shell("chmod", "chmod 600 /dev/nvidia0; chmod 600 /dev/nvidiactl; true"), &["0"]);
+    bench.run(&workload).await;
+    for name in ["nvidia0", "nvidiactl"] {
+        let mode = fs::metadata(stand_in.driver().devices.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644, "{}", log(&workload));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,6 +31,8 @@ fn trial(helper: &Path, root: &Path, port: u16) -> String {
         echo x > /in/made && breach read-only-mount
         echo x > /usr/made && breach system
         chmod 444 /proc/meminfo && breach machine-modes
+        chmod 666 /dev/null && breach device-modes
+        echo x > /dev/null && echo x 1<> /dev/null && ! echo x > /dev/full || breach devices-that-work
         cat /proc/sys/kernel/core_pattern > /proc/sys/kernel/core_pattern && breach kernel-settings
         unshare -U true && breach user-namespace
         mkdir -p /tmp/m; mount -t tmpfs none /tmp/m && breach mount
