@@ -127,12 +127,14 @@ pub struct Driver {
     pub library: PathBuf,
     /// The folder of the device files. Workloads see them in `/dev`, wherever they lie.
     pub devices: PathBuf,
+    /// The folder where the kernel tells of its modules. Workloads see what they need of it in `/sys/module`.
+    pub modules: PathBuf,
 }
 
 impl Default for Driver {
-    /// `libnvidia-ml.so.1` where the loader finds it, and `/dev`.
+    /// `libnvidia-ml.so.1` where the loader finds it, `/dev` and `/sys/module`.
     fn default() -> Self {
-        Self { library: "libnvidia-ml.so.1".into(), devices: "/dev".into() }
+        Self { library: "libnvidia-ml.so.1".into(), devices: "/dev".into(), modules: "/sys/module".into() }
     }
 }
 

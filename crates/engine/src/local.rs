@@ -112,8 +112,8 @@ impl Local {
         options.state_dir = state_dir;
         fs::create_dir_all(options.workloads()).map_err(EngineError::io("making the folder for workloads"))?;
         let gpus = Gpus::open(&options.driver);
-        let inventory = gpus.inventory();
-        let probed = probe::run(&options, &inventory)?;
+        let mut inventory = gpus.inventory();
+        let probed = probe::run(&options, &mut inventory)?;
         let inner = Inner {
             base: probed.base,
             guard: probed.guard,
@@ -197,8 +197,8 @@ impl Inner {
         let wanted = &workload.resources.gpus;
         let held = if wanted.is_empty() { gpus::Held::new() } else { self.held_gpus(&live)? };
         let granted = gpus::grant(&self.inventory, wanted, &held)?;
-        let devices = gpus::devices(&self.options.driver, &granted)?;
-        let gpus: Vec<String> = granted.iter().map(|gpu| gpu.uuid.clone()).collect();
+        let access = gpus::access(&self.options.driver, &granted)?;
+        let gpus = access.uuids.clone();
         let granted = granted.iter().map(|gpu| Granted { uuid: gpu.uuid.clone(), limit_mw: gpu.power_limit_mw });
         let group = self.base.as_ref().map(|base| base.group(&self.group_name(&workload.id)));
         let order = Order {
@@ -206,8 +206,7 @@ impl Inner {
             guard: self.guard,
             group: group.clone(),
             visible: self.options.visible.clone(),
-            devices,
-            gpus: gpus.clone(),
+            gpus: access,
             run_as: self.options.run_as,
             rehearsal: false,
             workload,

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             run(LocalOptions { without, ..LocalOptions::new(own(), state_dir) }, workload, true)
         }
         ["hold", state_dir, workload, "with-driver", library, devices] => {
-            let driver = Driver { library: library.into(), devices: devices.into() };
+            let driver = Driver { library: library.into(), devices: devices.into(), ..Driver::default() };
             run(LocalOptions { driver, ..LocalOptions::new(own(), state_dir) }, workload, true)
         }
         _ => Err("unknown command".to_owned()),

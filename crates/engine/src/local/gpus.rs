@@ -1,9 +1,10 @@
 //! Which GPUs a workload gets: whole and sound ones, each held by one workload at a time, and the files that reach them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::inventory::{Driver, Gpu, Inventory};
-use crate::sandbox::wire::Device;
+use crate::sandbox::wire::{GpuAccess, Guard, Shown};
 use crate::{EngineError, WorkloadId};
 
 /// Who holds which GPU, by UUID.
@@ -33,9 +34,20 @@ fn find<'a>(inventory: &'a Inventory, name: &str, held: &Held) -> Result<&'a Gpu
         return Err("is cut into slices, which cannot be granted here".to_owned());
     }
     if !gpu.is_grantable() {
-        return Err(format!("is unsound: {}", gpu.health.concerns.join("; ")));
+        return Err(format!("cannot be granted: {}", gpu.health.concerns.join("; ")));
     }
     held.get(&gpu.uuid).map_or(Ok(gpu), |id| Err(format!("is held by `{id}`")))
+}
+
+/// Without namespaces every GPU's device file is in reach, `/proc` is the machine's, and CUDA lacks what it writes to: none
+/// can be granted then.
+pub(super) fn note_walls(inventory: &mut Inventory, guard: Guard) {
+    if guard.namespaces {
+        return;
+    }
+    for gpu in &mut inventory.gpus {
+        gpu.health.concerns.push("it cannot be given to one workload alone without namespaces".to_owned());
+    }
 }
 
 fn refused(inventory: &Inventory, name: &str, why: &str) -> EngineError {
@@ -47,18 +59,36 @@ fn refused(inventory: &Inventory, name: &str, why: &str) -> EngineError {
 /// What CUDA opens besides the GPUs' own files; it does without the last.
 const SHARED: [(&str, bool); 3] = [("nvidiactl", true), ("nvidia-uvm", true), ("nvidia-uvm-tools", false)];
 
-/// The device files of these GPUs. Refuses where one is missing: the workload would run, and pay, without its GPU.
-pub(super) fn devices(driver: &Driver, granted: &[&Gpu]) -> Result<Vec<Device>, EngineError> {
+/// Modules of the kernel that CUDA looks for (since 550.90.07) before it tries to load them, which it cannot.
+const MODULES: [&str; 2] = ["nvidia", "nvidia_uvm"];
+
+/// What a workload is given of these GPUs: nothing for none. Refuses where a device file is missing: the workload would
+/// run, and pay, without its GPU.
+pub(super) fn access(driver: &Driver, granted: &[&Gpu]) -> Result<GpuAccess, EngineError> {
     if granted.is_empty() {
-        return Ok(Vec::new());
+        return Ok(GpuAccess::default());
     }
+    let uuids = granted.iter().map(|gpu| gpu.uuid.clone()).collect();
+    Ok(GpuAccess { uuids, devices: devices(driver, granted)?, modules: modules(driver) })
+}
+
+fn modules(driver: &Driver) -> Vec<Shown> {
+    let state = |module: &&str| Path::new(module).join("initstate");
+    let shown = MODULES
+        .iter()
+        .map(state)
+        .map(|file| Shown { source: driver.modules.join(&file), inside: Path::new("/sys/module").join(&file) });
+    shown.filter(|file| file.source.exists()).collect()
+}
+
+fn devices(driver: &Driver, granted: &[&Gpu]) -> Result<Vec<Shown>, EngineError> {
     let own = granted.iter().map(|gpu| (format!("nvidia{}", gpu.minor), true));
     let shared = SHARED.iter().map(|(name, needed)| ((*name).to_owned(), *needed));
     let mut devices = Vec::new();
     for (name, needed) in own.chain(shared) {
         let source = driver.devices.join(&name);
         if source.exists() {
-            devices.push(Device { source, name });
+            devices.push(Shown { source, inside: Path::new("/dev").join(name) });
         } else if needed {
             return Err(EngineError::Refused {
                 why: format!("the device file `{}` is not there", source.display()),

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use nix::unistd::Uid;
 
 use super::record::Record;
-use super::{LocalOptions, begin, clear};
+use super::{LocalOptions, begin, clear, gpus};
 use crate::cgroup::Base;
 use crate::inventory::Inventory;
-use crate::sandbox::wire::{Guard, Order};
+use crate::sandbox::wire::{GpuAccess, Guard, Order};
 use crate::{
     Availability, Capabilities, Capacity, EngineError, LimitsBy, Protection, Reason, Trust, Workload, WorkloadId,
 };
@@ -30,8 +30,9 @@ struct Missing {
     seccomp: Option<String>,
 }
 
-/// Rehearses with less and less until a sandbox holds.
-pub(super) fn run(options: &LocalOptions, inventory: &Inventory) -> Result<Probed, EngineError> {
+/// Rehearses with less and less until a sandbox holds. What came of it may speak against granting the machine's GPUs,
+/// which is then noted at each.
+pub(super) fn run(options: &LocalOptions, inventory: &mut Inventory) -> Result<Probed, EngineError> {
     let off = |any: &[Protection]| {
         any.iter().find(|p| options.without.contains(p)).map(|p| format!("{p:?} was switched off by the operator"))
     };
@@ -56,6 +57,7 @@ pub(super) fn run(options: &LocalOptions, inventory: &Inventory) -> Result<Probe
         };
         *blamed = Some(why);
     };
+    gpus::note_walls(inventory, guard);
     let base = match off(&[Protection::Limits]) {
         Some(why) => Err(why),
         None => Base::find(),
@@ -93,8 +95,7 @@ fn rehearse(options: &LocalOptions, guard: Guard) -> Result<Option<String>, Engi
         guard,
         group: None,
         visible: options.visible.clone(),
-        devices: Vec::new(),
-        gpus: Vec::new(),
+        gpus: GpuAccess::default(),
         run_as: options.run_as,
         rehearsal: true,
     };

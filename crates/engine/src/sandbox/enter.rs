@@ -23,7 +23,8 @@ use crate::{Exit, Reason};
 
 /// Runs stage 1. Its whole life is one order.
 pub(super) fn enter() -> ExitCode {
-    match Stage::open() {
+    let opened = process::close_inherited().map_err(|e| format!("closing inherited files: {e}"));
+    match opened.and_then(|()| Stage::open()) {
         Ok(stage) => stage.run(),
         Err(why) => {
             // The engine keeps this in the workload's folder and shows it.

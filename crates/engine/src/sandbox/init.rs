@@ -184,7 +184,10 @@ fn landlock_rules(order: &Order) -> Rules {
     if order.guard.namespaces {
         let own = tree::WRITABLE.iter().map(PathBuf::from);
         let mounts = order.workload.mounts.iter().filter(|m| !m.read_only).map(|m| m.target.clone());
-        return Rules { readable: vec!["/".into()], writable: own.chain(mounts).collect(), network };
+        // CUDA names its threads through `/proc/self/task/*/comm` and gives up where it may not. A rule holds one process's
+        // folder by its inode, so it must be all of `/proc`: what there is of the machine's is closed by `tree`.
+        let existing = if order.gpus.is_none() { Vec::new() } else { vec!["/proc".into()] };
+        return Rules { readable: vec!["/".into()], writable: own.chain(mounts).collect(), existing, network };
     }
     let system = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/proc", "/sys/devices/system"];
     let etc =
@@ -196,12 +199,9 @@ fn landlock_rules(order: &Order) -> Rules {
     let devices = ["null", "zero", "full", "random", "urandom"].map(|d| Path::new("/dev").join(d));
     Rules {
         readable: system.chain(exe).chain(order.visible.iter().cloned()).chain(sources(readable)).collect(),
-        writable: sources(writable)
-            .into_iter()
-            .chain([order.tmp()])
-            .chain(devices)
-            .chain(order.devices.iter().map(|device| device.source.clone()))
-            .collect(),
+        writable: sources(writable).into_iter().chain([order.tmp()]).chain(devices).collect(),
+        // Here `/proc` is the machine's own, which is one reason why no GPU is granted without namespaces.
+        existing: Vec::new(),
         network,
     }
 }
@@ -248,8 +248,8 @@ fn begin(order: &Order, (stdout, stderr): (fs::File, fs::File)) -> Step<i32> {
         .stdout(stdout)
         .stderr(stderr);
     // Without a tree of its own the GPUs' files may be in reach of one that was granted none, and unset would mean all.
-    if !order.gpus.is_empty() || !order.guard.namespaces {
-        command.env("CUDA_VISIBLE_DEVICES", order.gpus.join(","));
+    if !order.gpus.is_none() || !order.guard.namespaces {
+        command.env("CUDA_VISIBLE_DEVICES", order.gpus.uuids.join(","));
     }
     // The program is looked up by this process, so in the path that the workload will have.
     let child = command.spawn().map_err(|e| ("program", format!("cannot begin `{program}`: {e}")))?;

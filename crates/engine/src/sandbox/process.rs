@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -18,6 +19,21 @@ pub(crate) struct Process {
     pub ticks: u64,
     /// Memory that is its own, in bytes.
     pub memory_bytes: u64,
+}
+
+/// Closes all files but standard input, output and error. Whoever started the engine may have left files open in it
+/// that are passed on at every start of a program, and so into the sandbox. For a process that has opened none itself.
+pub(crate) fn close_inherited() -> io::Result<()> {
+    let open: Vec<i32> =
+        fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
+        match nix::unistd::close(fd) {
+            // The listing's own is among them, and closed by now.
+            Ok(()) | Err(nix::Error::EBADF) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Every process that this `/proc` shows.

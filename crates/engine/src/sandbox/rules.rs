@@ -13,6 +13,8 @@ pub(super) struct Rules {
     pub readable: Vec<PathBuf>,
     /// Writable as well.
     pub writable: Vec<PathBuf>,
+    /// Files below may be written to; none may be made, cut short or taken away.
+    pub existing: Vec<PathBuf>,
     /// Whether TCP is left alone.
     pub network: bool,
 }
@@ -41,6 +43,8 @@ pub(super) fn apply(rules: &Rules) -> Result<(), String> {
         .add_rules(path_beneath_rules(&rules.readable, AccessFs::from_read(abi)))
         .map_err(say)?
         .add_rules(path_beneath_rules(&rules.writable, AccessFs::from_all(abi)))
+        .map_err(say)?
+        .add_rules(path_beneath_rules(&rules.existing, AccessFs::WriteFile))
         .map_err(say)?
         .restrict_self()
         .map_err(say)?;

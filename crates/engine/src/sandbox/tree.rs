@@ -37,8 +37,7 @@ const ETC_NETWORK: [&str; 6] = ["gai.conf", "hosts", "nsswitch.conf", "protocols
 
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
-/// Parts of `/proc` through which even an unprivileged owner could change or learn about the machine.
-const PROC_READ_ONLY: [&str; 5] = ["sys", "sysrq-trigger", "irq", "bus", "fs"];
+/// Parts of `/proc` through which even an unprivileged owner could learn about the machine.
 const PROC_HIDDEN: [&str; 8] =
     ["kcore", "keys", "key-users", "kmsg", "timer_list", "sched_debug", "latency_stats", "kpagecount"];
 
@@ -114,7 +113,11 @@ impl Tree {
         }
         // Numbers and topology of the processors, which libraries size their thread pools by.
         let cpus = Path::new("/sys/devices/system");
-        if cpus.is_dir() { self.bind(cpus, cpus, true, MsFlags::MS_NODEV | MsFlags::MS_NOEXEC) } else { Ok(()) }
+        let inert = MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        if cpus.is_dir() {
+            self.bind(cpus, cpus, true, inert)?;
+        }
+        order.gpus.modules.iter().try_for_each(|file| self.bind(&file.source, &file.inside, true, inert))
     }
 
     fn proc(&self) -> Result<(), String> {
@@ -122,11 +125,21 @@ impl Tree {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("proc"), &proc, Some("proc"), flags, None::<&str>)
             .map_err(|e| format!("a /proc of its own: {e}"))?;
-        for path in PROC_READ_ONLY.map(|name| proc.join(name)).iter().filter(|path| path.exists()) {
-            self.bind(path, &Path::new("/proc").join(path.strip_prefix(&proc).unwrap_or(path)), true, flags)?;
-        }
-        for path in PROC_HIDDEN.map(|name| proc.join(name)).iter().filter(|path| path.exists()) {
-            bind_one(Path::new("/dev/null"), path).map_err(|e| format!("hiding {}: {e}", path.display()))?;
+        // What is not about a process is the machine's: every `/proc` shows the same. As a user who owns it outside, a
+        // workload could write to it or change its modes, for all that run on the machine.
+        let entries = fs::read_dir(&proc).map_err(|e| format!("listing /proc: {e}"))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| format!("listing /proc: {e}"))?;
+            let (path, name) = (entry.path(), entry.file_name());
+            let of_a_process = name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+            if of_a_process || path.is_symlink() {
+                continue;
+            }
+            let hidden = PROC_HIDDEN.iter().any(|hidden| name == *hidden);
+            let source = if hidden { Path::new("/dev/null") } else { &path };
+            bind_one(source, &path)
+                .and_then(|()| restrict(&path, flags | MsFlags::MS_RDONLY))
+                .map_err(|e| format!("closing {}: {e}", path.display()))?;
         }
         Ok(())
     }
@@ -135,10 +148,14 @@ impl Tree {
         self.tmpfs("/dev", "size=64k,mode=755")?;
         let dev = Path::new("/dev");
         let harmless = DEVICES.iter().map(|name| (dev.join(name), dev.join(name)));
-        let granted = order.devices.iter().map(|device| (device.source.clone(), dev.join(&device.name)));
+        let granted = order.gpus.devices.iter().map(|device| (device.source.clone(), device.inside.clone()));
         for (source, inside) in harmless.chain(granted) {
             let target = self.empty_file(&inside)?;
-            bind_one(&source, &target).map_err(|e| format!("device {}: {e}", source.display()))?;
+            // A device can be written to on a read-only mount; its mode, which is the machine's, cannot be changed.
+            let closed = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+            bind_one(&source, &target)
+                .and_then(|()| restrict(&target, closed))
+                .map_err(|e| format!("device {}: {e}", source.display()))?;
         }
         for (name, target) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
             self.link(format!("/proc/self/fd{target}"), Path::new("/dev").join(name))?;

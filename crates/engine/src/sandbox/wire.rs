@@ -19,22 +19,38 @@ pub(crate) struct Order {
     pub group: Option<Group>,
     /// Folders and files of the machine that every workload sees, read-only, at the same place.
     pub visible: Vec<PathBuf>,
-    /// Device files of the GPUs it was granted.
-    pub devices: Vec<Device>,
-    /// UUIDs of these GPUs.
-    pub gpus: Vec<String>,
+    /// What it is given of the machine's GPUs.
+    pub gpus: GpuAccess,
     /// The user and group it is on the machine's side, if not the engine's own.
     pub run_as: Option<(u32, u32)>,
     /// Put everything up, look whether it holds, run nothing.
     pub rehearsal: bool,
 }
 
-/// A device file of the machine that the workload sees in `/dev`.
+/// All that a grant of GPUs opens to a workload; empty for one that was granted none.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct GpuAccess {
+    /// UUIDs of the GPUs.
+    pub uuids: Vec<String>,
+    /// Their device files, and those that CUDA shares among all.
+    pub devices: Vec<Shown>,
+    /// What the kernel tells of the driver's modules.
+    pub modules: Vec<Shown>,
+}
+
+impl GpuAccess {
+    /// Whether no GPU was granted.
+    pub(crate) fn is_none(&self) -> bool {
+        self.uuids.is_empty()
+    }
+}
+
+/// A file of the machine that the workload sees, perhaps elsewhere.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Device {
+pub(crate) struct Shown {
     pub source: PathBuf,
-    /// What it is called in `/dev`.
-    pub name: String,
+    /// Where it sees it.
+    pub inside: PathBuf,
 }
 
 /// Which protections must hold.

@@ -1,6 +1,7 @@
 //! Who gets which GPU, what it reaches of it, and the energy it is told to have used. Against a stand-in library.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use gregal_engine::local::{Local, LocalOptions};
@@ -58,6 +59,78 @@ async fn a_workload_that_was_granted_no_gpu_sees_none_even_behind_weaker_walls()
             assert!(log(&workload).starts_with("visible [] set\n"), "{}", log(&workload));
         }
     }
+}
+
+/// What CUDA does to a thread's name, on another thread than the one that writes; and what would reach the machine.
+const NAME: &str = "sh -c 'echo cuda 1<> /proc/self/task/$$/comm' && echo named
+    for file in /proc/sys/kernel/hostname /proc/meminfo /proc/1/comm; do
+        [ -e $file ] && echo x 1<> $file && echo wrote $file
+    done
+    echo x > /proc/self/made && echo made
+    chmod 444 /proc/meminfo && echo changed
+    echo tried";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_lets_a_workload_name_its_threads_and_write_nothing_of_the_machine_s() {
+    let stand_in = StandIn::two();
+    let bench = stand_in.bench();
+    let said = |workload: &Workload| {
+        let log = log(workload);
+        let own: Vec<_> = log.lines().filter(|line| !line.contains("sh: ") && !line.contains("chmod: ")).collect();
+        own.join(" ")
+    };
+    let granted = with_gpus(bench.shell("granted", NAME), &["0"]);
+    bench.run(&granted).await;
+    assert_eq!(said(&granted), "named tried", "{}", log(&granted));
+    let without = bench.shell("without", NAME);
+    bench.run(&without).await;
+    assert_eq!(said(&without), "tried", "{}", log(&without));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_shows_that_the_driver_s_modules_are_loaded_and_nothing_else_of_the_kernel_s() {
+    let stand_in = StandIn::two();
+    let bench = stand_in.bench();
+    let script = "cd /sys/module && cat */initstate; ls -a nvidia
+        echo x > nvidia/initstate && echo wrote; chmod 600 nvidia/initstate && echo changed";
+    let granted = with_gpus(bench.shell("granted", script), &["0"]);
+    bench.run(&granted).await;
+    let said = log(&granted);
+    assert!(said.starts_with("nvidia live\nnvidia_uvm live\n.\n..\ninitstate\n"), "{said}");
+    assert!(!said.contains("wrote") && !said.contains("changed"), "{said}");
+    let without = bench.shell("without", "ls /sys/module");
+    bench.run(&without).await;
+    assert!(log(&without).contains("No such file"), "{}", log(&without));
+
+    // An older driver's modules may say nothing: it is CUDA's to judge what it finds.
+    fs::remove_dir_all(stand_in.driver().modules).unwrap();
+    let silent = with_gpus(bench.shell("silent", "true"), &["0"]);
+    assert_eq!(bench.run(&silent).await.exit().unwrap().reason, Reason::Finished, "{}", log(&silent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mode_of_a_gpu_s_device_file_is_the_machine_s_and_cannot_be_changed() {
+    let stand_in = StandIn::two();
+    let bench = stand_in.bench();
+    let workload = with_gpus(bench.shell("chmod", "chmod 600 /dev/nvidia0; chmod 600 /dev/nvidiactl; true"), &["0"]);
+    bench.run(&workload).await;
+    for name in ["nvidia0", "nvidiactl"] {
+        let mode = fs::metadata(stand_in.driver().devices.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644, "{}", log(&workload));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_namespaces_no_gpu_is_offered_or_granted_even_where_the_operator_accepts_weaker_walls() {
+    let stand_in = StandIn::two();
+    let bench = stand_in.bench_with(|options| {
+        options.without = [Protection::Processes].into();
+        options.allow_weaker = true;
+    });
+    assert_eq!(bench.engine.capabilities().await.unwrap().capacity.gpus, [] as [&str; 0]);
+    assert!(bench.engine.inventory().gpus.iter().all(|gpu| !gpu.is_grantable()));
+    let refusal = why(bench.engine.start(with_gpus(bench.shell("weak", "true"), &["0"])).await);
+    assert!(refusal.contains("without namespaces"), "{refusal}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

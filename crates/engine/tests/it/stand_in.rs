@@ -69,6 +69,13 @@ impl StandIn {
             fs::write(devices.join(name), format!("{name}\n")).unwrap();
             world_readable(&devices.join(name));
         }
+        // The last is one of the driver's as well, which CUDA does not look for.
+        for name in ["nvidia", "nvidia_uvm", "nvidia_drm"] {
+            let module = stand_in.driver().modules.join(name);
+            fs::create_dir_all(&module).unwrap();
+            fs::write(module.join("initstate"), format!("{name} live\n")).unwrap();
+            world_readable(&module.join("initstate"));
+        }
         stand_in
     }
 
@@ -82,7 +89,8 @@ impl StandIn {
     }
 
     pub(crate) fn driver(&self) -> Driver {
-        Driver { library: self.folder().join("libnvidia-ml.so.1"), devices: self.dir.path().join("dev") }
+        let own = |name| self.dir.path().join(name);
+        Driver { library: self.folder().join("libnvidia-ml.so.1"), devices: own("dev"), modules: own("module") }
     }
 
     pub(crate) fn answer(&self, answers: &str) {

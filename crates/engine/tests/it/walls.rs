@@ -30,6 +30,9 @@ fn trial(helper: &Path, root: &Path, port: u16) -> String {
         [ "$(ls -d /proc/[0-9]* | wc -l)" -gt 8 ] && breach processes
         echo x > /in/made && breach read-only-mount
         echo x > /usr/made && breach system
+        chmod 444 /proc/meminfo && breach machine-modes
+        chmod 666 /dev/null && breach device-modes
+        echo x > /dev/null && echo x 1<> /dev/null && ! echo x > /dev/full || breach devices-that-work
         cat /proc/sys/kernel/core_pattern > /proc/sys/kernel/core_pattern && breach kernel-settings
         unshare -U true && breach user-namespace
         mkdir -p /tmp/m; mount -t tmpfs none /tmp/m && breach mount
@@ -144,6 +147,26 @@ async fn the_environment_and_the_input_are_empty_but_for_what_was_given() {
     let names: Vec<&str> = names.into_iter().filter(|name| !own.contains(name)).collect();
     assert_eq!(names, ["GIVEN", "HOME", "PATH", "TMPDIR"], "{log}");
     assert_eq!(log.lines().last(), Some("/tmp"));
+}
+
+#[test]
+fn files_that_the_engine_s_own_parent_left_open_do_not_reach_a_workload() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let script = "for fd in /proc/self/fd/*; do echo open ${fd##*/}; done; cat <&9 && echo reached";
+    let workload = workload("closed", &["/bin/sh", "-c", script], &log);
+    fs::write(dir.path().join("secret"), "s3cret\n").unwrap();
+    let inherit = r#"exec 9<"$1/secret" && cat <&9 && exec 9<"$1/secret" && exec "$2" run "$1/state" "$3""#;
+    let ran = Command::new("/bin/sh")
+        .args(["-c", inherit, "sh"])
+        .args([dir.path().as_os_str(), HELPER.as_ref(), serde_json::to_string(&workload).unwrap().as_ref()])
+        .output()
+        .unwrap();
+    assert!(ran.status.success() && ran.stdout.starts_with(b"s3cret\n"), "{ran:?}");
+    let said = fs::read_to_string(log).unwrap();
+    let open: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("open ")).collect();
+    assert!(open.starts_with(&["0", "1", "2"]) && !said.contains("s3cret"), "{said}");
+    assert!(!open.contains(&"9"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
