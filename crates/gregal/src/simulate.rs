@@ -5,11 +5,11 @@ macro_rules! say {
     ($($argument:tt)*) => { writeln!(std::io::stdout(), $($argument)*)? };
 }
 
+mod admission;
 mod gangs;
 mod load;
 mod openb;
 mod queue;
-mod scenario;
 mod speed;
 
 use std::{
@@ -33,7 +33,7 @@ pub(crate) enum SimulateVerb {
     /// Queue a trace of jobs on a pool of nodes, and compare queueing policies
     Queue(queue::QueueArgs),
     /// Admit a generated load through queues with quotas
-    Kueue(scenario::KueueArgs),
+    Admission(admission::AdmissionArgs),
     /// Place gangs on a network of hosts and leaves
     Gangs(gangs::GangsArgs),
     /// Measure how long decisions take on a large cluster
@@ -54,7 +54,7 @@ fn replay(verb: &SimulateVerb) -> Result<()> {
         SimulateVerb::Load(args) => load::run(args),
         SimulateVerb::Openb(args) => openb::run(args),
         SimulateVerb::Queue(args) => queue::run(args),
-        SimulateVerb::Kueue(args) => scenario::run(args),
+        SimulateVerb::Admission(args) => admission::run(args),
         SimulateVerb::Gangs(args) => gangs::run(args),
         SimulateVerb::Speed(args) => speed::run(args),
     }

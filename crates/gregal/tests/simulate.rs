@@ -169,13 +169,15 @@ const SCENARIO: &str = r#"{
 fn a_scenario_of_ones_own_is_admitted_within_its_quotas() {
     let inputs = Inputs::new();
     let scenario = inputs.file("scenario.json", [SCENARIO.to_owned()]);
-    let of = |scenario: &Path| outcome("kueue", &[("--scenario", scenario)], &[]);
+    let of = |scenario: &Path| outcome("admission", &[("--scenario", scenario)], &[]);
     let found = of(&scenario);
     assert_eq!((&found["admitted"], &found["refused"], &found["violations"]), (&json!(4), &json!(0), &json!(0)));
     assert_eq!((&found["makespan_s"], &found["work_s"]), (&json!(2.0), &json!(2.0)), "{found}");
     assert!(found["wall_s"].as_f64() > Some(0.0) && found["decision_us"]["p99"].is_number(), "{found}");
     assert_eq!(found["wait_ms"], json!([["small", { "mean": 500, "p50": 0, "p99": 1000, "max": 1000 }]]));
     assert_eq!(digest(&found), digest(&of(&scenario)));
+    let built_in = outcome("admission", &[("--scenario", Path::new("kueue-15000"))], &[]);
+    assert_eq!((&built_in["admitted"], &built_in["violations"]), (&json!(15_000), &json!(0)), "{built_in}");
     let longer = inputs.file("longer.json", [SCENARIO.replace("\"count\": 2", "\"count\": 3")]);
     assert_ne!(digest(&found), digest(&of(&longer)));
 }
@@ -198,7 +200,7 @@ fn what_cannot_be_read_is_named_by_its_line() {
     assert!(said.contains("line 3: expected 4 fields") && said.contains("hosts.csv"), "{said}");
 
     let scenario = inputs.file("scenario.json", [SCENARIO.replace("\"run_ms\"", "\"run\"")]);
-    let said = complaint("kueue", &[("--scenario", &scenario)], &[]);
+    let said = complaint("admission", &[("--scenario", &scenario)], &[]);
     assert!(said.contains("`run`") && said.contains("line 3") && said.contains("scenario.json"), "{said}");
 }
 

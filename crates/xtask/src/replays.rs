@@ -138,7 +138,7 @@ impl Replays {
                 fairness.push(([nodes, gpus, policy], outcome));
             }
         }
-        let kueue = self.simulate("kueue", &[])?;
+        let kueue = self.simulate("admission", &["--scenario", "kueue-15000"])?;
         let speed = ["steady", "default"].map(|policy| Ok((policy, self.simulate("speed", &["--policy", policy])?)));
         let hosts = self.file(LINGJUN)?;
         let gangs = GANG_LOADS.map(|load| self.simulate("gangs", &["--hosts", &hosts, "--load", load]));

@@ -40,7 +40,7 @@ const HEAD: &str = "<!-- Written by `cargo xtask replays`; do not edit. -->
 
 Published traces through `core::place` and `core::queue`, beside what others reach on them. `cargo xtask replays --traces DIR` makes this
 page anew; the traces are not part of the repository, and the command says where each comes from. A single run is
-`gregal simulate openb|queue|kueue|gangs|speed --json`; seeds are given, so that every figure but times of the machine comes out again
+`gregal simulate openb|queue|admission|gangs|speed --json`; seeds are given, so that every figure but times of the machine comes out again
 (`digest` is SHA-256 over every decision).
 
 Made on ";
