@@ -33,8 +33,8 @@ fn scenario(asked: &Path) -> Result<Scenario> {
 
 pub(super) fn run(args: &AdmissionArgs) -> Result<()> {
     let scenario = scenario(&args.scenario)?;
-    let watch = Watch::new("admitting");
-    let outcome = scenario.run(&mut || watch.micros())?;
+    let mut watch = Watch::new("admitting");
+    let outcome = scenario.run(&mut watch)?;
     drop(watch);
     if args.json {
         return super::print_json(&outcome);

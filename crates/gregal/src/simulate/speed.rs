@@ -41,15 +41,19 @@ struct Outcome {
     queueing: Latency,
 }
 
+fn micros(nanos: u64) -> f64 {
+    nanos as f64 / 1000.0
+}
+
 pub(super) fn run(args: &SpeedArgs) -> Result<()> {
-    let watch = Watch::new("measuring");
+    let mut watch = Watch::new("measuring");
     let options = SpeedOptions {
         nodes: usize::try_from(args.nodes)?,
         gpus_per_node: args.gpus_per_node,
         turns: 20_000,
         seed: 42,
     };
-    let placing = speed(options, &mut || watch.nanos())?;
+    let placing = speed(options, &mut watch)?;
     let load = Load {
         nodes: args.nodes,
         gpus_per_node: u32::from(args.gpus_per_node),
@@ -58,7 +62,7 @@ pub(super) fn run(args: &SpeedArgs) -> Result<()> {
         seed: 1,
         policy: args.policy.clone(),
     };
-    let queueing = latency(load, &mut || watch.micros())?
+    let queueing = latency(load, &mut watch)?
         .with_context(|| format!("no policy `{}`: there are {}", args.policy, Policy::NAMES.join(", ")))?;
     drop(watch);
     let outcome = Outcome { placing, queueing };
@@ -69,12 +73,12 @@ pub(super) fn run(args: &SpeedArgs) -> Result<()> {
     say!(
         "placing    {:.0} a second; one decision p50 {:.1} µs, p99 {:.1} µs",
         placing.placements_per_s,
-        placing.place_us.p50,
-        placing.place_us.p99
+        micros(placing.place_ns.p50),
+        micros(placing.place_ns.p99)
     );
     say!(
         "           one release and one placement p99 {:.1} µs; all anew {:.1} ms",
-        placing.turn_us.p99,
+        micros(placing.turn_ns.p99),
         placing.rebuild_ms
     );
     say!("queueing   {} run, {} wait", queueing.running, queueing.waiting);
