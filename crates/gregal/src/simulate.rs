@@ -70,6 +70,13 @@ fn print_json(outcome: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
+/// What Linux says of this process's memory under a name, in bytes; none elsewhere.
+fn memory_bytes(name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// A steady clock for a replay, and a bar that says how far it is to whoever watches.
 struct Watch {
     start: Instant,
@@ -88,6 +95,10 @@ impl Watch {
 impl gregal_sim::Watch for Watch {
     fn nanos(&mut self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn memory_bytes(&mut self) -> Option<u64> {
+        memory_bytes("VmRSS:")
     }
 
     fn progress(&mut self, done: u64, all: u64) {

@@ -183,6 +183,17 @@ fn a_scenario_of_ones_own_is_admitted_within_its_quotas() {
 }
 
 #[test]
+fn speed_says_what_time_and_memory_decisions_take() {
+    let found = outcome("speed", &[], &["--nodes", "20", "--queued", "5000", "--rounds", "2"]);
+    let queueing = &found["queueing"];
+    assert!(queueing["waiting"].as_u64() >= Some(4900) && queueing["full_us"]["p99"].is_number(), "{found}");
+    assert!(found["placing"]["place_us"]["p99"].as_f64() > Some(0.0), "{found}");
+    // A record of a job alone is more than 50 bytes, and no process holds less than its queue.
+    let (state, peak) = (&queueing["state_bytes"], &found["peak_bytes"]);
+    assert!(queueing["state_bytes_per_job"].as_u64() > Some(50) && peak.as_u64() > state.as_u64(), "{found}");
+}
+
+#[test]
 fn what_cannot_be_read_is_named_by_its_line() {
     let inputs = Inputs::new();
     let nodes = inputs.file("nodes.csv", gpu_nodes(2, 1));

@@ -1,9 +1,14 @@
-//! Who watches a replay: a clock to say how long decisions took, and an eye on how far it is.
+//! Who watches a replay: a clock to say how long decisions took, and an eye on how far it is and what it takes.
 
-/// A steady clock, and who is told of progress. Nothing that is decided depends on either; a closure is a clock alone.
+/// A steady clock, who weighs, and who is told of progress. Nothing that is decided depends on any of it; a closure is a clock alone.
 pub trait Watch {
     /// Nanoseconds of a clock that never goes back.
     fn nanos(&mut self) -> u64;
+
+    /// Bytes of memory that the process holds; none where that is not known.
+    fn memory_bytes(&mut self) -> Option<u64> {
+        None
+    }
 
     /// So much is done of all there is to do. May be said often.
     fn progress(&mut self, done: u64, all: u64) {

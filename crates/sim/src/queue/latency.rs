@@ -47,6 +47,10 @@ pub struct Latency {
     pub full_decide_us: Spread,
     /// One job ends, another comes, and a pass over the state as it stands; microseconds.
     pub incremental_us: Spread,
+    /// Bytes by which the process grew from an empty queue to this one, with all that runs and waits; none where that is not known.
+    pub state_bytes: Option<u64>,
+    /// The same for each job that runs or waits, rounded up.
+    pub state_bytes_per_job: Option<u64>,
     /// Jobs placed a second in the passes that filled the empty cluster, over all of them.
     pub placements_per_s: u64,
 }
@@ -54,6 +58,7 @@ pub struct Latency {
 /// Measures. None: there is no policy of that name.
 pub fn latency(load: Load, watch: &mut dyn Watch) -> Result<Option<Latency>, ConfigError> {
     let Some(policy) = Policy::named(&load.policy) else { return Ok(None) };
+    let empty_bytes = watch.memory_bytes();
     let gpus = load.nodes.saturating_mul(load.gpus_per_node);
     let share = |parent, guarantee| Share {
         parent,
@@ -79,7 +84,10 @@ pub fn latency(load: Load, watch: &mut dyn Watch) -> Result<Option<Latency>, Con
         placed += started.len() as u64;
         running.extend(started);
         now_ms += STEP_MS;
+        watch.progress(queue.waiting().min(load.queued as usize) as u64, u64::from(load.queued));
     }
+    let state_bytes = watch.memory_bytes().zip(empty_bytes).map(|(full, empty)| full.saturating_sub(empty));
+    let jobs = (running.len() + queue.waiting()) as u64;
     let mut incremental = Vec::new();
     for _ in 0..load.rounds {
         now_ms += STEP_MS;
@@ -113,6 +121,8 @@ pub fn latency(load: Load, watch: &mut dyn Watch) -> Result<Option<Latency>, Con
     }
     Ok(Some(Latency {
         load,
+        state_bytes,
+        state_bytes_per_job: state_bytes.map(|bytes| bytes.div_ceil(jobs.max(1))),
         running: running.len(),
         waiting: queue.waiting(),
         full_us: Spread::of(full),

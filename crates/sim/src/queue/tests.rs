@@ -7,7 +7,7 @@ use super::{
     Class, Fairness, Format, Load, Moment, Options, Replayed, Report, Scenario, ScenarioError, Trace, latency, plots,
     replay, witness::Witness,
 };
-use crate::{Absence, NodeKind, Why};
+use crate::{Absence, NodeKind, Watch, Why};
 
 fn trace(rows: &str) -> Trace {
     Trace::read(&format!("submit_s,run_s,gpus,queue,limit_s\n{rows}"), Format::Csv).unwrap()
@@ -94,6 +94,7 @@ fn latency_is_measured_over_a_full_cluster() {
     let load = Load { nodes: 4, gpus_per_node: 8, queued: 100, rounds: 5, seed: 1, policy: "default".into() };
     let measured = latency(load.clone(), &mut || 0).unwrap().unwrap();
     assert!(measured.running > 0 && measured.waiting >= 95, "{measured:?}");
+    assert_eq!((measured.state_bytes, measured.state_bytes_per_job), (None, None), "a closure weighs nothing");
     assert_eq!(latency(Load { policy: "x".into(), ..load }, &mut || 0), Ok(None));
 }
 
@@ -137,16 +138,30 @@ fn nodes_that_are_reserved_let_work_be_saved_first() {
 }
 
 #[test]
+fn what_is_being_saved_is_lost_when_its_node_goes_down() {
+    // As above the first is told to stop at 18,000 s and has saved its work at 18,060; at 18,030 its node goes down.
+    let mut options = Options::named("default", uniform(1, 1)).unwrap();
+    options.absences = vec![away(18_030, 20_000, 1, Why::Down)];
+    let report = replayed("0,36000,1,a,\n18000,60,1,a,\n", &options).report;
+    assert_eq!((report.preemptions, report.interruptions, report.lost_gpu_s), (2, 1, 18_000));
+    // The first goes all anew, and is stopped for the second once more: saving, the second's run, loading.
+    assert_eq!((report.makespan_s, report.finished, report.violations), (20_000 + 36_000 + 180, 2, 0));
+}
+
+#[test]
 fn a_reservation_takes_what_is_used_least() {
-    // The first job stands on the first node; the second node is free and is set aside, so nobody is interrupted.
+    // At 5 s only the second job runs, on the last node. Reserved, the free node goes; down, the last one.
     let mut options = Options::named("fifo", uniform(2, 4)).unwrap();
-    options.absences = vec![away(5, 50, 1, Why::Reserved)];
-    let report = replayed("0,20,4,a,\n6,10,4,a,\n", &options).report;
-    assert_eq!((report.interruptions, report.wait_s.max, report.makespan_s), (0, 14, 30));
-    // Down, the last node goes, whoever is on it: here nobody either. Both: the first has to go as well.
-    options.absences.push(away(5, 50, 1, Why::Down));
-    let report = replayed("0,20,4,a,\n6,10,4,a,\n", &options).report;
-    assert_eq!((report.interruptions, report.violations, report.makespan_s), (1, 0, 70));
+    let mut of = |absences| {
+        options.absences = absences;
+        let report = replayed("0,2,4,a,\n0,20,4,a,\n6,10,4,a,\n", &options).report;
+        assert_eq!(report.violations, 0);
+        (report.interruptions, report.makespan_s)
+    };
+    let (reserved, down) = (away(5, 50, 1, Why::Reserved), away(5, 50, 1, Why::Down));
+    assert_eq!(of(vec![reserved]), (0, 30));
+    assert_eq!(of(vec![down]), (1, 35));
+    assert_eq!(of(vec![reserved, down]), (1, 70), "both nodes are gone until 50");
 }
 
 #[test]
@@ -200,6 +215,15 @@ fn plots_say_what_the_figures_say() {
 }
 
 #[test]
+fn a_span_of_time_shows_its_mean_and_its_longest_queue() {
+    // 1,000 s in 350 spans of 2,858 ms. In the first, a second accelerator is taken for a second, and one waits so long.
+    let run = replayed("0,1000,1,a,\n0,1,1,a,\n0,1,1,a,\n", &Options::named("fifo", uniform(1, 2)).unwrap());
+    let drawn = plots(&[("fifo", &run)]);
+    let first = |plot: usize| drawn[plot].curves[0].points[0].1;
+    assert!((first(0) - (1.0 + 2000.0 / 2858.0)).abs() < 1e-9 && (first(1) - 1.0).abs() < 1e-9, "{:?}", first(0));
+}
+
+#[test]
 fn idle_is_what_lies_free_while_somebody_waits() {
     // 3 of 4 accelerators are taken, and the second job needs 2: one lies idle for 10 s, then two for 10 s while nobody waits.
     let run = replayed("0,10,3,a,\n0,10,2,a,\n", &Options::named("fifo", uniform(1, 4)).unwrap());
@@ -208,6 +232,30 @@ fn idle_is_what_lies_free_while_somebody_waits() {
     assert!((points[0].1 - 1.0).abs() < 1e-9 && points[points.len() - 1].1.abs() < 1e-9, "{points:?}");
     // 10 of 80 accelerator-seconds.
     assert!(drawn[2].description.contains("fifo: 12.5 % of all"), "{}", drawn[2].description);
+}
+
+/// A watch that grows by a mebibyte each time it is asked.
+struct Scales(u64);
+
+impl Watch for Scales {
+    fn nanos(&mut self) -> u64 {
+        0
+    }
+
+    fn memory_bytes(&mut self) -> Option<u64> {
+        self.0 += 1 << 20;
+        Some(self.0)
+    }
+}
+
+#[test]
+fn the_state_is_weighed_when_it_is_full() {
+    let load = Load { nodes: 1, gpus_per_node: 8, queued: 100, rounds: 1, seed: 1, policy: "steady".into() };
+    let measured = latency(load, &mut Scales(7)).unwrap().unwrap();
+    assert_eq!(measured.state_bytes, Some(1 << 20), "weighed before and after, and at no other time");
+    // What runs counts as well; the one round that followed changed little.
+    let (per_job, jobs) = (measured.state_bytes_per_job.unwrap(), (measured.running + measured.waiting) as u64);
+    assert!(per_job.abs_diff((1 << 20) / jobs) <= per_job / 50, "{measured:?}");
 }
 
 proptest! {
