@@ -5,11 +5,12 @@ macro_rules! say {
     ($($argument:tt)*) => { writeln!(std::io::stdout(), $($argument)*)? };
 }
 
+mod admission;
 mod gangs;
 mod load;
 mod openb;
+mod output;
 mod queue;
-mod scenario;
 mod speed;
 
 use std::{
@@ -20,7 +21,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 /// Replay loads and published traces through the scheduling code, to plan capacity and to compare policies
@@ -33,7 +34,7 @@ pub(crate) enum SimulateVerb {
     /// Queue a trace of jobs on a pool of nodes, and compare queueing policies
     Queue(queue::QueueArgs),
     /// Admit a generated load through queues with quotas
-    Kueue(scenario::KueueArgs),
+    Admission(admission::AdmissionArgs),
     /// Place gangs on a network of hosts and leaves
     Gangs(gangs::GangsArgs),
     /// Measure how long decisions take on a large cluster
@@ -54,7 +55,7 @@ fn replay(verb: &SimulateVerb) -> Result<()> {
         SimulateVerb::Load(args) => load::run(args),
         SimulateVerb::Openb(args) => openb::run(args),
         SimulateVerb::Queue(args) => queue::run(args),
-        SimulateVerb::Kueue(args) => scenario::run(args),
+        SimulateVerb::Admission(args) => admission::run(args),
         SimulateVerb::Gangs(args) => gangs::run(args),
         SimulateVerb::Speed(args) => speed::run(args),
     }
@@ -69,7 +70,14 @@ fn print_json(outcome: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
-/// A steady clock for a replay, which reads it at every decision; what it has decided so far is shown to whoever watches.
+/// What Linux says of this process's memory under a name, in bytes; none elsewhere.
+fn memory_bytes(name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// A steady clock for a replay, and a bar that says how far it is to whoever watches.
 struct Watch {
     start: Instant,
     bar: ProgressBar,
@@ -78,18 +86,30 @@ struct Watch {
 impl Watch {
     fn new(what: &str) -> Self {
         // Four times a second is as often as anybody looks; without a terminal nothing is drawn.
-        let bar =
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4)).with_message(what.to_owned());
+        let target = ProgressDrawTarget::stderr_with_hz(4);
+        let bar = ProgressBar::with_draw_target(None, target).with_message(what.to_owned());
         Self { start: Instant::now(), bar }
     }
+}
 
-    fn nanos(&self) -> u64 {
-        self.bar.inc(1);
+impl gregal_sim::Watch for Watch {
+    fn nanos(&mut self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn micros(&self) -> u64 {
-        self.nanos() / 1000
+    fn memory_bytes(&mut self) -> Option<u64> {
+        memory_bytes("VmRSS:")
+    }
+
+    fn progress(&mut self, done: u64, all: u64) {
+        if self.bar.length() != Some(all) {
+            self.bar.set_length(all);
+            // A template of ours; if it could not be read, the bar keeps the usual style.
+            if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos} of {len}, {eta} left") {
+                self.bar.set_style(style);
+            }
+        }
+        self.bar.set_position(done);
     }
 }
 

@@ -3,18 +3,23 @@
 //! Time jumps from event to event. Where a policy may stop running jobs, it is also asked every `Options::tick_ms` while
 //! somebody waits, because who may be stopped changes with time alone.
 
+mod absence;
+mod course;
 mod latency;
+mod plots;
 mod report;
 mod run;
 mod scenario;
 mod trace;
 mod witness;
 
+pub use course::{Course, Moment};
 pub use latency::{Latency, Load, latency};
-pub use report::{Fairness, Report, Spread};
-pub use run::{Limits, Options, ReplayError, replay};
+pub use plots::plots;
+pub use report::{Fairness, Report};
+pub use run::{Limits, Options, ReplayError, Replayed, replay};
 pub use scenario::{Admission, Class, Scenario, ScenarioError};
-pub use trace::{CSV_COLUMNS, Format, Trace, TraceError, TraceJob};
+pub use trace::{Format, Trace, TraceJob};
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use gregal_core::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::Request;
+use crate::{Request, Spread};
 
 /// The model every accelerator of a pool is of.
 const GPU: &str = "gpu";
@@ -35,7 +35,7 @@ pub struct Outcome {
     /// Requests that could never run in this pool.
     pub never: usize,
     /// Waiting, in seconds: the mean rounded down, the median, the 99th percentile and the longest.
-    pub wait_s: Waits,
+    pub wait_s: Spread,
     /// From the first arrival to the last end, in seconds.
     pub makespan_s: u64,
     /// Thousandths of core-time and accelerator-time that were used between the first arrival and the last end.
@@ -44,19 +44,6 @@ pub struct Outcome {
     pub gpu_used_milli: u64,
     /// SHA-256 over every placement in order, hex: two replays agree when this does.
     pub digest: String,
-}
-
-/// How long requests waited, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Waits {
-    /// Mean, rounded down.
-    pub mean: u64,
-    /// Median.
-    pub p50: u64,
-    /// 99th percentile.
-    pub p99: u64,
-    /// Longest.
-    pub max: u64,
 }
 
 struct World {
@@ -147,13 +134,13 @@ impl World {
     }
 
     fn room(&self, load: &[Request], site: SiteId) -> Room {
-        // Limits are as long as the runs: the load says no more.
         let bound = |Reverse((end, index)): &Reverse<(u64, usize)>| Bound {
             cpus_milli: load[*index].cpus * 1000,
             memory_bytes: 1,
             gpus: load[*index].gpus,
             gpu_model: None,
-            free_at: Some(at(*end)),
+            // What is known is the limit.
+            free_at: Some(at(end - load[*index].duration_s + load[*index].limit_s)),
         };
         let gpus = |count: u32| vec![GPU.to_owned(); count as usize];
         Room {
@@ -171,8 +158,7 @@ impl World {
         }
     }
 
-    fn outcome(mut self, load: &[Request], last_end: u64) -> Outcome {
-        self.waits.sort_unstable();
+    fn outcome(self, load: &[Request], last_end: u64) -> Outcome {
         let first = load.first().map_or(0, |request| request.arrival_s);
         let makespan = last_end.saturating_sub(first);
         let fits = |request: &&Request| request.cpus <= self.total.cpus && request.gpus <= self.total.gpus;
@@ -184,7 +170,7 @@ impl World {
         Outcome {
             ran: self.waits.len(),
             never: self.never,
-            wait_s: waits(&self.waits),
+            wait_s: Spread::of(self.waits),
             makespan_s: makespan,
             cpu_used_milli: used(|request| request.cpus, self.total.cpus),
             gpu_used_milli: used(|request| request.gpus, self.total.gpus),
@@ -207,18 +193,9 @@ fn waiting(index: usize, request: Request, site: SiteId) -> Waiting {
         gpus: request.gpus,
         gpu_model: None,
         sites: vec![site],
-        limit_ms: request.duration_s.saturating_mul(1000),
+        limit_ms: request.limit_s.saturating_mul(1000),
         promised: None,
     }
-}
-
-/// Of sorted waits; percentiles by nearest rank.
-fn waits(sorted: &[u64]) -> Waits {
-    let Some(max) = sorted.last() else { return Waits::default() };
-    let rank = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1];
-    let sum: u128 = sorted.iter().map(|wait| u128::from(*wait)).sum();
-    let mean = u64::try_from(sum / sorted.len() as u128).unwrap_or(u64::MAX);
-    Waits { mean, p50: rank(50), p99: rank(99), max: *max }
 }
 
 #[cfg(test)]
@@ -228,7 +205,7 @@ mod tests {
     use super::*;
 
     fn ask(arrival_s: u64, duration_s: u64, cpus: u32) -> Request {
-        Request { arrival_s, duration_s, cpus, gpus: 0 }
+        Request { arrival_s, duration_s, limit_s: duration_s, cpus, gpus: 0 }
     }
 
     #[test]
@@ -251,7 +228,7 @@ mod tests {
         ) {
             let mut load: Vec<Request> = load
                 .into_iter()
-                .map(|(arrival_s, duration_s, cpus, gpus)| Request { arrival_s, duration_s, cpus, gpus })
+                .map(|(arrival_s, duration_s, cpus, gpus)| Request { gpus, ..ask(arrival_s, duration_s, cpus) })
                 .collect();
             load.sort_by_key(|request| request.arrival_s);
             let pool = Pool { cpus: 4, gpus: 1 };

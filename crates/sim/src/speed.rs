@@ -8,6 +8,8 @@ use gregal_core::place::{
 };
 use serde::Serialize;
 
+use crate::{Spread, Watch, spread::as_micros, watch::timed};
+
 /// How large the cluster is and how long it is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpeedOptions {
@@ -19,17 +21,6 @@ pub struct SpeedOptions {
     pub turns: usize,
     /// What every draw follows from.
     pub seed: u64,
-}
-
-/// Latencies in microseconds, by nearest rank.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub struct Latency {
-    /// Median.
-    pub p50: f64,
-    /// 99th percentile.
-    pub p99: f64,
-    /// Longest.
-    pub max: f64,
 }
 
 /// What was measured.
@@ -49,16 +40,18 @@ pub struct SpeedOutcome {
     pub demands: usize,
     /// Placements made a second while filling.
     pub placements_per_s: f64,
-    /// One decision while filling.
-    pub place_us: Latency,
-    /// One release and one placement on the full cluster: an incremental pass.
-    pub turn_us: Latency,
+    /// One decision while filling, in nanoseconds; printed in microseconds.
+    #[serde(rename = "place_us", serialize_with = "as_micros")]
+    pub place_ns: Spread,
+    /// One release and one placement on the full cluster, an incremental pass, in nanoseconds; printed in microseconds.
+    #[serde(rename = "turn_us", serialize_with = "as_micros")]
+    pub turn_ns: Spread,
     /// Building the cluster anew from what runs, and choosing once for every shape: a full pass.
     pub rebuild_ms: f64,
 }
 
-/// Measures. `nanos` reads a steady clock.
-pub fn speed(options: SpeedOptions, nanos: &mut dyn FnMut() -> u64) -> Result<SpeedOutcome, PlaceError> {
+/// Measures.
+pub fn speed(options: SpeedOptions, watch: &mut dyn Watch) -> Result<SpeedOutcome, PlaceError> {
     let gpus = u64::from(options.gpus_per_node);
     let spec = NodeSpec {
         cpu_milli: gpus * 12_000,
@@ -71,7 +64,7 @@ pub fn speed(options: SpeedOptions, nanos: &mut dyn FnMut() -> u64) -> Result<Sp
     let shapes = shapes(options.gpus_per_node);
     let history: Vec<Demand> = (0..10_000).filter_map(|_| draw(&shapes, &mut chance)).collect();
     let (experience, rehearsal) =
-        timed(nanos, || Arc::new(Experience::rehearsed(&specs, &Workload::typical(history.iter().copied(), 100))));
+        timed(watch, || Arc::new(Experience::rehearsed(&specs, &Workload::typical(history.iter().copied(), 100))));
     let policy = Policy::Default(experience);
     let mut placer = Placer::new(Cluster::new(&specs, Identity::Content)?, &policy);
 
@@ -80,7 +73,7 @@ pub fn speed(options: SpeedOptions, nanos: &mut dyn FnMut() -> u64) -> Result<Sp
     let size = options.nodes as u64 * gpus * 1000;
     while let Some(demand) = draw(&shapes, &mut chance).filter(|_| asked < size) {
         asked += demand.gpus.milli().max(100);
-        let (placement, took) = timed(nanos, || placer.place(&demand));
+        let (placement, took) = timed(watch, || placer.place(&demand));
         filling.push(took);
         running.extend(placement.map(|placement| (demand, placement)));
     }
@@ -92,11 +85,11 @@ pub fn speed(options: SpeedOptions, nanos: &mut dyn FnMut() -> u64) -> Result<Sp
         let Some(leaver) = chance.below(running.len() as u64) else { break };
         let Some(demand) = draw(&shapes, &mut chance) else { break };
         let (left, placement) = running.swap_remove(leaver as usize);
-        let (next, took) = timed(nanos, || placer.release(&left, &placement).map(|()| placer.place(&demand)));
+        let (next, took) = timed(watch, || placer.release(&left, &placement).map(|()| placer.place(&demand)));
         turns.push(took);
         running.extend(next?.map(|placement| (demand, placement)));
     }
-    let (chosen, rebuild) = timed(nanos, || {
+    let (chosen, rebuild) = timed(watch, || {
         let mut cluster = Cluster::new(&specs, Identity::Content)?;
         running.iter().try_for_each(|(demand, placement)| cluster.take(demand, placement))?;
         let mut placer = Placer::new(cluster, &policy);
@@ -111,8 +104,8 @@ pub fn speed(options: SpeedOptions, nanos: &mut dyn FnMut() -> u64) -> Result<Sp
         rehearsal_ms: rehearsal as f64 / 1e6,
         demands: filling.len(),
         placements_per_s: count as f64 * 1e9 / spent.max(1) as f64,
-        place_us: latency(filling),
-        turn_us: latency(turns),
+        place_ns: Spread::of(filling),
+        turn_ns: Spread::of(turns),
         rebuild_ms: rebuild as f64 / 1e6,
     })
 }
@@ -136,19 +129,6 @@ fn draw(shapes: &[Demand], chance: &mut Chance) -> Option<Demand> {
     chance.below(shapes.len() as u64).map(|drawn| shapes[drawn as usize])
 }
 
-fn timed<T>(nanos: &mut dyn FnMut() -> u64, work: impl FnOnce() -> T) -> (T, u64) {
-    let from = nanos();
-    let done = work();
-    (done, nanos().saturating_sub(from))
-}
-
-fn latency(mut nanos: Vec<u64>) -> Latency {
-    nanos.sort_unstable();
-    let rank =
-        |percent: usize| nanos.get((nanos.len() * percent).div_ceil(100).max(1) - 1).copied().unwrap_or(0) as f64;
-    Latency { p50: rank(50) / 1000.0, p99: rank(99) / 1000.0, max: rank(100) / 1000.0 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,8 +144,9 @@ mod tests {
         assert_eq!((outcome.nodes, outcome.gpus), (20, 160));
         assert!((70.0..=100.0).contains(&outcome.allocated_percent), "{outcome:?}");
         // The clock of this test moves on by two microseconds each time it is read.
-        assert_eq!(outcome.place_us, Latency { p50: 2.0, p99: 2.0, max: 2.0 });
-        assert_eq!(outcome.turn_us, outcome.place_us);
+        assert_eq!(outcome.place_ns, Spread { mean: 2000, p50: 2000, p99: 2000, max: 2000 });
+        assert_eq!(outcome.turn_ns, outcome.place_ns);
+        assert_eq!(serde_json::to_value(&outcome).unwrap()["place_us"]["p99"], 2.0);
         assert!(outcome.placements_per_s > 0.0 && outcome.placements_per_s <= 500_000.0);
     }
 }

@@ -44,6 +44,8 @@ struct Outcomes {
     fairness: Vec<([&'static str; 3], Value)>,
     kueue: Value,
     speed: Vec<(&'static str, Value)>,
+    /// The default policy with ten times the jobs.
+    memory: Value,
     gangs: Vec<Value>,
 }
 
@@ -138,8 +140,9 @@ impl Replays {
                 fairness.push(([nodes, gpus, policy], outcome));
             }
         }
-        let kueue = self.simulate("kueue", &[])?;
+        let kueue = self.simulate("admission", &["--scenario", "kueue-15000"])?;
         let speed = ["steady", "default"].map(|policy| Ok((policy, self.simulate("speed", &["--policy", policy])?)));
+        let memory = self.simulate("speed", &["--queued", "1000000", "--rounds", "20"])?;
         let hosts = self.file(LINGJUN)?;
         let gangs = GANG_LOADS.map(|load| self.simulate("gangs", &["--hosts", &hosts, "--load", load]));
         Ok(Outcomes {
@@ -148,6 +151,7 @@ impl Replays {
             fairness,
             kueue,
             speed: speed.into_iter().collect::<Result<_>>()?,
+            memory,
             gangs: gangs.into_iter().collect::<Result<_>>()?,
         })
     }

@@ -32,15 +32,14 @@ pub(super) fn run(args: &GangsArgs) -> Result<()> {
     if args.json {
         return super::print_json(&outcome);
     }
-    let said = |share: gregal_sim::openb::Hundredths| format!("{}.{:02}", share.0 / 100, share.0 % 100);
     say!("network    {} hosts behind {} leaves", outcome.hosts, outcome.leaves);
     say!("gangs      {} ran, {} waited, {} in part", outcome.gangs, outcome.waited, outcome.partial_gangs);
     say!(
         "leaves     {} a gang; {} at least with what was free, {} on an empty network (ratio {})",
-        said(outcome.leaves_mean),
-        said(outcome.leaves_mean_min_free),
-        said(outcome.leaves_mean_min),
-        said(outcome.leaves_ratio)
+        outcome.leaves_mean,
+        outcome.leaves_mean_min_free,
+        outcome.leaves_mean_min,
+        outcome.leaves_ratio
     );
     say!("digest     {}", outcome.digest);
     Ok(())

@@ -4,11 +4,12 @@ use std::{io::Write as _, path::PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use gregal_sim::{Pool, read_csv, replay};
+use gregal_sim::{Pool, load_of, read_jobs, replay};
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
-    /// Jobs as CSV with the header `arrival_s,duration_s,cpus,gpus`
+    /// Jobs as CSV: a header with `submit_s`, `run_s` and `cpus`, `gpus` or both, and, if wanted, `limit_s`, in any order; times in whole
+    /// seconds. `queue`, `priority` and `model` may stand there, and change nothing: here all jobs are one organisation's, on one pool
     #[arg(long, value_name = "FILE")]
     jobs: PathBuf,
     /// CPU cores of the pool
@@ -23,8 +24,9 @@ pub(crate) struct LoadArgs {
 }
 
 pub(super) fn run(args: &LoadArgs) -> Result<()> {
-    let load = read_csv(&super::read(&args.jobs)?).with_context(|| format!("`{}` is no load", args.jobs.display()))?;
-    let outcome = replay(&load, Pool { cpus: args.cpus, gpus: args.gpus });
+    let jobs = read_jobs(&super::read(&args.jobs)?);
+    let jobs = jobs.with_context(|| format!("`{}` is no file of jobs", args.jobs.display()))?;
+    let outcome = replay(&load_of(&jobs), Pool { cpus: args.cpus, gpus: args.gpus });
     if args.json {
         return super::print_json(&outcome);
     }

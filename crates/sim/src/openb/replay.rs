@@ -1,17 +1,16 @@
 //! The replay: pods arrive one by one, a policy places them, nobody leaves.
 
-use std::{collections::BTreeMap, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
-use gregal_core::place::{
-    Chance, Cluster, Demand, Experience, Identity, PlaceError, Placement, Placer, Policy, Workload,
-};
+use gregal_core::place::{Chance, Demand, Experience, Identity, NodeSpec, PlaceError, Placement, Policy, Workload};
 use serde::{Serialize, Serializer};
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
-use super::read::Trace;
+use super::{ground::Ground, read::Trace, unusable::Fragments};
+use crate::{Absence, Spread, Watch, spread::as_micros};
 
 /// The share of pods, in percent, that the shapes known to a policy make up: what FGD's authors chose.
-const TYPICAL_PERCENT: u64 = 95;
+pub(super) const TYPICAL_PERCENT: u64 = 95;
 /// The most pods that arrive in one replay.
 const ARRIVALS_MAX: usize = 5_000_000;
 /// At which load, in percent of the GPUs there are, the result is read.
@@ -57,7 +56,7 @@ impl FromStr for PackPolicy {
 }
 
 /// How a trace is replayed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackOptions {
     /// The policy.
     pub policy: PackPolicy,
@@ -65,6 +64,11 @@ pub struct PackOptions {
     pub seed: u64,
     /// How many GPUs are asked for in all, in thousandths of those there are.
     pub load_milli: u64,
+    /// So many nodes more than the trace has, like ones of it, taken evenly from its file. The load and all percentages are still
+    /// those of the GPUs of the trace.
+    pub add_nodes: u32,
+    /// Nodes that leave and come back. Pods on them arrive again at once.
+    pub absences: Vec<Absence>,
 }
 
 /// A load as people write it, `1.3` for 130 % of the GPUs there are, in thousandths; `None` when it is not a decimal number
@@ -87,15 +91,8 @@ pub struct Step {
     pub arrived_milli: u64,
     /// Thousandths of GPUs that are taken.
     pub allocated_milli: u64,
-}
-
-/// How long decisions took, in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub struct Decisions {
-    /// Median.
-    pub p50: f64,
-    /// 99th percentile.
-    pub p99: f64,
+    /// Thousandths of GPUs that are free and that the mean GPU pod of the trace cannot use; read at each percent of load.
+    pub unusable_milli: u64,
 }
 
 /// What a replay came to.
@@ -116,15 +113,24 @@ pub struct PackOutcome {
     /// Percent of all GPUs that are taken when the GPUs asked for reach this percent of them: the mean over the pods whose
     /// arrival brings the load within half a percent, as the authors of FGD read it.
     pub allocated_percent: BTreeMap<u64, Hundredths>,
-    /// Pods that fitted nowhere.
+    /// Percent of all GPUs that are free at these loads and that the mean GPU pod of the trace cannot use, as FGD's authors
+    /// measure fragmentation.
+    pub unusable_percent: BTreeMap<u64, Hundredths>,
+    /// Pods that fitted nowhere, when they arrived or when their node left.
     pub failed: usize,
-    /// How long decisions took.
-    pub decision_us: Decisions,
+    /// Pods whose node left.
+    pub displaced: usize,
+    /// How long decisions took, in nanoseconds; printed in microseconds.
+    #[serde(rename = "decision_us", serialize_with = "as_micros")]
+    pub decision_ns: Spread,
     /// SHA-256 of every placement in order, hex.
     pub digest: String,
     /// The load and the allocation after each arrival.
     #[serde(skip)]
     pub steps: Vec<Step>,
+    /// GPUs that the trace itself has: what percentages are of.
+    #[serde(skip)]
+    pub gpus_of_trace: u64,
     /// What was placed where; `None` for a pod that failed.
     #[serde(skip)]
     pub placed: Vec<(Demand, Option<Placement>)>,
@@ -134,67 +140,79 @@ pub struct PackOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hundredths(pub u64);
 
+impl fmt::Display for Hundredths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:02}", self.0 / 100, self.0 % 100)
+    }
+}
+
 impl Serialize for Hundredths {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(self.0 as f64 / 100.0)
     }
 }
 
-/// Replays a trace. `nanos` reads a steady clock; nothing but [`PackOutcome::decision_us`] depends on it.
-pub fn pack(trace: &Trace, options: PackOptions, nanos: &mut dyn FnMut() -> u64) -> Result<PackOutcome, PlaceError> {
+/// Replays a trace. Nothing but [`PackOutcome::decision_ns`] depends on the clock.
+pub fn pack(trace: &Trace, options: &PackOptions, watch: &mut dyn Watch) -> Result<PackOutcome, PlaceError> {
     let gpus: u64 = trace.nodes.iter().map(|node| u64::from(node.spec.gpus)).sum();
     let arrivals = arrivals(trace, options.seed, gpus.saturating_mul(options.load_milli));
-    let mut placer = placer(trace, options)?;
-    let mut digest = Sha256::new();
-    let mut took = Vec::with_capacity(arrivals.len());
-    let mut steps = Vec::with_capacity(arrivals.len());
-    let mut history = Vec::with_capacity(arrivals.len());
-    let mut step = Step { arrived_milli: 0, allocated_milli: 0 };
+    let all = arrivals.len() as u64;
+    let mut ground = Ground::new(trace, options)?;
+    let fragments = Fragments::of(trace);
+    let mut steps: Vec<Step> = Vec::with_capacity(arrivals.len());
+    let mut step = Step { arrived_milli: 0, allocated_milli: 0, unusable_milli: fragments.unusable(&ground.placer) };
     for demand in arrivals {
-        let from = nanos();
-        let placement = placer.place(&demand);
-        took.push(nanos().saturating_sub(from));
+        ground.nodes_leave_and_return(step.arrived_milli.checked_div(gpus).unwrap_or(0), watch)?;
+        ground.arrive(demand, watch);
+        let before = percent(&step, gpus);
         step.arrived_milli += demand.gpus.milli();
-        if placement.is_some() {
-            step.allocated_milli += demand.gpus.milli();
+        step.allocated_milli = ground.taken_milli;
+        if percent(&step, gpus) > before {
+            step.unusable_milli = fragments.unusable(&ground.placer);
         }
-        record(&mut digest, placement.as_ref());
         steps.push(step);
-        history.push((demand, placement));
+        watch.progress(steps.len() as u64, all);
     }
-    let marks = MARKS_PERCENT
-        .into_iter()
-        .filter(|mark| mark * 10 <= options.load_milli)
-        .filter_map(|mark| Some((mark, allocated(&steps, mark, gpus)?)));
+    let marks = |of: fn(&Step) -> u64| {
+        let marks = MARKS_PERCENT.into_iter().filter(|mark| mark * 10 <= options.load_milli);
+        marks.filter_map(|mark| Some((mark, at_mark(&steps, mark, gpus, of)?))).collect()
+    };
     Ok(PackOutcome {
         policy: options.policy,
         seed: options.seed,
         tie_rule: options.policy.tie_rule(),
-        nodes: trace.nodes.len(),
-        gpus,
-        pods: history.len(),
-        allocated_percent: marks.collect(),
-        failed: history.iter().filter(|(_, placement)| placement.is_none()).count(),
-        decision_us: decisions(took),
-        digest: hex::encode(digest.finalize()),
+        nodes: ground.specs.len(),
+        gpus: ground.specs.iter().map(|spec| u64::from(spec.gpus)).sum(),
+        pods: ground.placed.len(),
+        allocated_percent: marks(|step| step.allocated_milli),
+        unusable_percent: marks(|step| step.unusable_milli),
+        failed: ground.placed.iter().filter(|(_, placement)| placement.is_none()).count(),
+        displaced: ground.displaced,
+        decision_ns: Spread::of(ground.took_ns),
+        digest: hex::encode(ground.digest.finalize()),
         steps,
-        placed: history,
+        gpus_of_trace: gpus,
+        placed: ground.placed,
     })
 }
 
-/// The cluster of a trace, empty, with the policy that fills it.
-fn placer(trace: &Trace, options: PackOptions) -> Result<Placer, PlaceError> {
-    let specs: Vec<_> = trace.nodes.iter().map(|node| node.spec).collect();
+/// The load after a step, in percent of the GPUs.
+pub(super) fn percent(step: &Step, gpus: u64) -> u64 {
+    // A load of L percent is L x 10 thousandths of each GPU.
+    (step.arrived_milli + 5 * gpus) / (10 * gpus.max(1))
+}
+
+/// The policy that fills the cluster of a trace, and whether it tells nodes apart by their rank.
+pub(super) fn policy(trace: &Trace, options: &PackOptions, specs: &[NodeSpec]) -> (Identity, Policy) {
     let workload = || Workload::typical(trace.pods.iter().map(|pod| pod.demand), TYPICAL_PERCENT);
-    let (identity, policy) = match options.policy {
+    match options.policy {
         PackPolicy::Random => (Identity::Content, Policy::Random { seed: child(options.seed, 3) }),
         PackPolicy::BestFit => (Identity::Rank, Policy::BestFit),
         PackPolicy::Fgd => (Identity::Rank, Policy::Fgd(workload())),
         PackPolicy::Default => {
-            (Identity::Content, Policy::Default(Arc::new(Experience::rehearsed(&specs, &workload()))))
+            (Identity::Content, Policy::Default(Arc::new(Experience::rehearsed(specs, &workload()))))
         }
-    };
-    Ok(Placer::new(Cluster::new(&specs, identity)?, &policy))
+    }
 }
 
 /// The pods in the order of their arrival: the trace's, and drawn copies of them until no more fits under the load. When the
@@ -222,39 +240,18 @@ fn child(seed: u64, source: u64) -> u64 {
     Chance::new(seed ^ source.rotate_right(8)).bits()
 }
 
-/// The mean allocation, in hundredths of a percent of all GPUs, over the steps whose load is within half a percent of the
+/// The mean of something, in hundredths of a percent of all GPUs, over the steps whose load is within half a percent of the
 /// mark, or else within one and a half; of a cluster so small that there is none, at the last step before the mark.
-fn allocated(steps: &[Step], mark: u64, gpus: u64) -> Option<Hundredths> {
-    // A load of L percent is L x 10 thousandths of each GPU.
-    let percent = |step: &Step| (step.arrived_milli + 5 * gpus) / (10 * gpus);
+fn at_mark(steps: &[Step], mark: u64, gpus: u64, of: fn(&Step) -> u64) -> Option<Hundredths> {
     let mean = |within: u64| {
-        let near: Vec<&Step> = steps.iter().filter(|step| percent(step).abs_diff(mark) <= within).collect();
-        let sum: u128 = near.iter().map(|step| u128::from(step.allocated_milli)).sum();
+        let near: Vec<&Step> = steps.iter().filter(|step| percent(step, gpus).abs_diff(mark) <= within).collect();
+        let sum: u128 = near.iter().map(|step| u128::from(of(step))).sum();
         (sum * 10).checked_div(near.len() as u128 * u128::from(gpus))
     };
     let before = || {
         let last = steps.iter().rev().find(|step| step.arrived_milli <= mark * 10 * gpus)?;
-        (u128::from(last.allocated_milli) * 10).checked_div(u128::from(gpus))
+        (u128::from(of(last)) * 10).checked_div(u128::from(gpus))
     };
     let share = mean(0).or_else(|| mean(1)).or_else(before)?;
     u64::try_from(share).ok().map(Hundredths)
-}
-
-fn record(digest: &mut Sha256, placement: Option<&Placement>) {
-    match placement {
-        None => digest.update([0]),
-        Some(placement) => {
-            digest.update([1]);
-            digest.update(placement.node.to_be_bytes());
-            digest.update([placement.gpus.len() as u8]);
-            digest.update(&placement.gpus);
-        }
-    }
-}
-
-/// By nearest rank.
-fn decisions(mut nanos: Vec<u64>) -> Decisions {
-    nanos.sort_unstable();
-    let rank = |percent: usize| nanos.get((nanos.len() * percent).div_ceil(100).max(1) - 1).copied().unwrap_or(0);
-    Decisions { p50: rank(50) as f64 / 1000.0, p99: rank(99) as f64 / 1000.0 }
 }

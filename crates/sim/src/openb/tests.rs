@@ -1,4 +1,5 @@
 use super::*;
+use crate::{Absence, Why};
 
 /// Twelve nodes of three kinds, two of which differ by model alone.
 fn nodes() -> Vec<String> {
@@ -23,13 +24,17 @@ fn trace(nodes: &[String]) -> Trace {
     read_openb(&text(NODES, nodes), &text(PODS, &pods())).unwrap()
 }
 
+fn options(policy: PackPolicy, seed: u64) -> PackOptions {
+    PackOptions { policy, seed, load_milli: 1300, add_nodes: 0, absences: Vec::new() }
+}
+
 fn run(trace: &Trace, policy: PackPolicy, seed: u64) -> PackOutcome {
     let mut nanos = 0;
     let mut clock = || {
         nanos += 1000;
         nanos
     };
-    pack(trace, PackOptions { policy, seed, load_milli: 1300 }, &mut clock).unwrap()
+    pack(trace, &options(policy, seed), &mut clock).unwrap()
 }
 
 const POLICIES: [PackPolicy; 4] = [PackPolicy::Random, PackPolicy::BestFit, PackPolicy::Fgd, PackPolicy::Default];
@@ -152,4 +157,74 @@ fn policies_and_loads_are_read_as_people_write_them() {
     for (text, load) in loads.into_iter().chain(bad) {
         assert_eq!(load_milli(text), load, "{text}");
     }
+}
+
+#[test]
+fn what_the_mean_pod_cannot_use_is_counted() {
+    // One node of 2 GPUs; pods of 0.6 of a GPU and of a whole one, as many of each, without other needs.
+    let nodes = ["n,0,0,2,A".to_owned()];
+    let pods = ["p,0,0,1,600,".to_owned(), "q,0,0,1,1000,".to_owned()];
+    let trace = read_openb(&text(NODES, &nodes), &text(PODS, &pods)).unwrap();
+    let outcome = run(&trace, PackPolicy::BestFit, 1);
+    // Both fit: 0.4 of a GPU are left, too small for either; later pods find no room.
+    assert_eq!(outcome.steps.first().map(|step| step.unusable_milli > 0), Some(outcome.steps[0].arrived_milli == 600));
+    let last = outcome.steps.last().unwrap();
+    assert_eq!((last.allocated_milli, last.unusable_milli), (1600, 400));
+    assert_eq!(outcome.unusable_percent[&100], Hundredths(2000));
+    let json = serde_json::to_value(&outcome).unwrap();
+    assert_eq!((&json["unusable_percent"]["100"], &json["displaced"]), (&20.0.into(), &0.into()));
+}
+
+#[test]
+fn nodes_that_leave_displace_their_pods_and_come_back_empty() {
+    // Four nodes with a GPU each, and whole GPUs: at 50 % the last two leave, at 100 % they are back.
+    let nodes: Vec<String> = (0..4).map(|node| format!("n{node},0,0,1,A")).collect();
+    let trace = read_openb(&text(NODES, &nodes), &text(PODS, &["p,0,0,1,1000,".to_owned()])).unwrap();
+    let absence = |why| Absence { from: 500, until: 1000, nodes: 2, why };
+    let of = |why| {
+        let options = PackOptions { load_milli: 2000, absences: vec![absence(why)], ..options(PackPolicy::BestFit, 1) };
+        pack(&trace, &options, &mut || 0).unwrap()
+    };
+    let taken =
+        |outcome: &PackOutcome| -> Vec<u64> { outcome.steps.iter().map(|step| step.allocated_milli / 1000).collect() };
+    // The first two go to the first two nodes, which stay; the next two find nothing; then two find the nodes that are back.
+    let down = of(Why::Down);
+    assert_eq!((taken(&down), down.displaced, down.failed), (vec![1, 2, 2, 2, 3, 4, 4, 4], 0, 4));
+    assert_eq!(taken(&of(Why::Reserved)), taken(&down), "those that are free are set aside");
+    // Were all to leave, the two that stand would be displaced and fail.
+    let all = PackOptions {
+        load_milli: 2000,
+        absences: vec![Absence { nodes: 4, ..absence(Why::Down) }],
+        ..options(PackPolicy::BestFit, 1)
+    };
+    let all = pack(&trace, &all, &mut || 0).unwrap();
+    assert_eq!((taken(&all), all.displaced, all.failed), (vec![1, 2, 0, 0, 1, 2, 3, 4], 2, 4));
+}
+
+#[test]
+fn added_nodes_are_like_those_there_are_and_the_load_stays_the_same() {
+    let trace = trace(&nodes());
+    let more = PackOptions { add_nodes: 6, ..options(PackPolicy::BestFit, 3) };
+    let (with, without) = (pack(&trace, &more, &mut || 0).unwrap(), run(&trace, PackPolicy::BestFit, 3));
+    // Every second of twelve: two of each kind.
+    assert_eq!((with.nodes, with.gpus, with.pods), (18, 64 + 2 * (4 + 4 + 8), without.pods));
+    assert!(with.failed < without.failed && with.allocated_percent[&130] > without.allocated_percent[&130]);
+}
+
+#[test]
+fn plots_of_packing_go_as_far_as_the_load() {
+    let outcome = run(&trace(&nodes()), PackPolicy::Default, 1);
+    let drawn = plots(&[("default", &outcome), ("again", &outcome)]);
+    assert_eq!(drawn.iter().map(|plot| plot.name).collect::<Vec<_>>(), ["allocated", "fragmentation"]);
+    for plot in &drawn {
+        assert_eq!(plot.curves.len(), 2);
+        let (first, last) = (plot.curves[0].points[0], *plot.curves[0].points.last().unwrap());
+        assert!(first.0 < 5.0 && (126.0..=130.0).contains(&last.0), "{first:?} {last:?}");
+    }
+    let at_130 = outcome.allocated_percent[&130];
+    assert!(
+        drawn[0]
+            .description
+            .contains(&format!("default: {} % at 100 %, {at_130} % at 130 %", outcome.allocated_percent[&100]))
+    );
 }

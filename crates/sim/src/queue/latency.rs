@@ -6,7 +6,7 @@ use gregal_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::report::Spread;
+use crate::{Spread, Watch};
 
 /// Shares the jobs belong to.
 const SHARES: u32 = 50;
@@ -47,13 +47,18 @@ pub struct Latency {
     pub full_decide_us: Spread,
     /// One job ends, another comes, and a pass over the state as it stands; microseconds.
     pub incremental_us: Spread,
+    /// Bytes by which the process grew from an empty queue to this one, with all that runs and waits; none where that is not known.
+    pub state_bytes: Option<u64>,
+    /// The same for each job that runs or waits, rounded up.
+    pub state_bytes_per_job: Option<u64>,
     /// Jobs placed a second in the passes that filled the empty cluster, over all of them.
     pub placements_per_s: u64,
 }
 
 /// Measures. None: there is no policy of that name.
-pub fn latency(load: Load, steady_us: &mut dyn FnMut() -> u64) -> Result<Option<Latency>, ConfigError> {
+pub fn latency(load: Load, watch: &mut dyn Watch) -> Result<Option<Latency>, ConfigError> {
     let Some(policy) = Policy::named(&load.policy) else { return Ok(None) };
+    let empty_bytes = watch.memory_bytes();
     let gpus = load.nodes.saturating_mul(load.gpus_per_node);
     let share = |parent, guarantee| Share {
         parent,
@@ -71,26 +76,29 @@ pub fn latency(load: Load, steady_us: &mut dyn FnMut() -> u64) -> Result<Option<
         for _ in 0..load.queued.clamp(1, 10_000) {
             submit(&mut queue, &mut next, &mut draws, now_ms);
         }
-        let before = steady_us();
+        let before = micros(watch);
         let started = started(&queue.pass(now_ms));
         if !started.is_empty() {
-            placing_us += steady_us().saturating_sub(before);
+            placing_us += micros(watch).saturating_sub(before);
         }
         placed += started.len() as u64;
         running.extend(started);
         now_ms += STEP_MS;
+        watch.progress(queue.waiting().min(load.queued as usize) as u64, u64::from(load.queued));
     }
+    let state_bytes = watch.memory_bytes().zip(empty_bytes).map(|(full, empty)| full.saturating_sub(empty));
+    let jobs = (running.len() + queue.waiting()) as u64;
     let mut incremental = Vec::new();
     for _ in 0..load.rounds {
         now_ms += STEP_MS;
-        let before = steady_us();
+        let before = micros(watch);
         if !running.is_empty() {
             let ended = running.swap_remove(draws.below(running.len() as u64));
             drop(queue.finish(ended, now_ms));
         }
         submit(&mut queue, &mut next, &mut draws, now_ms);
         let decisions = queue.pass(now_ms);
-        incremental.push(steady_us().saturating_sub(before));
+        incremental.push(micros(watch).saturating_sub(before));
         running.extend(started(&decisions));
         for decision in &decisions {
             if let Decision::Stop { job, .. } = decision {
@@ -103,16 +111,18 @@ pub fn latency(load: Load, steady_us: &mut dyn FnMut() -> u64) -> Result<Option<
     for _ in 0..load.rounds.div_ceil(20) {
         let snapshot = queue.snapshot();
         now_ms += STEP_MS;
-        let before = steady_us();
+        let before = micros(watch);
         let mut again = Queue::of_snapshot(snapshot)?;
-        let built = steady_us();
+        let built = micros(watch);
         drop(again.pass(now_ms));
-        let after = steady_us();
+        let after = micros(watch);
         full.push(after.saturating_sub(before));
         decide.push(after.saturating_sub(built));
     }
     Ok(Some(Latency {
         load,
+        state_bytes,
+        state_bytes_per_job: state_bytes.map(|bytes| bytes.div_ceil(jobs.max(1))),
         running: running.len(),
         waiting: queue.waiting(),
         full_us: Spread::of(full),
@@ -146,6 +156,10 @@ fn submit(queue: &mut Queue, next: &mut u128, draws: &mut Draws, now_ms: u64) {
 fn started(decisions: &[Decision]) -> Vec<JobId> {
     let start = |decision: &Decision| if let Decision::Start { job, .. } = decision { Some(*job) } else { None };
     decisions.iter().filter_map(start).collect()
+}
+
+fn micros(watch: &mut dyn Watch) -> u64 {
+    watch.nanos() / 1000
 }
 
 /// Splitmix64 (Steele, Lea, Flood 2014): the same draws on every machine.

@@ -2,30 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a time is spread over jobs. The mean is rounded down, percentiles are by nearest rank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Spread {
-    /// Mean.
-    pub mean: u64,
-    /// Median.
-    pub p50: u64,
-    /// 99th percentile.
-    pub p99: u64,
-    /// Longest.
-    pub max: u64,
-}
-
-impl Spread {
-    /// Of values in any order; zeros of none.
-    pub fn of(mut values: Vec<u64>) -> Self {
-        values.sort_unstable();
-        let Some(max) = values.last().copied() else { return Self::default() };
-        let rank = |percent: usize| values[(values.len() * percent).div_ceil(100).max(1) - 1];
-        let sum: u128 = values.iter().map(|value| u128::from(*value)).sum();
-        let mean = u64::try_from(sum / values.len() as u128).unwrap_or(u64::MAX);
-        Self { mean, p50: rank(50), p99: rank(99), max }
-    }
-}
+use crate::Spread;
 
 /// How evenly finishing times are spread, as Shockwave's authors count: a job's time in the system by the time it would
 /// have taken alone on its share, one of as many shares as there are jobs in the trace, of all accelerators.
@@ -39,8 +16,8 @@ pub struct Fairness {
 
 impl Fairness {
     /// Of times in the system and times alone, in milliseconds, of all jobs of a trace.
-    pub fn of(jobs: &[(u64, u64)], gpus: u32) -> Self {
-        let contention = (jobs.len() as f64 / f64::from(gpus.max(1))).max(1.0);
+    pub fn of(jobs: &[(u64, u64)], gpus: u64) -> Self {
+        let contention = (jobs.len() as f64 / gpus.max(1) as f64).max(1.0);
         let ratios: Vec<f64> =
             jobs.iter().map(|(jct, alone)| *jct as f64 / ((*alone).max(1) as f64 * contention)).collect();
         let unfair = ratios.iter().filter(|ratio| **ratio > 1.05).count();
@@ -72,7 +49,8 @@ pub struct Report {
     pub makespan_s: u64,
     /// The same, in milliseconds.
     pub makespan_ms: u64,
-    /// Useful accelerator-time of all accelerator-time between the first submission and the last end.
+    /// Useful accelerator-time of the accelerator-time that there was between the first submission and the last end: nodes that
+    /// were down or reserved count as not there.
     pub utilisation: f64,
     /// Accelerator-seconds that saving and loading work took.
     pub overhead_gpu_s: u64,
@@ -80,6 +58,10 @@ pub struct Report {
     pub preemptions: u64,
     /// The most stops of one job.
     pub preemptions_of_one_max: u32,
+    /// Runs that were stopped because their nodes went down or were reserved.
+    pub interruptions: u64,
+    /// Accelerator-seconds of work that was lost so.
+    pub lost_gpu_s: u64,
     /// Starts that were promised.
     pub promises: u64,
     /// Promised jobs that started later than promised.

@@ -25,10 +25,10 @@ use gregal_core::queue::{Config, Policy, Quota, Share, ShareId, Sku};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    report::Spread,
-    run::{Limits, Options, ReplayError, replay_on},
+    run::{Limits, Options, ReplayError, Replayed, replay_on},
     trace::{Trace, TraceJob},
 };
+use crate::{NodeKind, Spread, Watch};
 
 /// The most queues, and the most workloads, of a scenario.
 const QUEUES_MAX: u64 = 10_000;
@@ -137,17 +137,17 @@ impl Scenario {
     }
 
     /// Runs it.
-    pub fn run(&self, steady_us: &mut dyn FnMut() -> u64) -> Result<Admission, ScenarioError> {
+    pub fn run(&self, watch: &mut dyn Watch) -> Result<Admission, ScenarioError> {
         let units = self.units().ok_or(ScenarioError::Size)?;
-        let start = steady_us();
+        let start = watch.nanos();
         let options = Options {
             // Units are like each other: a node each.
-            nodes: units,
-            gpus_per_node: 1,
+            kinds: vec![NodeKind { model: None, nodes: units, gpus_per_node: 1 }],
             policy_name: "steady".into(),
             policy: Policy::steady(),
             limits: Limits::Stated,
             tick_ms: 1000,
+            absences: Vec::new(),
         };
         let config = self.config(units, options.policy.clone());
         let shares: Vec<ShareId> = config
@@ -158,9 +158,9 @@ impl Scenario {
             .map(|(_, share)| ShareId(share))
             .collect();
         let (trace, classes) = self.trace(shares.len());
-        let (report, waits) = replay_on(&trace, &options, config, shares, steady_us)?;
+        let Replayed { report, waits_ms, .. } = replay_on(&trace, &options, config, shares, watch)?;
         let of_class = |class: usize| {
-            let both = waits.iter().zip(&classes);
+            let both = waits_ms.iter().zip(&classes);
             Spread::of(both.filter(|(_, of)| **of == class).filter_map(|(wait, _)| *wait).collect())
         };
         let work: u128 = trace.jobs.iter().map(|job| u128::from(job.run_ms) * u128::from(job.gpus)).sum();
@@ -169,7 +169,7 @@ impl Scenario {
             refused: report.refused,
             makespan_s: report.makespan_ms as f64 / 1000.0,
             work_s: work as f64 / f64::from(units) / 1000.0,
-            wall_s: steady_us().saturating_sub(start) as f64 / 1e6,
+            wall_s: watch.nanos().saturating_sub(start) as f64 / 1e9,
             violations: report.violations,
             passes: report.passes,
             decision_us: report.decision_us,
@@ -211,13 +211,15 @@ impl Scenario {
             for number in 0..u64::from(class.count) {
                 for queue in (0..).take(queues) {
                     let submit_ms = number * class.every_ms;
-                    let (gpus, run_ms, priority) = (class.gpus, class.run_ms, class.priority);
-                    jobs.push((TraceJob { submit_ms, run_ms, gpus, queue, limit_ms: None, priority }, at));
+                    let Class { gpus, run_ms, priority, .. } = *class;
+                    let (limit_ms, model, line) = (None, None, 0);
+                    jobs.push((TraceJob { submit_ms, run_ms, gpus, queue, limit_ms, priority, model, line }, at));
                 }
             }
         }
         jobs.sort_by_key(|(job, _)| job.submit_ms);
         let (jobs, classes) = jobs.into_iter().unzip();
-        (Trace { jobs, queues: (0..queues).map(|queue| format!("queue-{queue}")).collect(), skipped: 0 }, classes)
+        let queues = (0..queues).map(|queue| format!("queue-{queue}")).collect();
+        (Trace { jobs, queues, models: Vec::new(), skipped: 0 }, classes)
     }
 }

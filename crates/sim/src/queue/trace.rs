@@ -1,7 +1,6 @@
 //! Traces of jobs: readers for four formats, with errors by line.
 //!
-//! - `csv`: one's own jobs. The first line names the columns, in any order: `submit_s`, `run_s`, `gpus` must be there;
-//!   `queue` (a name: who shares a quota and a history), `limit_s` (empty: none) and `priority` (0 to 255) may be.
+//! - `csv`: one's own jobs, as `crate::jobs` reads them.
 //! - `philly`: `timestamp,duration,num_gpus,gpu_time,cluster`, as the Sia artifact publishes Microsoft's Philly trace.
 //! - `swf`: the standard workload format of the Parallel Workloads Archive, 18 fields a line, comments after `;`.
 //! - `shockwave`: 12 fields by tabs, as Shockwave (NSDI'23) publishes them. The run time is that of the batch size a job
@@ -14,16 +13,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The columns a CSV may have; the first three must be there.
-pub const CSV_COLUMNS: [&str; 6] = ["submit_s", "run_s", "gpus", "queue", "limit_s", "priority"];
-const PHILLY_COLUMNS: [&str; 5] = ["timestamp", "duration", "num_gpus", "gpu_time", "cluster"];
+use crate::{
+    jobs::{GPUS_MAX, JOBS_MAX, JobsError, OwnJob, SECONDS_MAX, read_jobs},
+    table::{Columns, TableError, rows},
+};
+
+const PHILLY: Columns =
+    Columns { required: &["timestamp", "duration", "num_gpus", "gpu_time", "cluster"], optional: &[] };
 const SWF_FIELDS: usize = 18;
-/// The most jobs a trace may have.
-const JOBS_MAX: usize = 5_000_000;
-/// The longest span a trace may speak of: a century.
-const SECONDS_MAX: u64 = 100 * 366 * 86_400;
-/// The most accelerators one job may ask for.
-const GPUS_MAX: u32 = 1_000_000;
+const SHOCKWAVE_FIELDS: usize = 12;
 
 /// Which format a trace is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +65,10 @@ pub struct TraceJob {
     pub limit_ms: Option<u64>,
     /// Higher goes first.
     pub priority: u8,
+    /// The model its accelerators must be of, by its place in `Trace::models`; none: whatever there is.
+    pub model: Option<u16>,
+    /// Its line in the file, from 1; 0 if it was generated.
+    pub line: usize,
 }
 
 /// A trace, sorted by submission.
@@ -76,108 +78,84 @@ pub struct Trace {
     pub jobs: Vec<TraceJob>,
     /// The names of the queues, in the order they first appear in the file.
     pub queues: Vec<String>,
+    /// The names of the models that jobs ask for, in the order they first appear.
+    pub models: Vec<String>,
     /// Lines of a standard workload that never ran or asked for nothing, and are left out.
     pub skipped: usize,
 }
 
-/// Why a trace cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TraceError {
-    /// The first line does not name the columns it must.
-    #[error("line 1: expected the columns `{expected}`")]
-    Header {
-        /// What it should name.
-        expected: String,
-    },
-    /// A line has another number of fields.
-    #[error("line {line}: expected {expected} fields, found {found}")]
-    Fields {
-        /// Which line, from 1.
-        line: usize,
-        /// How many fields it should have.
-        expected: usize,
-        /// How many it has.
-        found: usize,
-    },
-    /// A field is not what it should be.
-    #[error("line {line}: `{field}` is not {expected}")]
-    Field {
-        /// Which line, from 1.
-        line: usize,
-        /// Which field.
-        field: &'static str,
-        /// What it should be.
-        expected: &'static str,
-    },
-    /// There are more jobs than a replay takes.
-    #[error("more than {JOBS_MAX} jobs")]
-    TooMany,
-    /// There is none.
-    #[error("no job in it")]
-    Empty,
-}
-
 impl Trace {
     /// Reads a trace.
-    pub fn read(text: &str, format: Format) -> Result<Self, TraceError> {
-        let mut reader = Reader { jobs: Vec::new(), queues: BTreeMap::new(), names: Vec::new(), skipped: 0 };
+    pub fn read(text: &str, format: Format) -> Result<Self, JobsError> {
+        let mut reader = Reader::default();
         match format {
             Format::Philly => reader.philly(text)?,
             Format::Swf => reader.swf(text)?,
-            Format::Csv => reader.csv(text)?,
+            Format::Csv => read_jobs(text)?.iter().try_for_each(|job| reader.own(job))?,
             Format::Shockwave => reader.shockwave(text)?,
         }
-        let Reader { mut jobs, names, skipped, .. } = reader;
-        let first = jobs.iter().map(|job| job.submit_ms).min().ok_or(TraceError::Empty)?;
+        let Reader { mut jobs, queues, models, skipped } = reader;
+        let first = jobs.iter().map(|job| job.submit_ms).min().ok_or(JobsError::Empty)?;
         for job in &mut jobs {
             job.submit_ms -= first;
         }
         jobs.sort_by_key(|job| job.submit_ms); // Stable: jobs of one second keep the order of the file.
-        Ok(Self { jobs, queues: names, skipped })
+        Ok(Self { jobs, queues: queues.names, models: models.names, skipped })
     }
 }
 
+/// Names by the order in which they first appear.
+#[derive(Default)]
+struct Names {
+    places: BTreeMap<String, usize>,
+    names: Vec<String>,
+}
+
+impl Names {
+    fn place(&mut self, name: &str) -> usize {
+        if let Some(place) = self.places.get(name) {
+            return *place;
+        }
+        self.places.insert(name.to_owned(), self.names.len());
+        self.names.push(name.to_owned());
+        self.names.len() - 1
+    }
+}
+
+#[derive(Default)]
 struct Reader {
     jobs: Vec<TraceJob>,
-    queues: BTreeMap<String, u32>,
-    names: Vec<String>,
+    queues: Names,
+    models: Names,
     skipped: usize,
 }
 
 impl Reader {
-    fn philly(&mut self, text: &str) -> Result<(), TraceError> {
-        let mut lines = text.lines().enumerate();
-        let header = lines.next().map(|(_, line)| line.trim());
-        if header != Some(PHILLY_COLUMNS.join(",").as_str()) {
-            return Err(TraceError::Header { expected: PHILLY_COLUMNS.join(",") });
-        }
-        for (line, text) in lines.map(|(index, text)| (index + 1, text)).filter(|(_, text)| !text.trim().is_empty()) {
-            let fields: Vec<&str> = text.split(',').map(str::trim).collect();
-            let [timestamp, duration, gpus, _, cluster] = fields.as_slice() else {
-                return Err(TraceError::Fields { line, expected: PHILLY_COLUMNS.len(), found: fields.len() });
-            };
+    fn philly(&mut self, text: &str) -> Result<(), JobsError> {
+        rows(text, &PHILLY, |row| {
+            let said = |column| row.said(column).unwrap_or("");
             let expected = "a time like `2017-10-09 07:01:55`";
-            let submit_s = stamp(timestamp).ok_or(TraceError::Field { line, field: "timestamp", expected })?;
+            let submit_s = stamp(said("timestamp")).ok_or_else(|| row.bad("timestamp", expected))?;
             // Seconds are written with a fraction that is always zero.
-            let run_s = seconds(duration.strip_suffix(".0").unwrap_or(duration), line, "duration")?;
-            let queue = self.queue(cluster);
-            let gpus = count(gpus, line, "num_gpus")?;
-            self.add(job_of(submit_s, run_s, gpus, queue, None))?;
-        }
-        Ok(())
+            let duration = said("duration");
+            let run_s = seconds(duration.strip_suffix(".0").unwrap_or(duration), row.line, "duration")?;
+            let gpus = count(said("num_gpus"), row.line, "num_gpus")?;
+            let queue = self.queue(said("cluster"));
+            self.add(TraceJob { line: row.line, ..job_of(submit_s, run_s, gpus, queue, None) })
+        })
     }
 
-    fn swf(&mut self, text: &str) -> Result<(), TraceError> {
-        for (line, text) in text.lines().enumerate().map(|(index, text)| (index + 1, text.trim())) {
+    fn swf(&mut self, text: &str) -> Result<(), JobsError> {
+        for (line, text) in (1..).zip(text.lines()).map(|(line, text)| (line, text.trim())) {
             if text.is_empty() || text.starts_with(';') {
                 continue;
             }
             let fields: Vec<&str> = text.split_whitespace().collect();
             if fields.len() != SWF_FIELDS {
-                return Err(TraceError::Fields { line, expected: SWF_FIELDS, found: fields.len() });
+                return Err(TableError::Fields { line, expected: SWF_FIELDS, found: fields.len() }.into());
             }
             // Fields by their number in the standard, from 1; -1 says unknown.
-            let field = |number: usize, field: &'static str| -> Result<Option<u64>, TraceError> {
+            let field = |number: usize, field: &'static str| -> Result<Option<u64>, TableError> {
                 let text = fields[number - 1];
                 if text == "-1" { Ok(None) } else { seconds(text, line, field).map(Some) }
             };
@@ -192,70 +170,48 @@ impl Reader {
             };
             let expected = "a whole number up to 1,000,000";
             let gpus = u32::try_from(gpus).ok().filter(|gpus| *gpus <= GPUS_MAX);
-            let gpus = gpus.ok_or(TraceError::Field { line, field: "processors", expected })?;
-            self.add(job_of(submit_s, run_s, gpus, queue, limit_s))?;
+            let gpus = gpus.ok_or(TableError::Field { line, field: "processors", expected })?;
+            self.add(TraceJob { line, ..job_of(submit_s, run_s, gpus, queue, limit_s) })?;
         }
         Ok(())
     }
 
-    fn shockwave(&mut self, text: &str) -> Result<(), TraceError> {
-        for (line, text) in text.lines().enumerate().map(|(index, text)| (index + 1, text)) {
-            if text.trim().is_empty() {
-                continue;
-            }
+    fn shockwave(&mut self, text: &str) -> Result<(), JobsError> {
+        for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
             let fields: Vec<&str> = text.split('\t').map(str::trim).collect();
             let [kind, _, _, _, _, _, scale, _, _, _, duration, arrival] = fields.as_slice() else {
-                return Err(TraceError::Fields { line, expected: 12, found: fields.len() });
+                return Err(TableError::Fields { line, expected: SHOCKWAVE_FIELDS, found: fields.len() }.into());
             };
             let (submit_s, run_s) = (seconds(arrival, line, "arrival")?, seconds(duration, line, "duration")?);
-            let queue = self.queue(kind);
-            self.add(job_of(submit_s, run_s, count(scale, line, "scale factor")?, queue, Some(run_s)))?;
+            let (gpus, queue) = (count(scale, line, "scale factor")?, self.queue(kind));
+            self.add(TraceJob { line, ..job_of(submit_s, run_s, gpus, queue, Some(run_s)) })?;
         }
         Ok(())
     }
 
-    fn csv(&mut self, text: &str) -> Result<(), TraceError> {
-        let mut lines = text.lines().enumerate();
-        let header: Vec<&str> = lines.next().map_or("", |(_, line)| line).split(',').map(str::trim).collect();
-        let place = |column: &str| header.iter().position(|name| *name == column);
-        let known = header.iter().enumerate().all(|(at, name)| CSV_COLUMNS.contains(name) && place(name) == Some(at));
-        let (Some(submit), Some(run), Some(gpus), true) = (place("submit_s"), place("run_s"), place("gpus"), known)
-        else {
-            return Err(TraceError::Header { expected: CSV_COLUMNS.join(",") });
-        };
-        let (queue, limit, priority) = (place("queue"), place("limit_s"), place("priority"));
-        for (line, text) in lines.map(|(index, text)| (index + 1, text)).filter(|(_, text)| !text.trim().is_empty()) {
-            let fields: Vec<&str> = text.split(',').map(str::trim).collect();
-            if fields.len() != header.len() {
-                return Err(TraceError::Fields { line, expected: header.len(), found: fields.len() });
-            }
-            let said = |place: Option<usize>| place.map(|at| fields[at]).filter(|text| !text.is_empty());
-            let limit_s = said(limit).map(|text| seconds(text, line, "limit_s")).transpose()?;
-            let expected = "a whole number up to 255";
-            let priority = said(priority).unwrap_or("0").parse();
-            let (submit_s, run_s) = (seconds(fields[submit], line, "submit_s")?, seconds(fields[run], line, "run_s")?);
-            let gpus = count(fields[gpus], line, "gpus")?;
-            let queue = self.queue(said(queue).unwrap_or(""));
-            let mut job = job_of(submit_s, run_s, gpus, queue, limit_s);
-            job.priority = priority.map_err(|_| TraceError::Field { line, field: "priority", expected })?;
-            self.add(job)?;
+    /// One of one's own jobs, which here must ask for accelerators.
+    fn own(&mut self, job: &OwnJob) -> Result<(), JobsError> {
+        let line = job.line;
+        if job.gpus == 0 {
+            return Err(
+                TableError::Field { line, field: "gpus", expected: "a whole number from 1 to 1,000,000" }.into()
+            );
         }
-        Ok(())
+        let model = job.model.as_deref().map(|model| u16::try_from(self.models.place(model)));
+        let expected = "one of at most 65,536 models";
+        let model = model.transpose().map_err(|_| TableError::Field { line, field: "model", expected })?;
+        let queue = self.queue(&job.queue);
+        let plain = job_of(job.submit_s, job.run_s, job.gpus, queue, job.limit_s);
+        self.add(TraceJob { priority: job.priority, model, line, ..plain })
     }
 
     fn queue(&mut self, name: &str) -> u32 {
-        if let Some(queue) = self.queues.get(name) {
-            return *queue;
-        }
-        let queue = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
-        self.names.push(name.to_owned());
-        self.queues.insert(name.to_owned(), queue);
-        queue
+        u32::try_from(self.queues.place(name)).unwrap_or(u32::MAX)
     }
 
-    fn add(&mut self, job: TraceJob) -> Result<(), TraceError> {
+    fn add(&mut self, job: TraceJob) -> Result<(), JobsError> {
         if self.jobs.len() == JOBS_MAX {
-            return Err(TraceError::TooMany);
+            return Err(JobsError::TooMany);
         }
         self.jobs.push(job);
         Ok(())
@@ -265,18 +221,18 @@ impl Reader {
 /// A job from seconds; what is read stays within a century, far from the end of the range.
 fn job_of(submitted: u64, run: u64, gpus: u32, queue: u32, limit: Option<u64>) -> TraceJob {
     let millis = |seconds: u64| seconds * 1000;
-    let limit_ms = limit.map(millis);
-    TraceJob { submit_ms: millis(submitted), run_ms: millis(run), gpus, queue, limit_ms, priority: 0 }
+    let (submit_ms, run_ms, limit_ms) = (millis(submitted), millis(run), limit.map(millis));
+    TraceJob { submit_ms, run_ms, gpus, queue, limit_ms, priority: 0, model: None, line: 0 }
 }
 
-fn seconds(text: &str, line: usize, field: &'static str) -> Result<u64, TraceError> {
+fn seconds(text: &str, line: usize, field: &'static str) -> Result<u64, TableError> {
     let found = text.parse().ok().filter(|seconds| *seconds <= SECONDS_MAX);
-    found.ok_or(TraceError::Field { line, field, expected: "a whole number of seconds within a century" })
+    found.ok_or(TableError::Field { line, field, expected: "a whole number of seconds within a century" })
 }
 
-fn count(text: &str, line: usize, field: &'static str) -> Result<u32, TraceError> {
+fn count(text: &str, line: usize, field: &'static str) -> Result<u32, TableError> {
     let found = text.parse().ok().filter(|count| (1..=GPUS_MAX).contains(count));
-    found.ok_or(TraceError::Field { line, field, expected: "a whole number from 1 to 1,000,000" })
+    found.ok_or(TableError::Field { line, field, expected: "a whole number from 1 to 1,000,000" })
 }
 
 /// Seconds since 1970 of a time like `2017-10-09 07:01:55`.
@@ -302,20 +258,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_csv_names_its_columns_and_bad_lines_are_named() {
-        let text = "gpus,submit_s,run_s,limit_s,queue\n2,15,5,,b\n\n1,10,7,20,a\n";
+    fn ones_own_jobs_begin_with_the_first_and_name_their_queue_and_model() {
+        let text = "gpus,submit_s,run_s,limit_s,queue,model\n2,15,5,,b,h100\n\n1,10,7,20,a,\n";
         let trace = Trace::read(text, Format::Csv).unwrap();
-        let first = job_of(0, 7, 1, 1, Some(20));
-        let second = job_of(5, 5, 2, 0, None);
+        let first = TraceJob { line: 4, ..job_of(0, 7, 1, 1, Some(20)) };
+        let second = TraceJob { line: 2, model: Some(0), ..job_of(5, 5, 2, 0, None) };
         assert_eq!((trace.jobs, trace.queues), (vec![first, second], vec!["b".to_owned(), "a".to_owned()]));
-        let bad = |text: &str| Trace::read(text, Format::Csv).unwrap_err().to_string();
-        assert!(bad("submit_s,gpus\n").starts_with("line 1: expected the columns"));
-        assert!(bad("submit_s,run_s,gpus,gpus\n1,1,1,1\n").starts_with("line 1: expected the columns"));
-        assert_eq!(bad("submit_s,run_s,gpus\n1,1,1\n1,1\n"), "line 3: expected 3 fields, found 2");
-        assert!(bad("submit_s,run_s,gpus\n1,1,0\n").starts_with("line 2: `gpus` is not"));
-        assert!(bad("submit_s,run_s,gpus\n-1,1,1\n").starts_with("line 2: `submit_s` is not"));
-        assert!(bad("submit_s,run_s,gpus,priority\n1,1,1,256\n").starts_with("line 2: `priority` is not"));
-        assert_eq!(bad("submit_s,run_s,gpus\n"), "no job in it");
+        assert_eq!(trace.models, ["h100"]);
+        let bad = Trace::read("submit_s,run_s,gpus,cpus\n1,1,0,8\n", Format::Csv).unwrap_err().to_string();
+        assert!(bad.starts_with("line 2: `gpus` is not a whole number from 1"), "{bad}");
     }
 
     #[test]
@@ -336,9 +287,9 @@ mod tests {
     fn a_shockwave_line_states_its_run_time_as_its_limit() {
         let line = "LM\tpython3\tdir\t--steps\t1\t134583\t2\tgns\t1\t-1.000000\t1418\t55\n";
         let trace = Trace::read(line, Format::Shockwave).unwrap();
-        assert_eq!(trace.jobs, [job_of(0, 1418, 2, 0, Some(1418))]);
+        assert_eq!(trace.jobs, [TraceJob { line: 1, ..job_of(0, 1418, 2, 0, Some(1418)) }]);
         let bad = Trace::read("LM\tpython3\n", Format::Shockwave).unwrap_err();
-        assert_eq!(bad, TraceError::Fields { line: 1, expected: 12, found: 2 });
+        assert_eq!(bad, TableError::Fields { line: 1, expected: 12, found: 2 }.into());
     }
 
     #[test]
@@ -351,6 +302,6 @@ mod tests {
         assert_eq!(trace.jobs.iter().map(|job| job.gpus).collect::<Vec<_>>(), [4, 6]);
         assert_eq!((trace.skipped, trace.jobs[0].limit_ms), (1, Some(50_000)));
         let bad = Trace::read("1 2 3\n", Format::Swf).unwrap_err();
-        assert_eq!(bad, TraceError::Fields { line: 1, expected: 18, found: 3 });
+        assert_eq!(bad, TableError::Fields { line: 1, expected: 18, found: 3 }.into());
     }
 }

@@ -40,7 +40,7 @@ const HEAD: &str = "<!-- Written by `cargo xtask replays`; do not edit. -->
 
 Published traces through `core::place` and `core::queue`, beside what others reach on them. `cargo xtask replays --traces DIR` makes this
 page anew; the traces are not part of the repository, and the command says where each comes from. A single run is
-`gregal simulate openb|queue|kueue|gangs|speed --json`; seeds are given, so that every figure but times of the machine comes out again
+`gregal simulate openb|queue|admission|gangs|speed --json`; seeds are given, so that every figure but times of the machine comes out again
 (`digest` is SHA-256 over every decision).
 
 Made on ";
@@ -349,6 +349,21 @@ fn speed(outcomes: &Outcomes) -> Part {
             ),
         );
     }
+    let mebibytes = |path: &str| number((at(&outcomes.memory, path) / f64::from(1 << 20)).round());
+    say(
+        &mut page,
+        format_args!(
+            "\nMemory: on the same cluster with {} jobs that wait, the queue takes {} MiB with all that runs and waits, {} bytes a job. The \
+             process held {} MiB at most, when a snapshot of the queue and one built of it stood beside it. A full pass then took p50 {:.0} ms, \
+             an incremental one p50 {:.1} ms.\n",
+            figure(&outcomes.memory, "/queueing/waiting"),
+            mebibytes("/queueing/state_bytes"),
+            figure(&outcomes.memory, "/queueing/state_bytes_per_job"),
+            mebibytes("/peak_bytes"),
+            at(&outcomes.memory, "/queueing/full_us/p50") / 1000.0,
+            at(&outcomes.memory, "/queueing/incremental_us/p50") / 1000.0,
+        ),
+    );
     Part { text: page, targets }
 }
 
