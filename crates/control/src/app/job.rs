@@ -30,9 +30,6 @@ use crate::{
     wakes::Wake,
 };
 
-/// Every state of a job that has not ended.
-pub(crate) const NOT_ENDED: [JobState; 4] =
-    [JobState::Queued, JobState::Starting, JobState::Running, JobState::Cancelling];
 /// The longest a job may ask for, in seconds: 30 days.
 const SECONDS_MAX: u32 = 2_592_000;
 /// The most jobs of one organisation that have not ended.
@@ -49,7 +46,7 @@ impl Control {
         self.fits_somewhere(cx, &tx, project.organisation, site.as_ref(), &sku).await?;
         self.not_too_many(&tx, project.organisation).await?;
         let not_ended = (Code::Overloaded, "jobs that have not ended");
-        let there = tx.jobs_count(project.id, &NOT_ENDED).await?;
+        let there = tx.jobs_count(project.id, &JobState::NOT_ENDED).await?;
         limit::one_more(there, limit::JOBS_NOT_ENDED_MAX, not_ended, "wait for some to end, or cancel some")?;
         let worst = worst_case(&tx.price_books_all().await?, cx.now, &sku, wanted.seconds_max)?;
         let id = JobId::new(self.world());
