@@ -39,6 +39,8 @@ fn schemas() -> Vec<(String, RefOr<utoipa::openapi::Schema>)> {
         crate::dataset::DatasetView,
         crate::job::JobCreate,
         crate::job::JobView,
+        crate::job::JobPreempt,
+        crate::job::JobPreempted,
         crate::job::JobExplanation,
         crate::model::ModelView,
         crate::endpoint::EndpointCreate,

@@ -262,6 +262,14 @@ pub const ROUTES: &[Route] = &[
         true,
         "Cancel a job; what ran is billed.",
     ),
+    ask(
+        "job_preempt",
+        "/api/v1/jobs/{job}/preempt",
+        Key(A::JobPreempt),
+        ("JobPreempt", "JobPreempted"),
+        true,
+        "Tell a job to save its work and make room; it waits and goes on where it was. For operators.",
+    ),
     // Models and endpoints
     read("models_list", "/api/v1/projects/{project}/models", Key(A::ModelRead), "ModelList", "List models."),
     read("model_read", "/api/v1/models/{model}", Key(A::ModelRead), "ModelView", "Read a model and its lineage."),

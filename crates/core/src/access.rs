@@ -55,6 +55,8 @@ actions! {
     JobRead "job:read";
     /// Cancel a job.
     JobCancel "job:cancel";
+    /// Tell any job that may be stopped to save its work and make room (operators).
+    JobPreempt "job:preempt";
     /// Read a model's facts and lineage.
     ModelRead "model:read";
     /// Serve a model.

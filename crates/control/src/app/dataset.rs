@@ -9,7 +9,7 @@ use gregal_core::{
     access::Action,
     dataset::{Dataset, DatasetState},
     id::{DatasetId, ProjectId},
-    job::Program,
+    job::{JobState, Program},
     organisation::Project,
     site::Site,
 };

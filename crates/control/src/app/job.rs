@@ -8,7 +8,7 @@ use gregal_core::{
     access::Action,
     dataset::DatasetState,
     id::{HoldId, JobId, OrganisationId, ProjectId},
-    job::{Billed, Job, JobEnd, JobMove, JobState, Program, Progress},
+    job::{Billed, Job, JobEnd, JobMove, JobState, PRIORITY_DEFAULT, PRIORITY_MAX, Program, Progress},
     meter::Meter,
     money::{Nano, Overflow},
     organisation::Project,
@@ -40,6 +40,7 @@ impl Control {
     pub(crate) async fn job_create(&self, cx: &Cx, project: ProjectId, wanted: JobCreate) -> Result<JobView> {
         let (project, policies) = self.project_seen(cx, project, Action::JobCreate).await?;
         checked(&wanted)?;
+        let priority = wanted.priority.unwrap_or(PRIORITY_DEFAULT);
         let sku = self.sku(&wanted.sku).cloned().ok_or_else(|| self.no_such_sku())?;
         let tx = self.begin(cx).await?;
         let site = self.job_site(&tx, &project, &wanted).await?;
@@ -59,7 +60,7 @@ impl Control {
         };
         let what = format!("{} s of `{}` may cost {worst} EUR; that", wanted.seconds_max, sku.name);
         let hold = self.hold_place(&tx, wanted_hold, &what).await?;
-        let job = queued(cx, id, &project, wanted, site.as_ref(), hold.id)?;
+        let job = queued(cx, id, &project, wanted, priority, site.as_ref(), hold.id)?;
         tx.job_insert(&job).await?;
         let answer = JobView::from(&job);
         let entry = cx
@@ -67,6 +68,8 @@ impl Control {
             .by(&policies)
             .fact("sku", job.sku.as_str())
             .fact("seconds_max", job.seconds_max)
+            .fact("priority", job.priority)
+            .fact("preemptible", job.preemptible)
             .fact("held_nano", worst.get());
         self.finish_created(cx, tx, &[entry], Wake::Schedule, &answer).await?;
         Ok(answer)
@@ -215,7 +218,7 @@ impl Control {
                 let end = JobEnd { code: None, reason: "stopped".into(), hint: None };
                 self.job_ended(&tx, &before, end, JobState::Cancelled).await?
             }
-            JobState::Starting | JobState::Running => {
+            JobState::Starting | JobState::Running | JobState::Stopping => {
                 let after = before.apply(JobMove::AskCancel)?;
                 tx.job_update(&after).await?;
                 after
@@ -254,6 +257,9 @@ fn checked(wanted: &JobCreate) -> Result<()> {
     if wanted.seconds_max == 0 || wanted.seconds_max > SECONDS_MAX {
         return Err(Error::invalid(format!("`seconds_max` is not from 1 to {SECONDS_MAX}")));
     }
+    if wanted.priority.is_some_and(|priority| priority > PRIORITY_MAX) {
+        return Err(Error::invalid(format!("`priority` is not from 0 to {PRIORITY_MAX}")));
+    }
     match &wanted.program {
         Program::Train { model_name, settings, .. } => {
             names::label("program.model_name", model_name)?;
@@ -276,7 +282,16 @@ fn checked(wanted: &JobCreate) -> Result<()> {
     Ok(())
 }
 
-fn queued(cx: &Cx, id: JobId, project: &Project, wanted: JobCreate, site: Option<&Site>, hold: HoldId) -> Result<Job> {
+fn queued(
+    cx: &Cx,
+    id: JobId,
+    project: &Project,
+    wanted: JobCreate,
+    priority: u8,
+    site: Option<&Site>,
+    hold: HoldId,
+) -> Result<Job> {
+    let preemptible = wanted.preemptible.unwrap_or(wanted.program.preemptible_unless_told());
     Ok(Job {
         id,
         organisation: project.organisation,
@@ -286,6 +301,10 @@ fn queued(cx: &Cx, id: JobId, project: &Project, wanted: JobCreate, site: Option
         program: wanted.program,
         sku: wanted.sku,
         seconds_max: wanted.seconds_max,
+        priority,
+        preemptible,
+        stops: 0,
+        stopped_for: None,
         state: JobState::Queued,
         promised: None,
         waits_for: Some("its turn: the scheduler has not looked at it yet".into()),

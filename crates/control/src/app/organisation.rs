@@ -10,6 +10,7 @@ use gregal_api::{
 use gregal_core::{
     access::{Action, Role},
     id::{KeyId, OrganisationId},
+    job::JobState,
     key::{self, Key},
     ledger::{self, PostingKind},
     money::Cents,

@@ -69,6 +69,7 @@ fn bindings() -> Vec<Binding> {
         bound("job_progress", job::progress),
         bound("job_explain", job::explain),
         bound("job_cancel", job::cancel),
+        bound("job_preempt", job::preempt),
         bound("models_list", model::list),
         bound("model_read", model::read),
         bound("endpoint_create", endpoint::create),

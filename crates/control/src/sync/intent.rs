@@ -126,6 +126,7 @@ impl Control {
             seconds_max: job.seconds_max,
             billed: job.billed,
             cancel: job.state == JobState::Cancelling,
+            preempt: job.state == JobState::Stopping,
         })
     }
 
