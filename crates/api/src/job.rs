@@ -26,6 +26,46 @@ pub struct JobCreate {
     /// The site it should run at, by id or name; absent: where its data is.
     #[serde(default)]
     pub site: Option<String>,
+    /// 0 to 9, higher goes first; absent: 4, or the highest the organisation may ask for if that is lower. Above what its
+    /// organisation may ask for (4, unless the operator granted more) it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// Whether it can save its work when it is told to stop (SIGTERM), and may be stopped for others: it waits then and goes
+    /// on where it was. Absent: trainings may, commands may not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preemptible: Option<bool>,
+}
+
+/// Stops a job for others.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobPreempt {
+    /// Why, 1 to 200 characters; its owner reads it, so name nobody else.
+    #[schema(example = "the machine is taken out for repair")]
+    pub why: String,
+}
+
+/// What became of a job that was stopped for others: facts for whoever runs the cloud, nothing of what its owner does.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct JobPreempted {
+    /// The job.
+    #[schema(value_type = String)]
+    pub job: JobId,
+    /// Where it stands: `stopping` until its site has proved the end, then `queued`. Any other state: it holds no room, or is
+    /// giving it back already, and nothing was changed.
+    #[schema(value_type = String)]
+    pub state: JobState,
+    /// Where it runs, or must run.
+    #[schema(value_type = Option<String>)]
+    pub site: Option<SiteId>,
+    /// How often it was stopped for others before.
+    pub stops: u32,
+}
+
+impl From<&Job> for JobPreempted {
+    fn from(job: &Job) -> Self {
+        Self { job: job.id, state: job.state, site: job.site, stops: job.stops }
+    }
 }
 
 /// A job.
@@ -46,10 +86,19 @@ pub struct JobView {
     pub sku: String,
     /// The longest it may run, in seconds.
     pub seconds_max: u32,
+    /// 0 to 9; higher goes first.
+    #[serde(default = "gregal_core::job::priority_default")]
+    pub priority: u8,
+    /// Whether it may be stopped for others; it waits then and goes on where it was.
+    #[serde(default)]
+    pub preemptible: bool,
+    /// How often it was stopped for others.
+    #[serde(default)]
+    pub stops: u32,
     /// Where it stands.
     #[schema(value_type = String)]
     pub state: JobState,
-    /// Why it waits.
+    /// Why it waits, or is being stopped for others.
     pub waits_for: Option<String>,
     /// When it starts at the latest, if what runs ends at its limit; absent: not promised.
     #[serde(default)]
@@ -91,8 +140,11 @@ impl From<&Job> for JobView {
             program: job.program.clone(),
             sku: job.sku.clone(),
             seconds_max: job.seconds_max,
+            priority: job.priority,
+            preemptible: job.preemptible,
+            stops: job.stops,
             state: job.state,
-            waits_for: job.waits_for.clone(),
+            waits_for: job.waits_for.clone().or_else(|| job.stopped_for.clone().filter(|_| job.state.is_bound())),
             starts_by: job.promised.map(|promise| promise.at),
             site: job.site,
             attempt: job.attempt,

@@ -271,6 +271,9 @@ pub struct WantedAttempt {
     pub billed: Billed,
     /// True: it should end now, and say so.
     pub cancel: bool,
+    /// True: it should save its work, end and say so. What it left is kept, for another attempt comes.
+    #[serde(default)]
+    pub preempt: bool,
 }
 
 /// An endpoint that should answer.

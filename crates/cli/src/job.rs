@@ -1,7 +1,11 @@
 //! `gregal job`: work that runs to completion.
 
 use clap::Subcommand;
-use gregal_api::{catalogue::Empty, grant::GrantPurpose, job::JobView};
+use gregal_api::{
+    catalogue::Empty,
+    grant::GrantPurpose,
+    job::{JobPreempt, JobPreempted, JobView},
+};
 use gregal_core::{
     id::JobId,
     job::{JobState, Program},
@@ -57,6 +61,15 @@ pub enum JobVerb {
         #[arg(long, value_name = "NUMBER")]
         pass: Option<u64>,
     },
+    /// Tell a job to save its work and make room; it waits and goes on where it was (operators)
+    Preempt {
+        /// By id
+        #[arg(value_name = "JOB")]
+        id: JobId,
+        /// Why; its owner reads it, so name nobody else
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+    },
     /// Cancel a job; what ran is billed
     Cancel {
         /// By id, or by name (the newest of that name)
@@ -85,6 +98,17 @@ pub(crate) async fn run(cx: &mut Cx<'_>, verb: JobVerb) -> Result<(), Failure> {
         JobVerb::Explain { reference, pass } => {
             let found = find(cx, &reference).await?;
             explain::explain(cx, &found, pass).await
+        }
+        JobVerb::Preempt { id, why } => {
+            let told: JobPreempted = cx.ask("job_preempt", &[&id.to_string()], &JobPreempt { why }).await?;
+            cx.printer().data(&told, |told| {
+                Facts::new()
+                    .with("id", told.job)
+                    .with("state", told.state.as_str())
+                    .maybe("site", told.site)
+                    .with("stopped before", told.stops)
+                    .text()
+            })
         }
         JobVerb::Cancel { reference } => {
             let found = find(cx, &reference).await?;
@@ -181,6 +205,9 @@ fn facts(one: &JobView) -> String {
         .maybe("starts by", one.starts_by)
         .with("sku", &one.sku)
         .with("seconds max", one.seconds_max)
+        .with("priority", one.priority)
+        .with("preemptible", if one.preemptible { "yes" } else { "no" })
+        .maybe("stopped", Some(one.stops).filter(|stops| *stops > 0).map(|stops| format!("{stops} times, for others")))
         .maybe("site", one.site)
         .maybe("attempt", Some(one.attempt).filter(|attempt| *attempt > 0));
     let facts = match &one.program {

@@ -15,7 +15,9 @@ mod model;
 pub(crate) mod money;
 pub(crate) mod organisation;
 mod placement;
+pub(crate) mod preempt;
 mod project;
+mod quota;
 mod site;
 mod usage;
 

@@ -39,6 +39,7 @@ metrics! {
     UsageDuplicates "usage_duplicates_total" "Usage records that were counted before.";
     UsageRefused "usage_refused_total" "Usage records put into quarantine.";
     JobsBound "jobs_bound_total" "Jobs given to a site.";
+    JobsPreempted "jobs_preempted_total" "Jobs told to make room.";
     JobsEnded "jobs_ended_total" "Jobs that ended.";
     TaskPasses "task_passes_total" "Passes of tasks.";
     TaskErrors "task_errors_total" "Passes of tasks that met an error.";

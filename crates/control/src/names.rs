@@ -23,12 +23,17 @@ fn shaped(field: &str, text: &str, extra: &str, expected: &str) -> Result<()> {
 
 /// Checks a title for people: 1 to 80 characters, no control characters, no blanks at the ends.
 pub(crate) fn title(field: &str, text: &str) -> Result<()> {
+    words(field, text, 80)
+}
+
+/// Checks words for people: 1 to `max` characters, no control characters, no blanks at the ends.
+pub(crate) fn words(field: &str, text: &str, max: usize) -> Result<()> {
     let count = text.chars().count();
-    if (1..=80).contains(&count) && text.trim() == text && !text.chars().any(char::is_control) {
+    if (1..=max).contains(&count) && text.trim() == text && !text.chars().any(char::is_control) {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "`{field}` is not usable: expected 1 to 80 characters, no control characters and no blanks at its ends"
+        "`{field}` is not usable: expected 1 to {max} characters, no control characters and no blanks at its ends"
     )))
 }
 

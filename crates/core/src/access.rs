@@ -33,6 +33,12 @@ actions! {
     ProjectCreate "project:create";
     /// Read a project.
     ProjectRead "project:read";
+    /// Read quotas: what is guaranteed, lent and borrowed.
+    QuotaRead "quota:read";
+    /// Set an organisation's quotas, its weight and how high its jobs may reach (operators).
+    QuotaWrite "quota:write";
+    /// Share an organisation's quotas among its projects.
+    QuotaShare "quota:share";
     /// Make a key.
     KeyCreate "key:create";
     /// List keys (never their secrets).
@@ -55,6 +61,8 @@ actions! {
     JobRead "job:read";
     /// Cancel a job.
     JobCancel "job:cancel";
+    /// Tell any job that may be stopped to save its work and make room (operators).
+    JobPreempt "job:preempt";
     /// Read a model's facts and lineage.
     ModelRead "model:read";
     /// Serve a model.

@@ -18,6 +18,8 @@ pub enum JobState {
     Starting,
     /// Ready and billed.
     Running,
+    /// Told to save its work and make room for others; the site has not proved the end yet. It waits again after that.
+    Stopping,
     /// Asked to stop; the site has not proved the end yet.
     Cancelling,
     /// Ended well.
@@ -29,6 +31,16 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// Every state in which a job is bound to a site and holds its room there.
+    pub const BOUND: [Self; 4] = [Self::Starting, Self::Running, Self::Stopping, Self::Cancelling];
+    /// Every state of a job that has not ended.
+    pub const NOT_ENDED: [Self; 5] = [Self::Queued, Self::Starting, Self::Running, Self::Stopping, Self::Cancelling];
+
+    /// Whether it is bound to a site and holds its room there.
+    pub const fn is_bound(self) -> bool {
+        matches!(self, Self::Starting | Self::Running | Self::Stopping | Self::Cancelling)
+    }
+
     /// Whether it has ended for good.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
@@ -40,6 +52,7 @@ impl JobState {
             Self::Queued => "queued",
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Stopping => "stopping",
             Self::Cancelling => "cancelling",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
@@ -79,6 +92,25 @@ pub enum Program {
         #[serde(default)]
         network: bool,
     },
+}
+
+impl Program {
+    /// Whether it may be stopped for others where its owner does not say: a training saves its work when it is told to stop,
+    /// of a command nobody knows whether it does.
+    pub const fn preemptible_unless_told(&self) -> bool {
+        matches!(self, Self::Train { .. })
+    }
+}
+
+/// The highest priority there is; 0 is the lowest.
+pub const PRIORITY_MAX: u8 = 9;
+/// The priority of a job that asks for none: in the middle, so that work which can wait has somewhere to go, and work an
+/// operator lets pass others too.
+pub const PRIORITY_DEFAULT: u8 = 4;
+
+/// The priority where none is written: of a row, or an answer, from before there were any.
+pub const fn priority_default() -> u8 {
+    PRIORITY_DEFAULT
 }
 
 /// What the site says a running job has done so far. Numbers only: logs are content and stay at the site.
@@ -150,6 +182,18 @@ pub struct Job {
     pub sku: String,
     /// The longest it may run, in seconds.
     pub seconds_max: u32,
+    /// 0 to [`PRIORITY_MAX`]; higher goes first.
+    #[serde(default = "priority_default")]
+    pub priority: u8,
+    /// Whether it can save its work and be stopped for others. Of a job from before this was asked: no.
+    #[serde(default)]
+    pub preemptible: bool,
+    /// How often it was stopped for others.
+    #[serde(default)]
+    pub stops: u32,
+    /// What it was stopped for last, in words its owner may read; none before, and none once it is bound again.
+    #[serde(default)]
+    pub stopped_for: Option<String>,
     /// Where it stands.
     pub state: JobState,
     /// Why it waits, in words a tenant can act on; none when it does not.
@@ -198,7 +242,13 @@ pub enum JobMove {
         /// When it was.
         at: Time,
     },
-    /// Starting or running: its attempt is lost (and its lease has run out); it waits again.
+    /// Starting or running: it is told to save its work and make room. The site has to prove the end; then it waits again.
+    Preempt {
+        /// For what, for people; never another tenant's names.
+        why: String,
+    },
+    /// Starting or running: its attempt is lost (and its lease has run out); it waits again. Stopping: its end is proved,
+    /// however it came; that is one stop more.
     Requeue {
         /// What happened, for people.
         why: String,
@@ -210,7 +260,7 @@ pub enum JobMove {
         /// The start it is promised.
         promise: Option<Promise>,
     },
-    /// Starting or running: it was asked to stop, and the site has to prove the end. A queued job runs nowhere, so there
+    /// Starting, running or stopping: it was asked to stop, and the site has to prove the end. A queued job runs nowhere, so there
     /// is nothing to prove: end it as cancelled.
     AskCancel,
     /// It ended.
@@ -230,6 +280,7 @@ impl JobMove {
         match self {
             Self::Bind { .. } => "bind",
             Self::Ready { .. } => "ready",
+            Self::Preempt { .. } => "preempt",
             Self::Requeue { .. } => "requeue",
             Self::Wait { .. } => "wait",
             Self::AskCancel => "ask_cancel",
@@ -242,6 +293,7 @@ impl JobMove {
         match self {
             Self::Bind { .. } => JobState::Starting,
             Self::Ready { .. } => JobState::Running,
+            Self::Preempt { .. } => JobState::Stopping,
             Self::Requeue { .. } | Self::Wait { .. } => JobState::Queued,
             Self::AskCancel => JobState::Cancelling,
             Self::End { state, .. } => *state,
@@ -264,19 +316,19 @@ pub struct IllegalMove {
 }
 
 impl Job {
-    /// How often a job may be bound before it is given up.
+    /// How often a job may be bound before it is given up. Attempts that were stopped for others do not count: that was not
+    /// its fault.
     pub const ATTEMPTS_MAX: u32 = 3;
 
     /// Whether an observation of some attempt speaks of this job as it stands: older attempts are fenced off, and nothing
     /// is observed of a job that waits or has ended.
     pub const fn accepts(&self, attempt: u32) -> bool {
-        let bound = matches!(self.state, JobState::Starting | JobState::Running | JobState::Cancelling);
-        bound && attempt == self.attempt
+        self.state.is_bound() && attempt == self.attempt
     }
 
     /// Whether it may be bound once more after its attempt was lost.
     pub const fn may_retry(&self) -> bool {
-        self.attempt < Self::ATTEMPTS_MAX
+        self.attempt < Self::ATTEMPTS_MAX.saturating_add(self.stops)
     }
 
     /// The job after a move, one version on; or the rule that is against it.
@@ -289,10 +341,15 @@ impl Job {
                 job.attempt += 1;
                 job.waits_for = None;
                 job.promised = None;
+                job.stopped_for = None;
             }
+            JobMove::Preempt { why } => job.stopped_for = Some(why),
             JobMove::Ready { at } => job.started_at = self.started_at.or(Some(at)),
             // The site stays: its data, and the checkpoints it resumes from, are there.
-            JobMove::Requeue { why } => job.waits_for = Some(why),
+            JobMove::Requeue { why } => {
+                job.waits_for = Some(why);
+                job.stops = self.stops.saturating_add(u32::from(self.state == JobState::Stopping));
+            }
             JobMove::Wait { why, promise } => {
                 job.waits_for = Some(why);
                 job.promised = promise;
@@ -309,7 +366,7 @@ impl Job {
     }
 
     fn allows(&self, step: &JobMove) -> Result<(), IllegalMove> {
-        use JobState::{Cancelled, Cancelling, Failed, Queued, Running, Starting, Succeeded};
+        use JobState::{Cancelled, Cancelling, Failed, Queued, Running, Starting, Stopping, Succeeded};
         let why = match (self.state, step) {
             (Succeeded | Failed | Cancelled, _) => "it has ended",
             (_, JobMove::End { state, .. }) if !state.is_final() => "that is no end",
@@ -320,13 +377,15 @@ impl Job {
                 "its data is at another site"
             }
             (Queued | Starting, JobMove::End { state: Succeeded, .. }) => "it was never ready",
-            (Starting | Running, JobMove::End { state: Cancelled, .. }) => "it was not asked to stop",
+            (Starting | Running | Stopping, JobMove::End { state: Cancelled, .. }) => "it was not asked to stop",
             (Queued, JobMove::Bind { .. } | JobMove::Wait { .. })
             | (Starting, JobMove::Ready { .. })
-            | (Starting | Running, JobMove::Requeue { .. } | JobMove::AskCancel)
-            | (Queued | Starting | Running | Cancelling, JobMove::End { .. }) => return Ok(()),
+            | (Starting | Running, JobMove::Preempt { .. })
+            | (Starting | Running | Stopping, JobMove::Requeue { .. } | JobMove::AskCancel)
+            | (Queued | Starting | Running | Stopping | Cancelling, JobMove::End { .. }) => return Ok(()),
             (Queued, _) => "it runs nowhere",
             (Cancelling, _) => "it was asked to stop",
+            (Stopping, _) => "it is making room for others",
             (Starting | Running, JobMove::Bind { .. }) => "it is bound already",
             (Starting | Running, _) => "it waits no more",
         };

@@ -23,6 +23,16 @@ pub(crate) struct Frame {
     /// The site to run at; absent: where its data is
     #[arg(long)]
     site: Option<String>,
+    /// 0 to 9, higher goes first; absent: 4. Above 4 needs the operator's leave for the organisation
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(0..=9))]
+    priority: Option<u8>,
+    /// It saves its work when told to stop (SIGTERM), and may be stopped for others: it waits then and goes on where it was.
+    /// Trainings may unless this is said otherwise
+    #[arg(long, overrides_with = "not_preemptible")]
+    preemptible: bool,
+    /// It may not be stopped for others. Commands may not unless this is said otherwise
+    #[arg(long)]
+    not_preemptible: bool,
     /// Stay until it has ended
     #[arg(long, short)]
     follow: bool,
@@ -124,6 +134,11 @@ async fn submit(cx: &mut Cx<'_>, program: Program, frame: Frame, name: &str) -> 
         sku: frame.sku,
         seconds_max: frame.seconds_max,
         site: frame.site,
+        priority: frame.priority,
+        preemptible: match (frame.preemptible, frame.not_preemptible) {
+            (false, false) => None,
+            (preemptible, _) => Some(preemptible),
+        },
     };
     cx.create("job_create", &[&project], &wanted).await
 }

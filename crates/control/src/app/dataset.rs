@@ -9,7 +9,7 @@ use gregal_core::{
     access::Action,
     dataset::{Dataset, DatasetState},
     id::{DatasetId, ProjectId},
-    job::Program,
+    job::{JobState, Program},
     organisation::Project,
     site::Site,
 };
@@ -18,7 +18,7 @@ use gregal_store::{Listed, Page, View};
 
 use crate::{
     Control, Cx, Error, Result,
-    app::{job::NOT_ENDED, limit, site::site_found},
+    app::{limit, site::site_found},
     context::Facts as _,
     names,
     wakes::Wake,
@@ -126,7 +126,7 @@ impl Control {
         if before.state == DatasetState::Deleted {
             return Ok(before);
         }
-        let waiting = tx.jobs_at_site(before.site, &NOT_ENDED).await?;
+        let waiting = tx.jobs_at_site(before.site, &JobState::NOT_ENDED).await?;
         if let Some(job) = waiting.iter().find(|job| inputs_of(&job.program).contains(&id)) {
             let detail = format!("job `{}` uses this dataset and has not ended", job.name);
             return Err(Problem::new(Code::Conflict, detail).hint("cancel the job or wait for its end").into());

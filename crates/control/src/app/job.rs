@@ -8,7 +8,7 @@ use gregal_core::{
     access::Action,
     dataset::DatasetState,
     id::{HoldId, JobId, OrganisationId, ProjectId},
-    job::{Billed, Job, JobEnd, JobMove, JobState, Program, Progress},
+    job::{Billed, Job, JobEnd, JobMove, JobState, PRIORITY_DEFAULT, PRIORITY_MAX, Program, Progress},
     meter::Meter,
     money::{Nano, Overflow},
     organisation::Project,
@@ -30,9 +30,6 @@ use crate::{
     wakes::Wake,
 };
 
-/// Every state of a job that has not ended.
-pub(crate) const NOT_ENDED: [JobState; 4] =
-    [JobState::Queued, JobState::Starting, JobState::Running, JobState::Cancelling];
 /// The longest a job may ask for, in seconds: 30 days.
 const SECONDS_MAX: u32 = 2_592_000;
 /// The most jobs of one organisation that have not ended.
@@ -43,13 +40,17 @@ impl Control {
     pub(crate) async fn job_create(&self, cx: &Cx, project: ProjectId, wanted: JobCreate) -> Result<JobView> {
         let (project, policies) = self.project_seen(cx, project, Action::JobCreate).await?;
         checked(&wanted)?;
+
         let sku = self.sku(&wanted.sku).cloned().ok_or_else(|| self.no_such_sku())?;
         let tx = self.begin(cx).await?;
+        let priority_max = self.organisation_of(&tx, project.organisation).await?.share.priority_max;
+        let priority = priority(wanted.priority, priority_max)?;
+        self.quota_allows(&tx, &project, &sku).await?;
         let site = self.job_site(&tx, &project, &wanted).await?;
         self.fits_somewhere(cx, &tx, project.organisation, site.as_ref(), &sku).await?;
         self.not_too_many(&tx, project.organisation).await?;
         let not_ended = (Code::Overloaded, "jobs that have not ended");
-        let there = tx.jobs_count(project.id, &NOT_ENDED).await?;
+        let there = tx.jobs_count(project.id, &JobState::NOT_ENDED).await?;
         limit::one_more(there, limit::JOBS_NOT_ENDED_MAX, not_ended, "wait for some to end, or cancel some")?;
         let worst = worst_case(&tx.price_books_all().await?, cx.now, &sku, wanted.seconds_max)?;
         let id = JobId::new(self.world());
@@ -62,7 +63,7 @@ impl Control {
         };
         let what = format!("{} s of `{}` may cost {worst} EUR; that", wanted.seconds_max, sku.name);
         let hold = self.hold_place(&tx, wanted_hold, &what).await?;
-        let job = queued(cx, id, &project, wanted, site.as_ref(), hold.id)?;
+        let job = queued(cx, id, &project, wanted, priority, site.as_ref(), hold.id)?;
         tx.job_insert(&job).await?;
         let answer = JobView::from(&job);
         let entry = cx
@@ -70,6 +71,8 @@ impl Control {
             .by(&policies)
             .fact("sku", job.sku.as_str())
             .fact("seconds_max", job.seconds_max)
+            .fact("priority", job.priority)
+            .fact("preemptible", job.preemptible)
             .fact("held_nano", worst.get());
         self.finish_created(cx, tx, &[entry], Wake::Schedule, &answer).await?;
         Ok(answer)
@@ -170,7 +173,7 @@ impl Control {
         Err(Problem::new(Code::Overloaded, detail).hint("wait for some to end, or cancel some").into())
     }
 
-    fn no_such_sku(&self) -> Error {
+    pub(crate) fn no_such_sku(&self) -> Error {
         let known = self.skus().iter().map(|sku| format!("`{}`", sku.name)).collect::<Vec<_>>().join(", ");
         Problem::new(Code::InvalidRequest, "`sku` is not one that can be rented")
             .hint(format!("there are {known}"))
@@ -218,7 +221,7 @@ impl Control {
                 let end = JobEnd { code: None, reason: "stopped".into(), hint: None };
                 self.job_ended(&tx, &before, end, JobState::Cancelled).await?
             }
-            JobState::Starting | JobState::Running => {
+            JobState::Starting | JobState::Running | JobState::Stopping => {
                 let after = before.apply(JobMove::AskCancel)?;
                 tx.job_update(&after).await?;
                 after
@@ -257,6 +260,9 @@ fn checked(wanted: &JobCreate) -> Result<()> {
     if wanted.seconds_max == 0 || wanted.seconds_max > SECONDS_MAX {
         return Err(Error::invalid(format!("`seconds_max` is not from 1 to {SECONDS_MAX}")));
     }
+    if wanted.priority.is_some_and(|priority| priority > PRIORITY_MAX) {
+        return Err(Error::invalid(format!("`priority` is not from 0 to {PRIORITY_MAX}")));
+    }
     match &wanted.program {
         Program::Train { model_name, settings, .. } => {
             names::label("program.model_name", model_name)?;
@@ -279,7 +285,26 @@ fn checked(wanted: &JobCreate) -> Result<()> {
     Ok(())
 }
 
-fn queued(cx: &Cx, id: JobId, project: &Project, wanted: JobCreate, site: Option<&Site>, hold: HoldId) -> Result<Job> {
+/// The priority a job gets: what it asks for, if its organisation may.
+fn priority(asked: Option<u8>, most: u8) -> Result<u8> {
+    let Some(asked) = asked else { return Ok(PRIORITY_DEFAULT.min(most)) };
+    if asked <= most {
+        return Ok(asked);
+    }
+    let detail = format!("priority {asked} is higher than this organisation's jobs may ask for: at most {most}");
+    Err(Problem::new(Code::Forbidden, detail).hint("ask for less, or ask the operator for a higher limit").into())
+}
+
+fn queued(
+    cx: &Cx,
+    id: JobId,
+    project: &Project,
+    wanted: JobCreate,
+    priority: u8,
+    site: Option<&Site>,
+    hold: HoldId,
+) -> Result<Job> {
+    let preemptible = wanted.preemptible.unwrap_or(wanted.program.preemptible_unless_told());
     Ok(Job {
         id,
         organisation: project.organisation,
@@ -289,6 +314,10 @@ fn queued(cx: &Cx, id: JobId, project: &Project, wanted: JobCreate, site: Option
         program: wanted.program,
         sku: wanted.sku,
         seconds_max: wanted.seconds_max,
+        priority,
+        preemptible,
+        stops: 0,
+        stopped_for: None,
         state: JobState::Queued,
         promised: None,
         waits_for: Some("its turn: the scheduler has not looked at it yet".into()),

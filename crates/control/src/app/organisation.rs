@@ -10,16 +10,17 @@ use gregal_api::{
 use gregal_core::{
     access::{Action, Role},
     id::{KeyId, OrganisationId},
+    job::JobState,
     key::{self, Key},
     ledger::{self, PostingKind},
     money::Cents,
-    organisation::{Organisation, Plan},
+    organisation::{FairShare, Organisation, Plan},
     residency::{Jurisdiction, ResidencyPolicy},
 };
 use gregal_policy::{Placement, Resource};
 use gregal_store::{Listed, PAGE_MAX, Page, View};
 
-use crate::{Control, Cx, Error, Result, app::job::NOT_ENDED, context::Facts as _, names, wakes::Wake};
+use crate::{Control, Cx, Error, Result, context::Facts as _, names, wakes::Wake};
 
 impl Control {
     /// Makes an organisation, its credit and its owner's key.
@@ -38,6 +39,7 @@ impl Control {
             name: wanted.name,
             vat_id: wanted.vat_id,
             credit,
+            share: FairShare::default(),
             created_at: cx.now,
             version: 1,
         };
@@ -178,7 +180,7 @@ impl Control {
                 outside.push(format!("endpoint `{}`", endpoint.name));
             }
         }
-        for job in view.jobs_in_states(&NOT_ENDED).await? {
+        for job in view.jobs_in_states(&JobState::NOT_ENDED).await? {
             if job.organisation == id && job.site.is_some_and(|site| forbidden.contains(&site)) {
                 outside.push(format!("job `{}`", job.name));
             }

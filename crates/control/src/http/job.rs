@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 use gregal_api::{
     catalogue::Empty,
-    job::{ExplainQuery, JobCreate, JobExplanation, JobView},
+    job::{ExplainQuery, JobCreate, JobExplanation, JobPreempt, JobPreempted, JobView},
     page::{JobList, PageQuery, ProgressList},
 };
 use gregal_core::id::{JobId, ProjectId};
@@ -68,4 +68,13 @@ pub(crate) async fn cancel(
     Body(Empty {}): Body<Empty>,
 ) -> Result<Json<JobView>> {
     Ok(Json((&control.job_cancel(&cx, id).await?).into()))
+}
+
+pub(crate) async fn preempt(
+    State(control): State<Control>,
+    cx: Cx,
+    Id(id): Id<JobId>,
+    Body(wanted): Body<JobPreempt>,
+) -> Result<Json<JobPreempted>> {
+    Ok(Json((&control.job_preempt(&cx, id, &wanted.why).await?).into()))
 }

@@ -99,17 +99,16 @@ impl Control {
             ready(cx, &mut job, since, observed)?;
         }
         observed.moved = true;
+        if job.state == JobState::Stopping && waits_after_stop(&ended) {
+            return requeued(cx, &job, &ended, observed, stopped_words(&job));
+        }
         let was_asked = job.state == JobState::Cancelling;
         let is_lost = matches!(ended.end.reason.as_str(), "lost" | "never_started");
         // What was never ready did not succeed, whatever is said of it.
-        let succeeded = ended.succeeded && job.state != JobState::Starting;
+        let succeeded = ended.succeeded && job.state != JobState::Starting && job.started_at.is_some();
         if is_lost && !succeeded && !was_asked && job.may_retry() {
             let why = format!("attempt {} was lost ({}); it waits to start again", job.attempt, ended.end.reason);
-            let mut after = job.apply(JobMove::Requeue { why: why.clone() })?;
-            after.billed = together(&job.billed, &ended.billed);
-            let entry = entry(cx, &after, "job:requeue").fact("why", why).fact("billed_ms", after.billed.ms);
-            observed.entries.push(entry);
-            return Ok(after);
+            return requeued(cx, &job, &ended, observed, why);
         }
         let state = match (succeeded, was_asked) {
             (true, _) => JobState::Succeeded,
@@ -131,8 +130,9 @@ impl Control {
         Ok(after)
     }
 
-    /// Ends jobs that were asked to stop and that their site does not know. Only asked of a site that acts by the newest
-    /// intent: it lists every attempt that is not over, so one that is absent runs nowhere and never will.
+    /// Ends jobs that were cancelled, and queues those that make room again, where their site does not know them. Only asked
+    /// of a site that acts by the newest intent: it lists every attempt that is not over, so one that is absent runs nowhere
+    /// and never will.
     pub(crate) async fn attempts_absent(
         &self,
         cx: &Cx,
@@ -142,17 +142,45 @@ impl Control {
         observed: &mut Observed,
     ) -> Result<()> {
         let listed: BTreeSet<(JobId, u32)> = asked.attempts.iter().map(|seen| (seen.job, seen.attempt)).collect();
-        for job in tx.jobs_at_site(site, &[JobState::Cancelling]).await? {
+        for job in tx.jobs_at_site(site, &[JobState::Stopping, JobState::Cancelling]).await? {
             if listed.contains(&(job.id, job.attempt)) {
+                continue;
+            }
+            observed.moved = true;
+            if job.state == JobState::Stopping {
+                let why = stopped_words(&job);
+                let after = job.apply(JobMove::Requeue { why: why.clone() })?;
+                tx.job_update(&after).await?;
+                observed.entries.push(entry(cx, &after, "job:requeue").fact("why", why).fact("stops", after.stops));
                 continue;
             }
             let end = JobEnd { code: None, reason: "stopped".into(), hint: None };
             let after = self.job_ended(tx, &job, end, JobState::Cancelled).await?;
             observed.entries.push(entry(cx, &after, "job:end").fact("reason", "stopped"));
-            observed.moved = true;
         }
         Ok(())
     }
+}
+
+/// The job as it waits again after an attempt, with all its attempts were billed.
+fn requeued(cx: &Cx, job: &Job, ended: &Ended<'_>, observed: &mut Observed, why: String) -> Result<Job> {
+    let mut after = job.apply(JobMove::Requeue { why: why.clone() })?;
+    after.billed = together(&job.billed, &ended.billed);
+    let entry = entry(cx, &after, "job:requeue").fact("why", why).fact("billed_ms", after.billed.ms);
+    observed.entries.push(entry.fact("stops", after.stops));
+    Ok(after)
+}
+
+/// Whether the end of an attempt that was told to make room is the one it was told to make, or a loss on the way there. Any
+/// other end is the job's own: it finished, failed or used up its time meanwhile.
+fn waits_after_stop(ended: &Ended<'_>) -> bool {
+    !ended.succeeded && matches!(ended.end.reason.as_str(), "stopped" | "lost" | "never_started")
+}
+
+/// Why a job waits that was stopped for others.
+fn stopped_words(job: &Job) -> String {
+    let what_for = job.stopped_for.as_deref().unwrap_or("others");
+    format!("it was stopped to make room ({what_for}); it waits to go on")
 }
 
 /// What all attempts so far were billed. A site counts earlier attempts in; one that forgot them does not make them undone.
@@ -166,6 +194,10 @@ fn together(before: &Billed, said: &Billed) -> Billed {
 
 /// The site says it is ready: from here on it is billed.
 fn ready(cx: &Cx, job: &mut Job, since: Time, observed: &mut Observed) -> Result<()> {
+    if job.state == JobState::Stopping {
+        // It was ready before it heard that it should make room: that is a fact, and no move any more.
+        job.started_at = job.started_at.or(Some(since.min(cx.now)));
+    }
     if job.state != JobState::Starting {
         return Ok(());
     }

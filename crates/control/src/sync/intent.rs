@@ -72,8 +72,7 @@ impl Control {
     /// What a site should do, from the rows alone; without a number.
     async fn intent_of(&self, view: &View, id: SiteId) -> Result<Intent> {
         let site = self.site_of(view, id).await?;
-        let bound = [JobState::Starting, JobState::Running, JobState::Cancelling];
-        let jobs = view.jobs_at_site(id, &bound).await?;
+        let jobs = view.jobs_at_site(id, &JobState::BOUND).await?;
         let waiting = view.jobs_at_site(id, &[JobState::Queued]).await?;
         let jobs_kept = waiting.iter().filter(|job| job.attempt > 0).map(|job| job.id).collect();
         let datasets = datasets_at(view, id).await?;
@@ -127,6 +126,7 @@ impl Control {
             seconds_max: job.seconds_max,
             billed: job.billed,
             cancel: job.state == JobState::Cancelling,
+            preempt: job.state == JobState::Stopping,
         })
     }
 

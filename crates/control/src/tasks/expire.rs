@@ -50,12 +50,11 @@ impl Control {
 
     /// Marks running work whose site's lease has run out, and takes the mark off once the site is back.
     async fn sights_mark(&self) -> Result<()> {
-        const BOUND: [JobState; 3] = [JobState::Starting, JobState::Running, JobState::Cancelling];
         let now = self.now();
         let mut marks = Vec::new();
         for site in self.store().sites_all().await? {
             let mark = if site.alive_at(now) { None } else { Some(unreachable(&site, now)) };
-            let jobs = self.store().jobs_at_site(site.id, &BOUND).await?;
+            let jobs = self.store().jobs_at_site(site.id, &JobState::BOUND).await?;
             marks.extend(jobs.into_iter().filter(|job| job.waits_for != mark).map(|job| (job.id, mark.clone())));
         }
         if marks.is_empty() {
@@ -63,7 +62,7 @@ impl Control {
         }
         let tx = self.store().begin().await?;
         for (id, mark) in marks {
-            let Some(job) = tx.job_get(id).await?.filter(|job| BOUND.contains(&job.state)) else { continue };
+            let Some(job) = tx.job_get(id).await?.filter(|job| job.state.is_bound()) else { continue };
             tx.job_update(&Job { waits_for: mark, version: job.version + 1, ..job }).await?;
         }
         // What is seen of a site is an observation; the job's state stays what it was.

@@ -128,8 +128,7 @@ impl Control {
         }
         let mut rooms = Vec::with_capacity(sites.len());
         for site in sites {
-            let bound = [JobState::Starting, JobState::Running, JobState::Cancelling];
-            let bound = view.jobs_at_site(site.id, &bound).await?;
+            let bound = view.jobs_at_site(site.id, &JobState::BOUND).await?;
             rooms.push(room(site, cx.now, &bound, self.skus()));
         }
         Ok(Snapshot { waiting, rooms })

@@ -12,6 +12,8 @@ mod idempotency;
 mod job;
 mod money;
 mod organisation;
+mod preempt;
+mod quota;
 mod site;
 mod usage;
 mod world;

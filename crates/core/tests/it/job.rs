@@ -10,10 +10,11 @@ use crate::given::cases;
 
 const PROMISE: Promise = Promise { at: Time::from_millis(9), site: SiteId::from_u128(1) };
 
-const STATES: [JobState; 7] = [
+const STATES: [JobState; 8] = [
     JobState::Queued,
     JobState::Starting,
     JobState::Running,
+    JobState::Stopping,
     JobState::Cancelling,
     JobState::Succeeded,
     JobState::Failed,
@@ -31,6 +32,10 @@ fn job(state: JobState) -> Job {
         program: Program::Command { argv: vec!["true".into()], inputs: vec![], network: false },
         sku: "cpu.1".into(),
         seconds_max: 60,
+        priority: gregal_core::job::PRIORITY_DEFAULT,
+        preemptible: true,
+        stops: 0,
+        stopped_for: None,
         state,
         promised: None,
         waits_for: (state == JobState::Queued).then(|| "room".into()),
@@ -66,11 +71,16 @@ fn requeue() -> JobMove {
     JobMove::Requeue { why: "the site was lost".into() }
 }
 
+fn preempt() -> JobMove {
+    JobMove::Preempt { why: "a job of higher priority".into() }
+}
+
 fn moves() -> Vec<JobMove> {
     let mut moves = vec![
         bind(1),
         ready(7),
         requeue(),
+        preempt(),
         JobMove::Wait { why: "4 cores".into(), promise: Some(PROMISE) },
         JobMove::AskCancel,
     ];
@@ -79,7 +89,7 @@ fn moves() -> Vec<JobMove> {
 }
 
 /// Every legal move there is; all others must be refused.
-const LEGAL: [(JobState, &str, JobState); 15] = [
+const LEGAL: [(JobState, &str, JobState); 21] = [
     (JobState::Queued, "bind", JobState::Starting),
     (JobState::Queued, "wait", JobState::Queued),
     (JobState::Queued, "end", JobState::Failed),
@@ -88,6 +98,13 @@ const LEGAL: [(JobState, &str, JobState); 15] = [
     (JobState::Starting, "requeue", JobState::Queued),
     (JobState::Starting, "ask_cancel", JobState::Cancelling),
     (JobState::Starting, "end", JobState::Failed),
+    (JobState::Starting, "preempt", JobState::Stopping),
+    (JobState::Running, "preempt", JobState::Stopping),
+    // What ends by itself while it makes room has ended; a cancel during it wins.
+    (JobState::Stopping, "requeue", JobState::Queued),
+    (JobState::Stopping, "ask_cancel", JobState::Cancelling),
+    (JobState::Stopping, "end", JobState::Succeeded),
+    (JobState::Stopping, "end", JobState::Failed),
     (JobState::Running, "requeue", JobState::Queued),
     (JobState::Running, "ask_cancel", JobState::Cancelling),
     (JobState::Running, "end", JobState::Succeeded),
@@ -157,9 +174,38 @@ fn a_job_that_had_its_attempts_is_ended_instead_of_queued() {
     assert!(queued.apply(bind(1)).is_err());
 }
 
-/// Mostly lost and bound again, so that histories run out of attempts.
+#[test]
+fn a_job_stopped_for_others_waits_again_and_keeps_its_attempts() {
+    let mut now = job(JobState::Queued);
+    for stops in 1..=3 * Job::ATTEMPTS_MAX {
+        let running = now.apply(bind(1)).unwrap().apply(ready(7)).unwrap();
+        assert_eq!((running.stopped_for.as_deref(), running.stops), (None, stops - 1));
+        let stopping = running.apply(preempt()).unwrap();
+        assert_eq!((stopping.stopped_for.as_deref(), stopping.stops), (Some("a job of higher priority"), stops - 1));
+        assert!(stopping.accepts(stops), "its site still has to prove the end");
+        now = stopping.apply(requeue()).unwrap();
+        assert_eq!((now.stops, now.attempt, now.site), (stops, stops, Some(SiteId::from_u128(1))));
+    }
+    // Losing it counts as before: three times, and it is given up.
+    for _ in 1..Job::ATTEMPTS_MAX {
+        now = now.apply(bind(1)).unwrap().apply(requeue()).unwrap();
+    }
+    assert_eq!(now.apply(bind(1)).unwrap().apply(requeue()).unwrap_err().why, "it has had its attempts");
+}
+
+#[test]
+fn a_job_from_before_priorities_is_in_the_middle_and_left_alone() {
+    let mut row = serde_json::to_value(job(JobState::Running)).unwrap();
+    for new in ["priority", "preemptible", "stops", "stopped_for"] {
+        row.as_object_mut().unwrap().remove(new).unwrap();
+    }
+    let old: Job = serde_json::from_value(row).unwrap();
+    assert_eq!((old.priority, old.preemptible, old.stops, old.stopped_for), (4, false, 0, None));
+}
+
+/// Mostly lost, stopped and bound again, so that histories run out of attempts.
 fn step() -> impl Strategy<Value = JobMove> {
-    let again = prop::sample::select(vec![bind(1), ready(7), requeue()]);
+    let again = prop::sample::select(vec![bind(1), ready(7), requeue(), preempt()]);
     prop_oneof![9 => again, 1 => prop::sample::select(moves())]
 }
 
@@ -183,6 +229,6 @@ proptest! {
             now = next;
         }
         prop_assert_eq!((now.attempt, now.version), (binds, 5 + accepted));
-        prop_assert!(binds <= Job::ATTEMPTS_MAX);
+        prop_assert!(binds <= Job::ATTEMPTS_MAX + now.stops);
     }
 }

@@ -278,6 +278,8 @@ impl Journey<'_> {
             .call("job_create", &[&self.project()?])
             .idempotency_key(self.once("job"))
             .body(&JobCreate {
+                priority: None,
+                preemptible: None,
                 name: "teach-atlas".into(),
                 program,
                 sku: data.sku.clone(),

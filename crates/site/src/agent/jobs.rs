@@ -329,6 +329,7 @@ mod tests {
             seconds_max: 10,
             billed: Billed::default(),
             cancel: false,
+            preempt: false,
         };
         let state = AttemptState { spooled_until: 9, ..AttemptState::new(wanted) };
         let job = JobFolder::new(folder.path(), state.wanted.job);

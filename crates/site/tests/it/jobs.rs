@@ -39,6 +39,7 @@ fn wanted(job: u128, program: Program, digest: &str) -> WantedAttempt {
         seconds_max: 60,
         billed: Billed::default(),
         cancel: false,
+        preempt: false,
     }
 }
 

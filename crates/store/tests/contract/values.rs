@@ -43,6 +43,7 @@ pub(crate) fn organisation(number: u128, name: &str) -> Organisation {
         plan: Plan::SelfService,
         credit: Nano::ZERO,
         residency: ResidencyPolicy::eu(),
+        share: gregal_core::organisation::FairShare::default(),
         created_at: NOW,
         version: 1,
     }
@@ -119,6 +120,10 @@ pub(crate) fn job(number: u128) -> Job {
         program: Program::Command { argv: vec!["true".to_owned()], inputs: vec![], network: false },
         sku: "cpu.1".to_owned(),
         seconds_max: 60,
+        priority: 4,
+        preemptible: true,
+        stops: 0,
+        stopped_for: None,
         state: JobState::Queued,
         waits_for: None,
         promised: None,

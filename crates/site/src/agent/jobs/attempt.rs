@@ -116,7 +116,12 @@ impl Attempt {
         let Some(intent) = &standing.intent else { return Wish::Run };
         let of = self.state.reference();
         let wanted = intent.attempts.iter().find(|wanted| wanted.job == of.job && wanted.attempt == of.attempt);
-        if wanted.is_some_and(|wanted| !wanted.cancel) { Wish::Run } else { Wish::End }
+        match wanted {
+            Some(wanted) if wanted.cancel => Wish::End,
+            Some(wanted) if wanted.preempt => Wish::MakeRoom,
+            Some(_) => Wish::Run,
+            None => Wish::End,
+        }
     }
 
     async fn look(&self) -> (Seen, Option<Observation>) {

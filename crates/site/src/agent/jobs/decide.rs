@@ -13,6 +13,8 @@ pub(crate) const RUNS_MAX: u32 = 20;
 pub(crate) enum Wish {
     /// It should run.
     Run,
+    /// It should save its work and end, for others: another attempt goes on with what it leaves.
+    MakeRoom,
     /// It should end now.
     End,
 }
@@ -62,7 +64,7 @@ pub(crate) fn decide(state: &AttemptState, wish: Wish, seen: &Seen) -> Action {
     }
     match seen {
         Seen::Unknown => Action::Wait,
-        Seen::Nothing if wish == Wish::End => cancelled(None),
+        Seen::Nothing if wish != Wish::Run => stopped(None),
         Seen::Nothing if !state.prepared => Action::Prepare,
         // The note of a run is written before it is begun: one that the engine does not know never began.
         Seen::Nothing => Action::Start { run: state.run.max(1) },
@@ -78,6 +80,8 @@ fn living(state: &AttemptState, wish: Wish) -> Action {
         Action::Stop(StopWhy::Cancelled)
     } else if state.metered.billed_ms >= state.limit_ms() {
         Action::Stop(StopWhy::TimedOut)
+    } else if wish == Wish::MakeRoom {
+        Action::Stop(StopWhy::Preempted)
     } else {
         Action::Wait
     }
@@ -101,7 +105,7 @@ fn exited(
         };
     }
     if wish == Wish::End || state.stopping == Some(StopWhy::Cancelled) {
-        return cancelled(code);
+        return stopped(code);
     }
     let timed_out = || failed("timed_out", code, "it used up its time; submit it again with a larger `seconds_max`");
     if state.stopping == Some(StopWhy::TimedOut) {
@@ -109,9 +113,13 @@ fn exited(
     }
     // SIGTERM that nobody here sent: the machine or the service manager is stopping. The trainer saved its work first.
     let terminated = signal == Some(15) || code == Some(143);
+    let interrupted = matches!(reason, Reason::Lost | Reason::Stopped) || (reason == Reason::Failed && terminated);
+    // Making room: it would only be begun to be stopped again. What ended otherwise ended by itself, and says so.
+    if interrupted && (wish == Wish::MakeRoom || state.stopping == Some(StopWhy::Preempted)) {
+        return stopped(code);
+    }
     match reason {
-        Reason::Lost | Reason::Stopped => again(state, code),
-        Reason::Failed if terminated => again(state, code),
+        _ if interrupted => again(state, code),
         Reason::TimedOut => timed_out(),
         Reason::OutOfMemory => failed(
             "out_of_memory",
@@ -121,7 +129,9 @@ fn exited(
         Reason::Failed if !began => {
             failed("never_started", code, "its program could not begin; the job's log says why")
         }
-        Reason::Failed | Reason::Finished => failed("failed", code, "the job's log says why"),
+        Reason::Failed | Reason::Finished | Reason::Lost | Reason::Stopped => {
+            failed("failed", code, "the job's log says why")
+        }
     }
 }
 
@@ -133,7 +143,7 @@ fn again(state: &AttemptState, code: Option<i32>) -> Action {
     }
 }
 
-fn cancelled(code: Option<i32>) -> Action {
+fn stopped(code: Option<i32>) -> Action {
     Action::End { end: end("stopped", code, None), succeeded: false, cancelled: true }
 }
 
@@ -176,6 +186,7 @@ mod tests {
             seconds_max: 10,
             billed: Billed::default(),
             cancel: false,
+            preempt: false,
         };
         AttemptState { run, prepared, ..AttemptState::new(wanted) }
     }
@@ -204,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_is_waited_for_whatever_is_wanted() {
-        for wish in [Wish::Run, Wish::End] {
+        for wish in [Wish::Run, Wish::MakeRoom, Wish::End] {
             assert_eq!(decide(&attempt(3, true), wish, &Seen::Unknown), Action::Wait);
         }
     }
@@ -234,6 +245,35 @@ mod tests {
             assert!(matches!(decide(&stopping, Wish::End, &gone(reason)), Action::End { cancelled: true, .. }));
         }
         assert_eq!(decide(&stopping, Wish::End, &gone(Reason::Finished)), Action::Keep, "it was quicker than the wish");
+    }
+
+    #[test]
+    fn it_makes_room_at_every_step_and_says_how_it_ended_if_that_was_by_itself() {
+        let wish = Wish::MakeRoom;
+        for state in [attempt(0, false), attempt(0, true), attempt(1, true)] {
+            assert!(matches!(decide(&state, wish, &Seen::Nothing), Action::End { cancelled: true, .. }));
+        }
+        assert_eq!(decide(&attempt(1, true), wish, &Seen::Living), Action::Stop(StopWhy::Preempted));
+        let stopping = AttemptState { stopping: Some(StopWhy::Preempted), ..attempt(1, true) };
+        assert_eq!(decide(&stopping, wish, &Seen::Living), Action::Wait);
+        let reason = |state, seen| match decide(state, wish, &seen) {
+            Action::End { end, .. } => end.reason,
+            other => panic!("{other:?}"),
+        };
+        let terminated = Seen::Exited { reason: Reason::Failed, code: Some(143), signal: None, began: true };
+        for state in [&stopping, &attempt(1, true)] {
+            for seen in [gone(Reason::Stopped), gone(Reason::Lost), terminated.clone()] {
+                assert_eq!(reason(state, seen), "stopped", "it is not begun again only to be stopped");
+            }
+            assert_eq!(reason(state, gone(Reason::Failed)), "failed");
+            assert_eq!(reason(state, gone(Reason::OutOfMemory)), "out_of_memory");
+            assert_eq!(decide(state, wish, &gone(Reason::Finished)), Action::Keep, "it was quicker than the wish");
+        }
+        // What was asked is remembered across a restart that has no newer intent yet.
+        assert!(matches!(decide(&stopping, Wish::Run, &gone(Reason::Lost)), Action::End { .. }));
+        let mut spent = attempt(1, true);
+        spent.metered.billed_ms = 10_000;
+        assert_eq!(decide(&spent, wish, &Seen::Living), Action::Stop(StopWhy::TimedOut), "it would end now anyway");
     }
 
     #[test]

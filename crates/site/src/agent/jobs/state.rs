@@ -21,6 +21,8 @@ use crate::{agent::meter::Metered, durable};
 pub(crate) enum StopWhy {
     /// It was cancelled, or is wanted no more.
     Cancelled,
+    /// It makes room for others, and another attempt goes on with what it saved.
+    Preempted,
     /// It used up its time.
     TimedOut,
 }

@@ -55,7 +55,7 @@ impl Attempt {
     fn keeps_later(&mut self, error: &objects::Error) -> bool {
         let momentary = matches!(error, objects::Error::Full | objects::Error::Io { .. });
         self.keep_failures += 1;
-        momentary && self.keep_failures < KEEP_TRIES_MAX && self.wish() == Wish::Run
+        momentary && self.keep_failures < KEEP_TRIES_MAX && self.wish() != Wish::End
     }
 
     fn product(&self, model: objects::StoredModel) -> ProducedModel {
