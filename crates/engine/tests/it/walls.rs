@@ -170,6 +170,35 @@ fn files_that_the_engine_s_own_parent_left_open_do_not_reach_a_workload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_the_operator_shows_is_read_and_run_from_at_its_own_place_and_never_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (real, link, beside) = (dir.path().join("real"), dir.path().join("link"), dir.path().join("beside"));
+    for folder in [&real, &beside] {
+        fs::create_dir(folder).unwrap();
+        fs::copy("/bin/sh", folder.join("sh")).unwrap();
+    }
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    // A link that a folder around it shows already, to what is shown after that folder.
+    let around = dir.path().join("around");
+    fs::create_dir(&around).unwrap();
+    std::os::unix::fs::symlink("../real", around.join("inner")).unwrap();
+    let inner = around.join("inner");
+    let bench = Bench::with(|options| options.visible = vec![link.clone(), inner.clone(), around]);
+    let script = |folder: &Path| {
+        format!("cd {} && ./sh -c 'echo ran' && ls && {{ echo x > made; rm sh; chmod 700 sh; }}", folder.display())
+    };
+    for (name, folder) in [("link", &link), ("real", &real), ("inner", &inner)] {
+        let workload = bench.shell(name, &script(folder));
+        bench.run(&workload).await;
+        assert!(log(&workload).starts_with("ran\nsh\n"), "{}", log(&workload));
+    }
+    assert!(real.join("sh").exists() && !real.join("made").exists());
+    let workload = bench.shell("beside", &script(&beside));
+    bench.run(&workload).await;
+    assert!(!log(&workload).contains("ran"), "{}", log(&workload));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_unix_socket_in_a_writable_folder_is_reached_from_outside() {
     let bench = Bench::new();
     let out = bench.folder("out");
