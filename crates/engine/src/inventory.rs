@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nvml_wrapper::enum_wrappers::device::{EccCounter, MemoryError, RetirementCause};
@@ -145,19 +145,36 @@ pub fn read(driver: &Driver) -> Inventory {
 
 /// NVML, held open, or the reason why it is not.
 #[derive(Clone)]
-pub(crate) struct Gpus(Result<Arc<Nvml>, String>);
+pub(crate) struct Gpus {
+    nvml: Result<Arc<Nvml>, String>,
+    driver: Driver,
+}
 
 impl Gpus {
     pub(crate) fn open(driver: &Driver) -> Self {
         let opened = Nvml::builder().lib_path(driver.library.as_os_str()).init();
-        Self(opened.map(Arc::new).map_err(|error| match error {
+        let nvml = opened.map(Arc::new).map_err(|error| match error {
             // The loader's own words tell a library that is not there, which is normal, from one that is broken.
             NvmlError::LibloadingError(why) => format!("no NVIDIA driver library on this machine ({why})"),
             other => {
                 tracing::warn!(error = %other, "NVML did not start, so this machine's GPUs are not offered");
                 format!("NVML did not start: {other}")
             }
-        }))
+        });
+        Self { nvml, driver: driver.clone() }
+    }
+
+    /// The folder of the driver's libraries, where programs must be told of it: NVML was found there, CUDA's library lies
+    /// beside it, and the loader does not look there by itself.
+    pub(crate) fn libraries(&self) -> Option<PathBuf> {
+        self.nvml.as_ref().ok()?;
+        let library = if self.driver.library.is_absolute() {
+            fs::canonicalize(&self.driver.library).ok()?
+        } else {
+            loaded_from(&fs::read_to_string("/proc/self/maps").ok()?, self.driver.library.to_str()?)?
+        };
+        let folder = library.parent()?;
+        (!is_searched(folder) && folder.join("libcuda.so.1").exists()).then(|| folder.to_owned())
     }
 
     pub(crate) fn inventory(&self) -> Inventory {
@@ -170,13 +187,13 @@ impl Gpus {
             memory_bytes: memory_bytes(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
             gpus,
             gpus_missing,
-            driver: self.0.as_ref().ok().and_then(|nvml| nvml.sys_driver_version().ok()),
+            driver: self.nvml.as_ref().ok().and_then(|nvml| nvml.sys_driver_version().ok()),
         }
     }
 
     /// The GPUs that answer, and why others do not: one that fell off the bus must not hide its neighbours.
     fn list(&self) -> Result<(Vec<Gpu>, Vec<String>), String> {
-        let nvml = self.0.as_ref().map_err(Clone::clone)?;
+        let nvml = self.nvml.as_ref().map_err(Clone::clone)?;
         let count = nvml.device_count().map_err(|e| format!("NVML did not count the GPUs: {e}"))?;
         let (mut gpus, mut silent) = (Vec::new(), Vec::new());
         for index in 0..count {
@@ -193,10 +210,31 @@ impl Gpus {
 
     /// The energy counters of these GPUs. One that does not count is left out.
     pub(crate) fn energy(&self, uuids: &[String]) -> GpuCounters {
-        let Ok(nvml) = &self.0 else { return BTreeMap::new() };
+        let Ok(nvml) = &self.nvml else { return BTreeMap::new() };
         let read = |uuid: &String| nvml.device_by_uuid(uuid.as_str()).and_then(|d| d.total_energy_consumption()).ok();
         uuids.iter().filter_map(|uuid| Some((uuid.clone(), read(uuid)?))).collect()
     }
+}
+
+/// Where a library lies that the loader found by its name, from the kernel's list of what is mapped. The file itself is
+/// called by its whole version (`libnvidia-ml.so.580.95.05`), the name asked for is a link to it.
+fn loaded_from(maps: &str, name: &str) -> Option<PathBuf> {
+    let (stem, _) = name.split_once(".so")?;
+    let paths = maps.lines().filter_map(|line| Some(Path::new(&line[line.find('/')?..])));
+    let mut named = paths.filter(|path| {
+        let file = path.file_name().and_then(|file| file.to_str()).and_then(|file| file.strip_prefix(stem));
+        file.is_some_and(|rest| rest.starts_with(".so"))
+    });
+    named.next().map(Path::to_owned)
+}
+
+/// Whether every loader looks there without being told. To name one of these first would put the machine's own libraries
+/// before those that a program brings.
+fn is_searched(folder: &Path) -> bool {
+    let below = folder.strip_prefix("/usr").or_else(|_| folder.strip_prefix("/")).unwrap_or(folder);
+    let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
+    ["lib", "lib64", "lib32", "libx32"].iter().any(|lib| below == Path::new(lib))
+        || below == Path::new("lib").join(multiarch)
 }
 
 fn gpu(index: u32, device: &Device<'_>) -> Result<Gpu, NvmlError> {
@@ -322,6 +360,24 @@ mod tests {
         assert!(found.cpu.threads >= 1);
         assert!(found.memory_bytes > 64 << 20, "{found:?}");
         assert!(!found.gpus.is_empty() || found.gpus_missing.is_some() || found.driver.is_some(), "{found:?}");
+    }
+
+    #[test]
+    fn a_library_is_found_where_it_is_mapped_from_and_the_loader_s_own_folders_are_known() {
+        let maps = "7f00-7f10 r--p 00000000 00:00 0 \n\
+                    7f10-7f20 r--p 00000000 08:01 42    /opt/a b/libnvidia-ml-not.so.1\n\
+                    7f20-7f30 r-xp 00001000 08:01 43    /opt/a b/libnvidia-ml.so.580.95.05\n\
+                    7f30-7f40 rw-p 00000000 00:00 0     [stack]\n";
+        let found = loaded_from(maps, "libnvidia-ml.so.1");
+        assert_eq!(found.as_deref(), Some(Path::new("/opt/a b/libnvidia-ml.so.580.95.05")));
+        assert_eq!(loaded_from(maps, "libcuda.so.1"), None);
+        let own = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+        for folder in ["/lib", "/lib64", "/usr/lib", "/usr/lib64", own.as_str()] {
+            assert!(is_searched(Path::new(folder)), "{folder}");
+        }
+        for folder in ["/usr/local/nvidia/lib64", "/opt/lib", "/usr/lib/nvidia", "/home/kubernetes/bin/nvidia/lib64"] {
+            assert!(!is_searched(Path::new(folder)), "{folder}");
+        }
     }
 
     #[test]

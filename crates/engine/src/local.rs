@@ -79,6 +79,8 @@ struct Inner {
     guard: Guard,
     capabilities: Capabilities,
     gpus: Gpus,
+    /// The folder of the driver's libraries, where the loader must be told of it.
+    libraries: Option<PathBuf>,
     inventory: Inventory,
     live: Mutex<BTreeMap<WorkloadId, Live>>,
     _lock: File,
@@ -119,6 +121,7 @@ impl Local {
             guard: probed.guard,
             capabilities: probed.capabilities,
             options,
+            libraries: gpus.libraries(),
             gpus,
             inventory,
             live: Mutex::default(),
@@ -197,7 +200,7 @@ impl Inner {
         let wanted = &workload.resources.gpus;
         let held = if wanted.is_empty() { gpus::Held::new() } else { self.held_gpus(&live)? };
         let granted = gpus::grant(&self.inventory, wanted, &held)?;
-        let access = gpus::access(&self.options.driver, &granted)?;
+        let access = gpus::access(&self.options.driver, self.libraries.as_ref(), &granted)?;
         let gpus = access.uuids.clone();
         let granted = granted.iter().map(|gpu| Granted { uuid: gpu.uuid.clone(), limit_mw: gpu.power_limit_mw });
         let group = self.base.as_ref().map(|base| base.group(&self.group_name(&workload.id)));

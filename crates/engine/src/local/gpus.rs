@@ -1,7 +1,7 @@
 //! Which GPUs a workload gets: whole and sound ones, each held by one workload at a time, and the files that reach them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::inventory::{Driver, Gpu, Inventory};
 use crate::sandbox::wire::{GpuAccess, Guard, Shown};
@@ -64,12 +64,12 @@ const MODULES: [&str; 2] = ["nvidia", "nvidia_uvm"];
 
 /// What a workload is given of these GPUs: nothing for none. Refuses where a device file is missing: the workload would
 /// run, and pay, without its GPU.
-pub(super) fn access(driver: &Driver, granted: &[&Gpu]) -> Result<GpuAccess, EngineError> {
+pub(super) fn access(driver: &Driver, libraries: Option<&PathBuf>, granted: &[&Gpu]) -> Result<GpuAccess, EngineError> {
     if granted.is_empty() {
         return Ok(GpuAccess::default());
     }
     let uuids = granted.iter().map(|gpu| gpu.uuid.clone()).collect();
-    Ok(GpuAccess { uuids, devices: devices(driver, granted)?, modules: modules(driver) })
+    Ok(GpuAccess { uuids, devices: devices(driver, granted)?, modules: modules(driver), libraries: libraries.cloned() })
 }
 
 fn modules(driver: &Driver) -> Vec<Shown> {

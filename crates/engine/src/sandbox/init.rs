@@ -242,6 +242,7 @@ fn begin(order: &Order, (stdout, stderr): (fs::File, fs::File)) -> Step<i32> {
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .env("HOME", &tmp)
         .env("TMPDIR", &tmp)
+        .envs(order.gpus.libraries.iter().map(|folder| ("LD_LIBRARY_PATH", folder)))
         .envs(&workload.env)
         .current_dir(workload.workdir.as_ref().unwrap_or(&tmp))
         .stdin(Stdio::null())

@@ -69,7 +69,7 @@ pub(super) fn build(order: &Order) -> Result<(), String> {
 /// Besides the order's own list: the executable itself, so that it can be the workload (`gregal lm train`).
 fn visible(order: &Order) -> BTreeSet<PathBuf> {
     let exe = std::env::current_exe().ok();
-    let wanted = order.visible.iter().cloned().chain(exe);
+    let wanted = order.visible.iter().chain(&order.gpus.libraries).cloned().chain(exe);
     wanted.filter(|path| !SYSTEM.iter().any(|dir| path.starts_with(dir))).collect()
 }
 
