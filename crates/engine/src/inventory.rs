@@ -3,9 +3,11 @@
 //! NVML is opened when the program runs, not when it is built; a machine without it simply has no GPUs, and says why.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use nvml_wrapper::enum_wrappers::device::{EccCounter, MemoryError, RetirementCause};
 use nvml_wrapper::enums::device::SampleValue;
@@ -129,12 +131,37 @@ pub struct Driver {
     pub devices: PathBuf,
     /// The folder where the kernel tells of its modules. Workloads see what they need of it in `/sys/module`.
     pub modules: PathBuf,
+    /// The command that makes CUDA's device files where nothing has made them since the machine started. It is run once, when
+    /// an engine opens and finds one missing; it may be absent.
+    pub make_files: Vec<String>,
 }
 
 impl Default for Driver {
-    /// `libnvidia-ml.so.1` where the loader finds it, `/dev` and `/sys/module`.
+    /// `libnvidia-ml.so.1` where the loader finds it, `/dev`, `/sys/module`, and NVIDIA's own command.
     fn default() -> Self {
-        Self { library: "libnvidia-ml.so.1".into(), devices: "/dev".into(), modules: "/sys/module".into() }
+        Self {
+            library: "libnvidia-ml.so.1".into(),
+            devices: "/dev".into(),
+            modules: "/sys/module".into(),
+            make_files: ["/usr/bin/nvidia-modprobe", "-u", "-c=0"].map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+/// What CUDA opens besides the GPUs' own files.
+const SHARED_FILES: [&str; 2] = ["nvidiactl", "nvidia-uvm"];
+/// Newer drivers are said to open it, older ones did without.
+pub(crate) const PERHAPS_NEEDED: &str = "nvidia-uvm-tools";
+
+impl Driver {
+    /// The device files without which a GPU cannot be used, by their names.
+    pub(crate) fn files_needed(minor: u32) -> impl Iterator<Item = String> {
+        std::iter::once(format!("nvidia{minor}")).chain(SHARED_FILES.map(str::to_owned))
+    }
+
+    /// The first device file of these that is not there.
+    fn missing(&self, mut names: impl Iterator<Item = String>) -> Option<PathBuf> {
+        names.find_map(|name| Some(self.devices.join(name)).filter(|path| !path.exists()))
     }
 }
 
@@ -162,6 +189,23 @@ impl Gpus {
             }
         });
         Self { nvml, driver: driver.clone() }
+    }
+
+    /// Has the device files that all GPUs share made, where there are GPUs and one is missing.
+    pub(crate) fn make_files(&self) {
+        let any = self.nvml.as_ref().is_ok_and(|nvml| nvml.device_count().is_ok_and(|count| count > 0));
+        let shared = || SHARED_FILES.iter().chain(&[PERHAPS_NEEDED]).map(|name| (*name).to_owned());
+        let Some(missing) = self.driver.missing(shared()).filter(|_| any) else { return };
+        let made = match self.driver.make_files.split_first() {
+            Some((program, args)) if Path::new(program).exists() => run_briefly(Command::new(program).args(args)),
+            _ => Err(io::Error::other("no command that would make it is installed")),
+        };
+        if let Some(still) = self.driver.missing(shared()) {
+            let why = made.err().map_or_else(|| "the command for it did not make it".to_owned(), |e| e.to_string());
+            tracing::warn!(file = %still.display(), why, "a device file of CUDA's is missing");
+        } else {
+            tracing::info!(file = %missing.display(), "a device file of CUDA's was missing and was made");
+        }
     }
 
     /// The folder of the driver's libraries, where programs must be told of it: NVML was found there, CUDA's library lies
@@ -198,7 +242,12 @@ impl Gpus {
         let (mut gpus, mut silent) = (Vec::new(), Vec::new());
         for index in 0..count {
             match nvml.device_by_index(index).and_then(|device| gpu(index, &device)) {
-                Ok(gpu) => gpus.push(gpu),
+                Ok(mut gpu) => {
+                    if let Some(path) = self.driver.missing(Driver::files_needed(gpu.minor)) {
+                        gpu.health.concerns.push(format!("its device file `{}` is not there", path.display()));
+                    }
+                    gpus.push(gpu);
+                }
                 Err(why) => {
                     tracing::warn!(gpu.index = index, error = %why, "a GPU did not answer and is not offered");
                     silent.push(format!("GPU {index} did not answer: {why}"));
@@ -213,6 +262,28 @@ impl Gpus {
         let Ok(nvml) = &self.nvml else { return BTreeMap::new() };
         let read = |uuid: &String| nvml.device_by_uuid(uuid.as_str()).and_then(|d| d.total_energy_consumption()).ok();
         uuids.iter().filter_map(|uuid| Some((uuid.clone(), read(uuid)?))).collect()
+    }
+}
+
+/// How long the kernel may take to load a module.
+const BRIEFLY: Duration = Duration::from_secs(20);
+
+/// Runs a command to its end, or ends it.
+fn run_briefly(command: &mut Command) -> io::Result<()> {
+    let quiet = command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = quiet.spawn()?;
+    let deadline = Instant::now() + BRIEFLY;
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(io::Error::other(format!("the command for it ended with {status}"))),
+            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            None => {
+                child.kill()?;
+                child.wait()?;
+                return Err(io::Error::other("the command for it did not end"));
+            }
+        }
     }
 }
 

@@ -114,8 +114,13 @@ impl Local {
         options.state_dir = state_dir;
         fs::create_dir_all(options.workloads()).map_err(EngineError::io("making the folder for workloads"))?;
         let gpus = Gpus::open(&options.driver);
+        gpus.make_files();
         let mut inventory = gpus.inventory();
         let probed = probe::run(&options, &mut inventory)?;
+        for gpu in inventory.gpus.iter().filter(|gpu| !gpu.health.concerns.is_empty()) {
+            let why = gpu.health.concerns.join("; ");
+            tracing::warn!(gpu.index = gpu.index, gpu.uuid, why, "a GPU is not offered");
+        }
         let inner = Inner {
             base: probed.base,
             guard: probed.guard,
