@@ -3,9 +3,11 @@
 //! NVML is opened when the program runs, not when it is built; a machine without it simply has no GPUs, and says why.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use nvml_wrapper::enum_wrappers::device::{EccCounter, MemoryError, RetirementCause};
 use nvml_wrapper::enums::device::SampleValue;
@@ -129,12 +131,37 @@ pub struct Driver {
     pub devices: PathBuf,
     /// The folder where the kernel tells of its modules. Workloads see what they need of it in `/sys/module`.
     pub modules: PathBuf,
+    /// The command that makes CUDA's device files where nothing has made them since the machine started. It is run once, when
+    /// an engine opens and finds one missing; it may be absent.
+    pub make_files: Vec<String>,
 }
 
 impl Default for Driver {
-    /// `libnvidia-ml.so.1` where the loader finds it, `/dev` and `/sys/module`.
+    /// `libnvidia-ml.so.1` where the loader finds it, `/dev`, `/sys/module`, and NVIDIA's own command.
     fn default() -> Self {
-        Self { library: "libnvidia-ml.so.1".into(), devices: "/dev".into(), modules: "/sys/module".into() }
+        Self {
+            library: "libnvidia-ml.so.1".into(),
+            devices: "/dev".into(),
+            modules: "/sys/module".into(),
+            make_files: ["/usr/bin/nvidia-modprobe", "-u", "-c=0"].map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+/// What CUDA opens besides the GPUs' own files.
+const SHARED_FILES: [&str; 2] = ["nvidiactl", "nvidia-uvm"];
+/// Newer drivers are said to open it, older ones did without.
+pub(crate) const PERHAPS_NEEDED: &str = "nvidia-uvm-tools";
+
+impl Driver {
+    /// The device files without which a GPU cannot be used, by their names.
+    pub(crate) fn files_needed(minor: u32) -> impl Iterator<Item = String> {
+        std::iter::once(format!("nvidia{minor}")).chain(SHARED_FILES.map(str::to_owned))
+    }
+
+    /// The first device file of these that is not there.
+    fn missing(&self, mut names: impl Iterator<Item = String>) -> Option<PathBuf> {
+        names.find_map(|name| Some(self.devices.join(name)).filter(|path| !path.exists()))
     }
 }
 
@@ -145,19 +172,53 @@ pub fn read(driver: &Driver) -> Inventory {
 
 /// NVML, held open, or the reason why it is not.
 #[derive(Clone)]
-pub(crate) struct Gpus(Result<Arc<Nvml>, String>);
+pub(crate) struct Gpus {
+    nvml: Result<Arc<Nvml>, String>,
+    driver: Driver,
+}
 
 impl Gpus {
     pub(crate) fn open(driver: &Driver) -> Self {
         let opened = Nvml::builder().lib_path(driver.library.as_os_str()).init();
-        Self(opened.map(Arc::new).map_err(|error| match error {
+        let nvml = opened.map(Arc::new).map_err(|error| match error {
             // The loader's own words tell a library that is not there, which is normal, from one that is broken.
             NvmlError::LibloadingError(why) => format!("no NVIDIA driver library on this machine ({why})"),
             other => {
                 tracing::warn!(error = %other, "NVML did not start, so this machine's GPUs are not offered");
                 format!("NVML did not start: {other}")
             }
-        }))
+        });
+        Self { nvml, driver: driver.clone() }
+    }
+
+    /// Has the device files that all GPUs share made, where there are GPUs and one is missing.
+    pub(crate) fn make_files(&self) {
+        let any = self.nvml.as_ref().is_ok_and(|nvml| nvml.device_count().is_ok_and(|count| count > 0));
+        let shared = || SHARED_FILES.iter().chain(&[PERHAPS_NEEDED]).map(|name| (*name).to_owned());
+        let Some(missing) = self.driver.missing(shared()).filter(|_| any) else { return };
+        let made = match self.driver.make_files.split_first() {
+            Some((program, args)) if Path::new(program).exists() => run_briefly(Command::new(program).args(args)),
+            _ => Err(io::Error::other("no command that would make it is installed")),
+        };
+        if let Some(still) = self.driver.missing(shared()) {
+            let why = made.err().map_or_else(|| "the command for it did not make it".to_owned(), |e| e.to_string());
+            tracing::warn!(file = %still.display(), why, "a device file of CUDA's is missing");
+        } else {
+            tracing::info!(file = %missing.display(), "a device file of CUDA's was missing and was made");
+        }
+    }
+
+    /// The folder of the driver's libraries, where programs must be told of it: NVML was found there, CUDA's library lies
+    /// beside it, and the loader does not look there by itself.
+    pub(crate) fn libraries(&self) -> Option<PathBuf> {
+        self.nvml.as_ref().ok()?;
+        let library = if self.driver.library.is_absolute() {
+            fs::canonicalize(&self.driver.library).ok()?
+        } else {
+            loaded_from(&fs::read_to_string("/proc/self/maps").ok()?, self.driver.library.to_str()?)?
+        };
+        let folder = library.parent()?;
+        (!is_searched(folder) && folder.join("libcuda.so.1").exists()).then(|| folder.to_owned())
     }
 
     pub(crate) fn inventory(&self) -> Inventory {
@@ -170,18 +231,23 @@ impl Gpus {
             memory_bytes: memory_bytes(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
             gpus,
             gpus_missing,
-            driver: self.0.as_ref().ok().and_then(|nvml| nvml.sys_driver_version().ok()),
+            driver: self.nvml.as_ref().ok().and_then(|nvml| nvml.sys_driver_version().ok()),
         }
     }
 
     /// The GPUs that answer, and why others do not: one that fell off the bus must not hide its neighbours.
     fn list(&self) -> Result<(Vec<Gpu>, Vec<String>), String> {
-        let nvml = self.0.as_ref().map_err(Clone::clone)?;
+        let nvml = self.nvml.as_ref().map_err(Clone::clone)?;
         let count = nvml.device_count().map_err(|e| format!("NVML did not count the GPUs: {e}"))?;
         let (mut gpus, mut silent) = (Vec::new(), Vec::new());
         for index in 0..count {
             match nvml.device_by_index(index).and_then(|device| gpu(index, &device)) {
-                Ok(gpu) => gpus.push(gpu),
+                Ok(mut gpu) => {
+                    if let Some(path) = self.driver.missing(Driver::files_needed(gpu.minor)) {
+                        gpu.health.concerns.push(format!("its device file `{}` is not there", path.display()));
+                    }
+                    gpus.push(gpu);
+                }
                 Err(why) => {
                     tracing::warn!(gpu.index = index, error = %why, "a GPU did not answer and is not offered");
                     silent.push(format!("GPU {index} did not answer: {why}"));
@@ -193,10 +259,53 @@ impl Gpus {
 
     /// The energy counters of these GPUs. One that does not count is left out.
     pub(crate) fn energy(&self, uuids: &[String]) -> GpuCounters {
-        let Ok(nvml) = &self.0 else { return BTreeMap::new() };
+        let Ok(nvml) = &self.nvml else { return BTreeMap::new() };
         let read = |uuid: &String| nvml.device_by_uuid(uuid.as_str()).and_then(|d| d.total_energy_consumption()).ok();
         uuids.iter().filter_map(|uuid| Some((uuid.clone(), read(uuid)?))).collect()
     }
+}
+
+/// How long the kernel may take to load a module.
+const BRIEFLY: Duration = Duration::from_secs(20);
+
+/// Runs a command to its end, or ends it.
+fn run_briefly(command: &mut Command) -> io::Result<()> {
+    let quiet = command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = quiet.spawn()?;
+    let deadline = Instant::now() + BRIEFLY;
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(io::Error::other(format!("the command for it ended with {status}"))),
+            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            None => {
+                child.kill()?;
+                child.wait()?;
+                return Err(io::Error::other("the command for it did not end"));
+            }
+        }
+    }
+}
+
+/// Where a library lies that the loader found by its name, from the kernel's list of what is mapped. The file itself is
+/// called by its whole version (`libnvidia-ml.so.580.95.05`), the name asked for is a link to it.
+fn loaded_from(maps: &str, name: &str) -> Option<PathBuf> {
+    let (stem, _) = name.split_once(".so")?;
+    let paths = maps.lines().filter_map(|line| Some(Path::new(&line[line.find('/')?..])));
+    let mut named = paths.filter(|path| {
+        let file = path.file_name().and_then(|file| file.to_str()).and_then(|file| file.strip_prefix(stem));
+        file.is_some_and(|rest| rest.starts_with(".so"))
+    });
+    named.next().map(Path::to_owned)
+}
+
+/// Whether every loader looks there without being told. To name one of these first would put the machine's own libraries
+/// before those that a program brings.
+fn is_searched(folder: &Path) -> bool {
+    let below = folder.strip_prefix("/usr").or_else(|_| folder.strip_prefix("/")).unwrap_or(folder);
+    let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
+    ["lib", "lib64", "lib32", "libx32"].iter().any(|lib| below == Path::new(lib))
+        || below == Path::new("lib").join(multiarch)
 }
 
 fn gpu(index: u32, device: &Device<'_>) -> Result<Gpu, NvmlError> {
@@ -322,6 +431,24 @@ mod tests {
         assert!(found.cpu.threads >= 1);
         assert!(found.memory_bytes > 64 << 20, "{found:?}");
         assert!(!found.gpus.is_empty() || found.gpus_missing.is_some() || found.driver.is_some(), "{found:?}");
+    }
+
+    #[test]
+    fn a_library_is_found_where_it_is_mapped_from_and_the_loader_s_own_folders_are_known() {
+        let maps = "7f00-7f10 r--p 00000000 00:00 0 \n\
+                    7f10-7f20 r--p 00000000 08:01 42    /opt/a b/libnvidia-ml-not.so.1\n\
+                    7f20-7f30 r-xp 00001000 08:01 43    /opt/a b/libnvidia-ml.so.580.95.05\n\
+                    7f30-7f40 rw-p 00000000 00:00 0     [stack]\n";
+        let found = loaded_from(maps, "libnvidia-ml.so.1");
+        assert_eq!(found.as_deref(), Some(Path::new("/opt/a b/libnvidia-ml.so.580.95.05")));
+        assert_eq!(loaded_from(maps, "libcuda.so.1"), None);
+        let own = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+        for folder in ["/lib", "/lib64", "/usr/lib", "/usr/lib64", own.as_str()] {
+            assert!(is_searched(Path::new(folder)), "{folder}");
+        }
+        for folder in ["/usr/local/nvidia/lib64", "/opt/lib", "/usr/lib/nvidia", "/home/kubernetes/bin/nvidia/lib64"] {
+            assert!(!is_searched(Path::new(folder)), "{folder}");
+        }
     }
 
     #[test]

@@ -79,6 +79,8 @@ struct Inner {
     guard: Guard,
     capabilities: Capabilities,
     gpus: Gpus,
+    /// The folder of the driver's libraries, where the loader must be told of it.
+    libraries: Option<PathBuf>,
     inventory: Inventory,
     live: Mutex<BTreeMap<WorkloadId, Live>>,
     _lock: File,
@@ -112,13 +114,19 @@ impl Local {
         options.state_dir = state_dir;
         fs::create_dir_all(options.workloads()).map_err(EngineError::io("making the folder for workloads"))?;
         let gpus = Gpus::open(&options.driver);
+        gpus.make_files();
         let mut inventory = gpus.inventory();
         let probed = probe::run(&options, &mut inventory)?;
+        for gpu in inventory.gpus.iter().filter(|gpu| !gpu.health.concerns.is_empty()) {
+            let why = gpu.health.concerns.join("; ");
+            tracing::warn!(gpu.index = gpu.index, gpu.uuid, why, "a GPU is not offered");
+        }
         let inner = Inner {
             base: probed.base,
             guard: probed.guard,
             capabilities: probed.capabilities,
             options,
+            libraries: gpus.libraries(),
             gpus,
             inventory,
             live: Mutex::default(),
@@ -197,7 +205,7 @@ impl Inner {
         let wanted = &workload.resources.gpus;
         let held = if wanted.is_empty() { gpus::Held::new() } else { self.held_gpus(&live)? };
         let granted = gpus::grant(&self.inventory, wanted, &held)?;
-        let access = gpus::access(&self.options.driver, &granted)?;
+        let access = gpus::access(&self.options.driver, self.libraries.as_ref(), &granted)?;
         let gpus = access.uuids.clone();
         let granted = granted.iter().map(|gpu| Granted { uuid: gpu.uuid.clone(), limit_mw: gpu.power_limit_mw });
         let group = self.base.as_ref().map(|base| base.group(&self.group_name(&workload.id)));

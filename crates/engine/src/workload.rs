@@ -128,8 +128,9 @@ pub struct Workload {
     pub id: WorkloadId,
     /// Program and arguments. A program without a slash is looked up in `/usr/local/bin:/usr/bin:/bin`.
     pub argv: Vec<String>,
-    /// The whole environment, besides `PATH`, `HOME` and `TMPDIR`, which it may override, and `CUDA_VISIBLE_DEVICES`,
-    /// which names the GPUs it was granted.
+    /// The whole environment, besides what it may override: `PATH`, `HOME` and `TMPDIR`, `OMP_NUM_THREADS` and
+    /// `OPENBLAS_NUM_THREADS` (its cores, rounded up), and `LD_LIBRARY_PATH` where CUDA is not found without it; and besides
+    /// `CUDA_VISIBLE_DEVICES`, which names the GPUs it was granted.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// What it sees of the machine's files, besides the system's read-only folders.

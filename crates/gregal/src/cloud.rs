@@ -33,7 +33,10 @@ use gregal_store::{Store, StoreOptions};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::{Prices, Settings, WeakerIsolation};
+use crate::{
+    settings::{Prices, Settings, WeakerIsolation},
+    visible,
+};
 
 /// Version of the program, as lineage and health say it.
 pub(crate) const CODE_VERSION: &str = concat!("gregal ", env!("CARGO_PKG_VERSION"));
@@ -214,6 +217,7 @@ async fn open_control(settings: &Settings, dir: &Path, url: &str) -> Result<Cont
 fn open_engine(settings: &Settings, dir: &Path) -> Result<Local> {
     let mut options = LocalOptions::new(executable()?, dir.join("engine"));
     options.cpu_power = CpuPower { core_mw: u64::from(settings.engine.milliwatts_per_core) };
+    options.visible = visible::checked(&settings.engine.visible, dir)?;
     options.allow_weaker = settings.engine.weaker_isolation == WeakerIsolation::YesIAcceptWeakerIsolation;
     Local::open(options).context("the engine could not be opened")
 }

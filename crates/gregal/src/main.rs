@@ -12,6 +12,7 @@ mod settings;
 mod simulate;
 mod tour;
 mod up;
+mod visible;
 
 /// A sovereign AI cloud in one executable: rent out compute, train, fine-tune and serve models, bill and prove
 #[derive(Debug, Parser)]

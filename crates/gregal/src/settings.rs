@@ -99,6 +99,7 @@ pub(crate) struct EngineSettings {
     pub cpus_milli: u32,
     pub memory_mib: u64,
     pub milliwatts_per_core: u32,
+    pub visible: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -339,6 +340,18 @@ mod tests {
         assert_eq!(found.settings.engine.cpus_milli, 1500);
         assert_eq!(found.origins["engine.cpus_milli"].1, "GREGAL_ENGINE_CPUS_MILLI");
         assert_eq!(found.origins["control.seller"].1, "default");
+    }
+
+    #[test]
+    fn folders_for_jobs_are_listed_by_commas_or_as_a_list_and_none_by_default() {
+        assert!(loaded(&SettingsArgs::default(), &[]).unwrap().settings.engine.visible.is_empty());
+        let found = loaded(&SettingsArgs::default(), &[("GREGAL_ENGINE_VISIBLE", "/opt/venv, /opt/python")]).unwrap();
+        assert_eq!(found.settings.engine.visible, [Path::new("/opt/venv"), Path::new("/opt/python")]);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gregal.toml");
+        std::fs::write(&file, "[engine]\nvisible = [\"/opt/venv\"]\n").unwrap();
+        let found = loaded(&SettingsArgs { config: Some(file), ..SettingsArgs::default() }, &[]).unwrap();
+        assert_eq!(found.settings.engine.visible, [Path::new("/opt/venv")]);
     }
 
     #[test]

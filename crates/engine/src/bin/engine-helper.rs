@@ -28,9 +28,9 @@ fn main() -> ExitCode {
             let without = [Protection::Processes].into();
             run(LocalOptions { without, ..LocalOptions::new(own(), state_dir) }, workload, true)
         }
-        ["hold", state_dir, workload, "with-driver", library, devices] => {
+        [verb @ ("run" | "hold"), state_dir, workload, "with-driver", library, devices] => {
             let driver = Driver { library: library.into(), devices: devices.into(), ..Driver::default() };
-            run(LocalOptions { driver, ..LocalOptions::new(own(), state_dir) }, workload, true)
+            run(LocalOptions { driver, ..LocalOptions::new(own(), state_dir) }, workload, *verb == "hold")
         }
         _ => Err("unknown command".to_owned()),
     };

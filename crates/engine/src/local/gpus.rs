@@ -1,9 +1,9 @@
 //! Which GPUs a workload gets: whole and sound ones, each held by one workload at a time, and the files that reach them.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-use crate::inventory::{Driver, Gpu, Inventory};
+use crate::inventory::{Driver, Gpu, Inventory, PERHAPS_NEEDED};
 use crate::sandbox::wire::{GpuAccess, Guard, Shown};
 use crate::{EngineError, WorkloadId};
 
@@ -56,20 +56,17 @@ fn refused(inventory: &Inventory, name: &str, why: &str) -> EngineError {
     EngineError::Refused { why: format!("GPU `{name}` {why}"), hint: format!("whole GPUs here: {whole}") }
 }
 
-/// What CUDA opens besides the GPUs' own files; it does without the last.
-const SHARED: [(&str, bool); 3] = [("nvidiactl", true), ("nvidia-uvm", true), ("nvidia-uvm-tools", false)];
-
 /// Modules of the kernel that CUDA looks for (since 550.90.07) before it tries to load them, which it cannot.
 const MODULES: [&str; 2] = ["nvidia", "nvidia_uvm"];
 
 /// What a workload is given of these GPUs: nothing for none. Refuses where a device file is missing: the workload would
 /// run, and pay, without its GPU.
-pub(super) fn access(driver: &Driver, granted: &[&Gpu]) -> Result<GpuAccess, EngineError> {
+pub(super) fn access(driver: &Driver, libraries: Option<&PathBuf>, granted: &[&Gpu]) -> Result<GpuAccess, EngineError> {
     if granted.is_empty() {
         return Ok(GpuAccess::default());
     }
     let uuids = granted.iter().map(|gpu| gpu.uuid.clone()).collect();
-    Ok(GpuAccess { uuids, devices: devices(driver, granted)?, modules: modules(driver) })
+    Ok(GpuAccess { uuids, devices: devices(driver, granted)?, modules: modules(driver), libraries: libraries.cloned() })
 }
 
 fn modules(driver: &Driver) -> Vec<Shown> {
@@ -82,14 +79,14 @@ fn modules(driver: &Driver) -> Vec<Shown> {
 }
 
 fn devices(driver: &Driver, granted: &[&Gpu]) -> Result<Vec<Shown>, EngineError> {
-    let own = granted.iter().map(|gpu| (format!("nvidia{}", gpu.minor), true));
-    let shared = SHARED.iter().map(|(name, needed)| ((*name).to_owned(), *needed));
+    let names: BTreeSet<String> = granted.iter().flat_map(|gpu| Driver::files_needed(gpu.minor)).collect();
     let mut devices = Vec::new();
-    for (name, needed) in own.chain(shared) {
+    for name in names.into_iter().chain([PERHAPS_NEEDED.to_owned()]) {
         let source = driver.devices.join(&name);
         if source.exists() {
             devices.push(Shown { source, inside: Path::new("/dev").join(name) });
-        } else if needed {
+        } else if name != PERHAPS_NEEDED {
+            // It went after the engine was opened, else the GPU would not have been offered.
             return Err(EngineError::Refused {
                 why: format!("the device file `{}` is not there", source.display()),
                 hint: "load the driver and make its device files: `nvidia-modprobe -u -c=N`, N for each GPU".to_owned(),

@@ -242,6 +242,8 @@ fn begin(order: &Order, (stdout, stderr): (fs::File, fs::File)) -> Step<i32> {
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .env("HOME", &tmp)
         .env("TMPDIR", &tmp)
+        .envs(thread_pools(&workload))
+        .envs(order.gpus.libraries.iter().map(|folder| ("LD_LIBRARY_PATH", folder)))
         .envs(&workload.env)
         .current_dir(workload.workdir.as_ref().unwrap_or(&tmp))
         .stdin(Stdio::null())
@@ -254,6 +256,13 @@ fn begin(order: &Order, (stdout, stderr): (fs::File, fs::File)) -> Step<i32> {
     // The program is looked up by this process, so in the path that the workload will have.
     let child = command.spawn().map_err(|e| ("program", format!("cannot begin `{program}`: {e}")))?;
     i32::try_from(child.id()).map_err(|e| ("program", e.to_string()))
+}
+
+/// Numeric libraries make a thread for every core they see, which is the machine's, and several have a pool each: on a large
+/// machine that is more than the processes a workload may have.
+fn thread_pools(workload: &Workload) -> [(&'static str, String); 2] {
+    let cores = workload.resources.cpus_milli.div_ceil(1000).to_string();
+    [("OMP_NUM_THREADS", cores.clone()), ("OPENBLAS_NUM_THREADS", cores)]
 }
 
 /// Waits for every process that comes to an end, and for the program in particular.

@@ -58,9 +58,7 @@ pub(super) fn build(order: &Order) -> Result<(), String> {
         tree.tmpfs(dir, &format!("size={size},mode=1777"))?;
     }
     tree.link("/tmp", "/var/tmp")?;
-    for path in visible(order) {
-        tree.bind(&path, &path, true, MsFlags::MS_NODEV)?;
-    }
+    tree.visible(order)?;
     for wanted in &order.workload.mounts {
         let source = fs::canonicalize(&wanted.source).map_err(|e| format!("mount {}: {e}", wanted.source.display()))?;
         tree.bind(&source, &wanted.target, wanted.read_only, MsFlags::MS_NODEV)?;
@@ -71,7 +69,7 @@ pub(super) fn build(order: &Order) -> Result<(), String> {
 /// Besides the order's own list: the executable itself, so that it can be the workload (`gregal lm train`).
 fn visible(order: &Order) -> BTreeSet<PathBuf> {
     let exe = std::env::current_exe().ok();
-    let wanted = order.visible.iter().cloned().chain(exe).filter_map(|path| fs::canonicalize(path).ok());
+    let wanted = order.visible.iter().chain(&order.gpus.libraries).cloned().chain(exe);
     wanted.filter(|path| !SYSTEM.iter().any(|dir| path.starts_with(dir))).collect()
 }
 
@@ -159,6 +157,21 @@ impl Tree {
         }
         for (name, target) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
             self.link(format!("/proc/self/fd{target}"), Path::new("/dev").join(name))?;
+        }
+        Ok(())
+    }
+
+    /// What is asked for through a link is shown where it leads, for other links may lead there, and then at its own place,
+    /// unless a folder around it shows the link already.
+    fn visible(&self, order: &Order) -> Result<(), String> {
+        let found = visible(order).into_iter().filter_map(|path| Some((fs::canonicalize(&path).ok()?, path)));
+        let (real, links): (Vec<_>, Vec<_>) = found.partition(|(source, path)| source == path);
+        let real: BTreeSet<_> = real.into_iter().chain(links.iter().cloned()).map(|(source, _)| source).collect();
+        for source in real.iter().filter(|path| !SYSTEM.iter().any(|dir| path.starts_with(dir))) {
+            self.bind(source, source, true, MsFlags::MS_NODEV)?;
+        }
+        for (source, path) in links.iter().filter(|(_, path)| fs::symlink_metadata(self.at(path)).is_err()) {
+            self.bind(source, path, true, MsFlags::MS_NODEV)?;
         }
         Ok(())
     }

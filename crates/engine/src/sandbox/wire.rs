@@ -36,6 +36,8 @@ pub(crate) struct GpuAccess {
     pub devices: Vec<Shown>,
     /// What the kernel tells of the driver's modules.
     pub modules: Vec<Shown>,
+    /// The folder of the driver's libraries, where the loader must be told of it.
+    pub libraries: Option<PathBuf>,
 }
 
 impl GpuAccess {

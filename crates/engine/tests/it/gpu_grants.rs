@@ -108,6 +108,57 @@ async fn a_gpu_shows_that_the_driver_s_modules_are_loaded_and_nothing_else_of_th
     assert_eq!(bench.run(&silent).await.exit().unwrap().reason, Reason::Finished, "{}", log(&silent));
 }
 
+const LIBRARIES: &str = "echo \"[$LD_LIBRARY_PATH]\"; ls \"$LD_LIBRARY_PATH\"; echo x > \"$LD_LIBRARY_PATH/made\"";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_driver_s_libraries_are_shown_with_a_gpu_where_the_loader_would_not_find_them() {
+    let stand_in = StandIn::two();
+    let folder = stand_in.folder();
+    // Without CUDA's library beside it the folder is no place to look.
+    let bench = stand_in.bench();
+    let workload = with_gpus(bench.shell("without", LIBRARIES), &["0"]);
+    bench.run(&workload).await;
+    assert!(log(&workload).starts_with("[]\n"), "{}", log(&workload));
+
+    fs::write(folder.join("libcuda.so.1"), "").unwrap();
+    let bench = stand_in.bench();
+    let granted = with_gpus(bench.shell("granted", LIBRARIES), &["0"]);
+    bench.run(&granted).await;
+    let shown = format!("[{}]\nanswers\nlibcuda.so.1\nlibnvidia-ml.so.1\n", folder.display());
+    assert!(log(&granted).starts_with(&shown), "{}", log(&granted));
+    assert!(!folder.join("made").exists(), "it is shown read-only");
+    let mut own = with_gpus(bench.shell("own", LIBRARIES), &["0"]);
+    own.env.insert("LD_LIBRARY_PATH".to_owned(), "/tmp".to_owned());
+    bench.run(&own).await;
+    assert!(log(&own).starts_with("[/tmp]\n"), "{}", log(&own));
+    let none = bench.shell("none", &format!("{LIBRARIES}; ls {}", folder.display()));
+    bench.run(&none).await;
+    assert!(log(&none).starts_with("[]\n") && !log(&none).contains("libcuda"), "{}", log(&none));
+}
+
+#[test]
+fn a_library_that_the_loader_found_by_its_name_tells_where_the_driver_s_libraries_are() {
+    let stand_in = StandIn::two();
+    let folder = stand_in.folder();
+    fs::write(folder.join("libcuda.so.1"), "").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let granted = with_gpus(workload("named", &["/bin/sh", "-c", LIBRARIES], &dir.path().join("log")), &["0"]);
+    let ran = Command::new(HELPER)
+        .env("LD_LIBRARY_PATH", &folder)
+        .arg("run")
+        .arg(dir.path().join("state"))
+        .arg(serde_json::to_string(&granted).unwrap())
+        .args(["with-driver".as_ref(), "libnvidia-ml.so.1".as_ref(), stand_in.driver().devices.as_os_str()])
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(
+        log(&granted).starts_with(&format!("[{}]\nanswers\nlibcuda.so.1\n", folder.display())),
+        "{}",
+        log(&granted)
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mode_of_a_gpu_s_device_file_is_the_machine_s_and_cannot_be_changed() {
     let stand_in = StandIn::two();

@@ -87,6 +87,69 @@ async fn an_unsound_gpu_is_listed_with_the_reason_and_neither_offered_nor_grante
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_without_its_device_files_is_listed_with_the_reason_and_not_offered() {
+    for (missing, offered) in [
+        ("nvidia0", &["GPU-bbbb"] as &[&str]),
+        ("nvidia-uvm", &[]),
+        ("nvidiactl", &[]),
+        ("nvidia-uvm-tools", &["GPU-aaaa", "GPU-bbbb"]),
+    ] {
+        let stand_in = StandIn::two();
+        let path = stand_in.driver().devices.join(missing);
+        fs::remove_file(&path).unwrap();
+        let bench = stand_in.bench();
+        assert_eq!(bench.engine.capabilities().await.unwrap().capacity.gpus, offered, "{missing}");
+        let first = &bench.engine.inventory().gpus[0];
+        assert_eq!(first.is_grantable(), offered.contains(&"GPU-aaaa"), "{missing}");
+        if !first.is_grantable() {
+            let words = format!("its device file `{}` is not there", path.display());
+            assert_eq!(first.health.concerns.join("; "), words);
+            let mut workload = bench.shell("blind", "true");
+            workload.resources.gpus = vec!["0".to_owned()];
+            let refusal = bench.engine.start(workload).await.unwrap_err().to_string();
+            assert!(refusal.contains(&words), "{refusal}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn device_files_that_nothing_has_made_since_the_machine_started_are_had_made_once() {
+    let stand_in = StandIn::two();
+    let devices = stand_in.driver().devices;
+    let script =
+        format!("cd {} && echo asked >> asked && echo x > nvidia-uvm && echo x > nvidia-uvm-tools", devices.display());
+    let make_files = || ["/bin/sh", "-c", &script].map(str::to_owned).to_vec();
+    let asked = || fs::read_to_string(devices.join("asked")).unwrap_or_default();
+    let open = || stand_in.bench_with(|options| options.driver.make_files = make_files());
+    open();
+    assert_eq!(asked(), "", "nothing is missing");
+    fs::remove_file(devices.join("nvidia-uvm")).unwrap();
+    fs::remove_file(devices.join("nvidia-uvm-tools")).unwrap();
+    let bench = open();
+    assert_eq!(bench.engine.capabilities().await.unwrap().capacity.gpus, ["GPU-aaaa", "GPU-bbbb"]);
+    let mut workload = bench.shell("seeing", "cat /dev/nvidia-uvm /dev/nvidia-uvm-tools");
+    workload.resources.gpus = vec!["0".to_owned()];
+    let seen = bench.run(&workload).await;
+    assert_eq!((seen.exit().unwrap().reason, asked().as_str()), (Reason::Finished, "asked\n"));
+
+    // A command that fails, or is not there, leaves the GPU unoffered and the engine running.
+    for command in [vec!["/bin/false"], vec!["/no/such/command"]] {
+        fs::remove_file(devices.join("nvidia-uvm")).unwrap();
+        let bench = stand_in.bench_with(|options| {
+            options.driver.make_files = command.iter().map(|word| (*word).to_owned()).collect();
+        });
+        assert!(bench.engine.capabilities().await.unwrap().capacity.gpus.is_empty(), "{command:?}");
+        fs::write(devices.join("nvidia-uvm"), "").unwrap();
+    }
+
+    // Nobody asks for device files of GPUs that are not there.
+    stand_in.answer("library.count = 0\n");
+    fs::remove_file(devices.join("nvidia-uvm")).unwrap();
+    open();
+    assert_eq!(asked(), "asked\n");
+}
+
 #[test]
 fn few_retired_pages_and_rows_that_were_swapped_in_time_do_not_speak_against_a_gpu() {
     let found = found(&two_h100_but(&["0.retired_single = 20", "0.retired_double = 39", "1.rows_uncorrected = 2"]));

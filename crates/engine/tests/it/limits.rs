@@ -31,6 +31,20 @@ async fn more_memory_than_granted_ends_it_as_out_of_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn libraries_make_as_many_threads_as_it_has_cores_unless_it_says_otherwise() {
+    let bench = Bench::new();
+    let all = bench.engine.capabilities().await.unwrap().capacity.cpus_milli;
+    let cores = format!("{0} {0}\n", all / 1000);
+    for (cpus_milli, own, threads) in [(250, None, "1 1\n"), (all, None, &cores), (900, Some("7"), "7 1\n")] {
+        let mut workload = bench.shell(&format!("threads-{cpus_milli}"), "echo $OMP_NUM_THREADS $OPENBLAS_NUM_THREADS");
+        workload.resources.cpus_milli = cpus_milli;
+        workload.env.extend(own.map(|own| ("OMP_NUM_THREADS".to_owned(), own.to_owned())));
+        bench.run(&workload).await;
+        assert_eq!(log(&workload), threads);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_in_the_private_folder_count_as_memory() {
     let bench = Bench::new();
     let mut workload = bench.shell("fill", "head -c 500M /dev/zero > /tmp/big && echo filled");

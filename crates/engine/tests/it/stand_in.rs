@@ -90,7 +90,12 @@ impl StandIn {
 
     pub(crate) fn driver(&self) -> Driver {
         let own = |name| self.dir.path().join(name);
-        Driver { library: self.folder().join("libnvidia-ml.so.1"), devices: own("dev"), modules: own("module") }
+        Driver {
+            library: self.folder().join("libnvidia-ml.so.1"),
+            devices: own("dev"),
+            modules: own("module"),
+            make_files: Vec::new(),
+        }
     }
 
     pub(crate) fn answer(&self, answers: &str) {

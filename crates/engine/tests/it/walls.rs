@@ -145,7 +145,7 @@ async fn the_environment_and_the_input_are_empty_but_for_what_was_given() {
     // The shell itself adds PWD and the like.
     let own = ["PWD", "OLDPWD", "SHLVL", "_"];
     let names: Vec<&str> = names.into_iter().filter(|name| !own.contains(name)).collect();
-    assert_eq!(names, ["GIVEN", "HOME", "PATH", "TMPDIR"], "{log}");
+    assert_eq!(names, ["GIVEN", "HOME", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PATH", "TMPDIR"], "{log}");
     assert_eq!(log.lines().last(), Some("/tmp"));
 }
 
@@ -167,6 +167,35 @@ fn files_that_the_engine_s_own_parent_left_open_do_not_reach_a_workload() {
     let open: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("open ")).collect();
     assert!(open.starts_with(&["0", "1", "2"]) && !said.contains("s3cret"), "{said}");
     assert!(!open.contains(&"9"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_the_operator_shows_is_read_and_run_from_at_its_own_place_and_never_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (real, link, beside) = (dir.path().join("real"), dir.path().join("link"), dir.path().join("beside"));
+    for folder in [&real, &beside] {
+        fs::create_dir(folder).unwrap();
+        fs::copy("/bin/sh", folder.join("sh")).unwrap();
+    }
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    // A link that a folder around it shows already, to what is shown after that folder.
+    let around = dir.path().join("around");
+    fs::create_dir(&around).unwrap();
+    std::os::unix::fs::symlink("../real", around.join("inner")).unwrap();
+    let inner = around.join("inner");
+    let bench = Bench::with(|options| options.visible = vec![link.clone(), inner.clone(), around]);
+    let script = |folder: &Path| {
+        format!("cd {} && ./sh -c 'echo ran' && ls && {{ echo x > made; rm sh; chmod 700 sh; }}", folder.display())
+    };
+    for (name, folder) in [("link", &link), ("real", &real), ("inner", &inner)] {
+        let workload = bench.shell(name, &script(folder));
+        bench.run(&workload).await;
+        assert!(log(&workload).starts_with("ran\nsh\n"), "{}", log(&workload));
+    }
+    assert!(real.join("sh").exists() && !real.join("made").exists());
+    let workload = bench.shell("beside", &script(&beside));
+    bench.run(&workload).await;
+    assert!(!log(&workload).contains("ran"), "{}", log(&workload));
 }
 
 #[tokio::test(flavor = "multi_thread")]
