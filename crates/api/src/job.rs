@@ -87,10 +87,13 @@ pub struct JobView {
     /// The longest it may run, in seconds.
     pub seconds_max: u32,
     /// 0 to 9; higher goes first.
+    #[serde(default = "gregal_core::job::priority_default")]
     pub priority: u8,
     /// Whether it may be stopped for others; it waits then and goes on where it was.
+    #[serde(default)]
     pub preemptible: bool,
     /// How often it was stopped for others.
+    #[serde(default)]
     pub stops: u32,
     /// Where it stands.
     #[schema(value_type = String)]

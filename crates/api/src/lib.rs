@@ -18,6 +18,7 @@ pub mod placement;
 pub mod problem;
 pub mod project;
 pub mod protocol;
+pub mod quota;
 pub mod routes;
 pub mod signed;
 pub mod site;

@@ -52,6 +52,10 @@ pub struct OrganisationCreate {
     pub residency: Option<ResidencyView>,
 }
 
+const fn weight_default() -> u32 {
+    1
+}
+
 /// An organisation.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct OrganisationView {
@@ -69,6 +73,12 @@ pub struct OrganisationView {
     pub plan: gregal_core::organisation::Plan,
     /// Where its content may be.
     pub residency: ResidencyView,
+    /// Its weight among the others when all want more than there is.
+    #[serde(default = "weight_default")]
+    pub weight: u32,
+    /// The highest priority its jobs may ask for.
+    #[serde(default = "gregal_core::job::priority_default")]
+    pub priority_max: u8,
     /// When it was made.
     #[schema(value_type = String)]
     pub created_at: Time,
@@ -83,6 +93,8 @@ impl From<&Organisation> for OrganisationView {
             vat_id: organisation.vat_id.clone(),
             plan: organisation.plan,
             residency: (&organisation.residency).into(),
+            weight: organisation.share.weight,
+            priority_max: organisation.share.priority_max,
             created_at: organisation.created_at,
         }
     }

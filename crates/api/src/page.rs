@@ -56,6 +56,8 @@ lists! {
     ModelList of crate::model::ModelView;
     /// A page of endpoints.
     EndpointList of crate::endpoint::EndpointView;
+    /// Quotas, all of them.
+    QuotaList of crate::quota::QuotaView;
     /// A page of usage records.
     UsageList of crate::usage::UsageRecord;
     /// A page of usage records that could not be counted, in the order of arrival.

@@ -107,6 +107,26 @@ const fn ask(
     }
 }
 
+const fn put(
+    id: &'static str,
+    path: &'static str,
+    action: Action,
+    (request, response): (&'static str, &'static str),
+    summary: &'static str,
+) -> Route {
+    Route {
+        id,
+        method: "PUT",
+        path,
+        access: Access::Key(action),
+        request: Some(request),
+        response: Some(response),
+        status: 200,
+        changes: true,
+        summary,
+    }
+}
+
 const fn delete(
     id: &'static str,
     path: &'static str,
@@ -184,17 +204,13 @@ pub const ROUTES: &[Route] = &[
         "OrganisationView",
         "Read an organisation.",
     ),
-    Route {
-        id: "residency_write",
-        method: "PUT",
-        path: "/api/v1/organisations/{organisation}/residency",
-        access: Key(A::ResidencyWrite),
-        request: Some("ResidencyView"),
-        response: Some("OrganisationView"),
-        status: 200,
-        changes: true,
-        summary: "Set where the organisation's content may be.",
-    },
+    put(
+        "residency_write",
+        "/api/v1/organisations/{organisation}/residency",
+        A::ResidencyWrite,
+        ("ResidencyView", "OrganisationView"),
+        "Set where the organisation's content may be.",
+    ),
     create(
         "project_create",
         "/api/v1/organisations/{organisation}/projects",
@@ -210,6 +226,56 @@ pub const ROUTES: &[Route] = &[
         "List projects.",
     ),
     read("project_read", "/api/v1/projects/{project}", Key(A::ProjectRead), "ProjectView", "Read a project."),
+    // Quotas
+    read(
+        "quotas_list",
+        "/api/v1/organisations/{organisation}/quotas",
+        Key(A::QuotaRead),
+        "QuotaList",
+        "List what an organisation and its projects have of each SKU, and use of it now.",
+    ),
+    put(
+        "quota_write",
+        "/api/v1/organisations/{organisation}/quotas/{sku}",
+        A::QuotaWrite,
+        ("QuotaWrite", "QuotaView"),
+        "Set what an organisation has of a SKU. For operators.",
+    ),
+    delete(
+        "quota_remove",
+        "/api/v1/organisations/{organisation}/quotas/{sku}",
+        A::QuotaWrite,
+        "QuotaView",
+        "Take an organisation's quota of a SKU away: it borrows freely, with nothing guaranteed. For operators.",
+    ),
+    put(
+        "share_write",
+        "/api/v1/organisations/{organisation}/share",
+        A::QuotaWrite,
+        ("ShareWrite", "OrganisationView"),
+        "Set an organisation's weight among the others, and the highest priority its jobs may ask for. For operators.",
+    ),
+    read(
+        "project_quotas_list",
+        "/api/v1/projects/{project}/quotas",
+        Key(A::QuotaRead),
+        "QuotaList",
+        "List what a project has of each SKU, and uses of it now.",
+    ),
+    put(
+        "project_quota_write",
+        "/api/v1/projects/{project}/quotas/{sku}",
+        A::QuotaShare,
+        ("QuotaWrite", "QuotaView"),
+        "Set what a project has of a SKU, within what its organisation has.",
+    ),
+    delete(
+        "project_quota_remove",
+        "/api/v1/projects/{project}/quotas/{sku}",
+        A::QuotaShare,
+        "QuotaView",
+        "Take a project's quota of a SKU away: it uses what its organisation has left.",
+    ),
     create(
         "key_create",
         "/api/v1/projects/{project}/keys",

@@ -206,7 +206,7 @@ fn facts(one: &JobView) -> String {
         .with("sku", &one.sku)
         .with("seconds max", one.seconds_max)
         .with("priority", one.priority)
-        .with("may be stopped", if one.preemptible { "yes" } else { "no" })
+        .with("preemptible", if one.preemptible { "yes" } else { "no" })
         .maybe("stopped", Some(one.stops).filter(|stops| *stops > 0).map(|stops| format!("{stops} times, for others")))
         .maybe("site", one.site)
         .maybe("attempt", Some(one.attempt).filter(|attempt| *attempt > 0));

@@ -25,6 +25,7 @@ mod organisation;
 mod placement;
 mod printer;
 mod project;
+mod quota;
 mod site;
 mod surroundings;
 mod table;
@@ -47,6 +48,8 @@ pub enum Command {
     Organisation(Noun<organisation::OrganisationVerb>),
     /// Who shares: make, list and read projects
     Project(Noun<project::ProjectVerb>),
+    /// What organisations and projects have of each SKU: guaranteed, lent and borrowed
+    Quota(Noun<quota::QuotaVerb>),
     /// Make, list and revoke keys
     Key(Noun<key::KeyVerb>),
     /// Register, list and read sites
@@ -109,6 +112,7 @@ async fn carry_out(command: Command, here: &mut Surroundings) -> Result<(), Fail
     match command {
         Command::Organisation(noun) => organisation::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Project(noun) => project::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Quota(noun) => quota::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Key(noun) => key::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Site(noun) => site::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Sku(noun) => catalogue::run_sku(&mut Cx::open(noun.options, here)?, noun.verb).await,

@@ -153,7 +153,10 @@ fn facts(one: &OrganisationView) -> Facts {
         .with("country", &one.country)
         .maybe("vat id", one.vat_id.as_ref())
         .with("plan", plan(one));
-    ceiling(facts, &one.residency).with("created", one.created_at)
+    ceiling(facts, &one.residency)
+        .with("weight", one.weight)
+        .with("priority max", one.priority_max)
+        .with("created", one.created_at)
 }
 
 fn ceiling(facts: Facts, residency: &ResidencyView) -> Facts {

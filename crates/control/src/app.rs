@@ -17,6 +17,7 @@ pub(crate) mod organisation;
 mod placement;
 pub(crate) mod preempt;
 mod project;
+mod quota;
 mod site;
 mod usage;
 

@@ -21,6 +21,7 @@ mod page;
 mod placement;
 mod plot;
 mod posted;
+mod quota;
 mod session;
 mod sign_in;
 mod site;
@@ -110,6 +111,8 @@ pub(crate) fn router(api: Router, options: ConsoleOptions) -> Router {
         .route("/console/projects/{project}/keys", get(key::list).post(key::create))
         .route("/console/keys/{key}/revoke", post(key::revoke))
         .route("/console/projects/{project}/placement", get(placement::page))
+        .route("/console/projects/{project}/quotas", get(quota::project))
+        .route("/console/organisations/{organisation}/quotas", get(quota::organisation))
         .route("/console/usage", get(usage::page))
         .route("/console/invoice", get(invoice::page))
         .route("/console/audit", get(audit::page))

@@ -15,6 +15,7 @@ mod model;
 mod organisation;
 mod placement;
 mod project;
+mod quota;
 pub(crate) mod router;
 mod site;
 mod usage;

@@ -33,6 +33,12 @@ actions! {
     ProjectCreate "project:create";
     /// Read a project.
     ProjectRead "project:read";
+    /// Read quotas: what is guaranteed, lent and borrowed.
+    QuotaRead "quota:read";
+    /// Set an organisation's quotas, its weight and how high its jobs may reach (operators).
+    QuotaWrite "quota:write";
+    /// Share an organisation's quotas among its projects.
+    QuotaShare "quota:share";
     /// Make a key.
     KeyCreate "key:create";
     /// List keys (never their secrets).

@@ -108,7 +108,8 @@ pub const PRIORITY_MAX: u8 = 9;
 /// operator lets pass others too.
 pub const PRIORITY_DEFAULT: u8 = 4;
 
-const fn priority_default() -> u8 {
+/// The priority where none is written: of a row, or an answer, from before there were any.
+pub const fn priority_default() -> u8 {
     PRIORITY_DEFAULT
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{OrganisationId, ProjectId},
+    job::PRIORITY_DEFAULT,
     money::Nano,
     residency::{Jurisdiction, ResidencyPolicy},
     time::Time,
@@ -19,6 +20,22 @@ pub enum Plan {
     Subscription,
     /// Reserved capacity under contract.
     Dedicated,
+}
+
+/// How an organisation stands to the others when all want more than there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FairShare {
+    /// Its weight: who has twice another's is given twice as much. At least 1.
+    pub weight: u32,
+    /// The highest priority its jobs may ask for.
+    pub priority_max: u8,
+}
+
+impl Default for FairShare {
+    /// As everybody else: nobody gets ahead of others by asking, only by what the operator granted.
+    fn default() -> Self {
+        Self { weight: 1, priority_max: PRIORITY_DEFAULT }
+    }
 }
 
 /// Who pays, and under which law its content lives.
@@ -38,6 +55,9 @@ pub struct Organisation {
     pub credit: Nano,
     /// Where its content may be.
     pub residency: ResidencyPolicy,
+    /// How it stands to the others.
+    #[serde(default)]
+    pub share: FairShare,
     /// When it was made.
     pub created_at: Time,
     /// Grows by one with every change.

@@ -28,6 +28,7 @@ mod page;
 mod price;
 mod project;
 mod quarantine;
+mod quota;
 mod schedule;
 mod site;
 mod sqlite;

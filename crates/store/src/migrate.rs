@@ -38,6 +38,13 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0004_schedule.sqlite.sql"),
         postgres: include_str!("../migrations/0004_schedule.postgres.sql"),
     },
+    Migration {
+        number: 5,
+        name: "quotas",
+        both: include_str!("../migrations/0005_quotas.sql"),
+        sqlite: "",
+        postgres: "",
+    },
 ];
 
 /// The version of the schema this program needs. A database beyond it is refused.

@@ -40,9 +40,12 @@ impl Control {
     pub(crate) async fn job_create(&self, cx: &Cx, project: ProjectId, wanted: JobCreate) -> Result<JobView> {
         let (project, policies) = self.project_seen(cx, project, Action::JobCreate).await?;
         checked(&wanted)?;
-        let priority = wanted.priority.unwrap_or(PRIORITY_DEFAULT);
+
         let sku = self.sku(&wanted.sku).cloned().ok_or_else(|| self.no_such_sku())?;
         let tx = self.begin(cx).await?;
+        let priority_max = self.organisation_of(&tx, project.organisation).await?.share.priority_max;
+        let priority = priority(wanted.priority, priority_max)?;
+        self.quota_allows(&tx, &project, &sku).await?;
         let site = self.job_site(&tx, &project, &wanted).await?;
         self.fits_somewhere(cx, &tx, project.organisation, site.as_ref(), &sku).await?;
         self.not_too_many(&tx, project.organisation).await?;
@@ -170,7 +173,7 @@ impl Control {
         Err(Problem::new(Code::Overloaded, detail).hint("wait for some to end, or cancel some").into())
     }
 
-    fn no_such_sku(&self) -> Error {
+    pub(crate) fn no_such_sku(&self) -> Error {
         let known = self.skus().iter().map(|sku| format!("`{}`", sku.name)).collect::<Vec<_>>().join(", ");
         Problem::new(Code::InvalidRequest, "`sku` is not one that can be rented")
             .hint(format!("there are {known}"))
@@ -280,6 +283,16 @@ fn checked(wanted: &JobCreate) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The priority a job gets: what it asks for, if its organisation may.
+fn priority(asked: Option<u8>, most: u8) -> Result<u8> {
+    let Some(asked) = asked else { return Ok(PRIORITY_DEFAULT.min(most)) };
+    if asked <= most {
+        return Ok(asked);
+    }
+    let detail = format!("priority {asked} is higher than this organisation's jobs may ask for: at most {most}");
+    Err(Problem::new(Code::Forbidden, detail).hint("ask for less, or ask the operator for a higher limit").into())
 }
 
 fn queued(

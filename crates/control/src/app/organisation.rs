@@ -14,7 +14,7 @@ use gregal_core::{
     key::{self, Key},
     ledger::{self, PostingKind},
     money::Cents,
-    organisation::{Organisation, Plan},
+    organisation::{FairShare, Organisation, Plan},
     residency::{Jurisdiction, ResidencyPolicy},
 };
 use gregal_policy::{Placement, Resource};
@@ -39,6 +39,7 @@ impl Control {
             name: wanted.name,
             vat_id: wanted.vat_id,
             credit,
+            share: FairShare::default(),
             created_at: cx.now,
             version: 1,
         };

@@ -16,6 +16,7 @@ pub(crate) enum Here {
     Datasets,
     Keys,
     Placement,
+    Quotas,
     Usage,
     Invoice,
     Audit,

@@ -187,7 +187,13 @@ impl Visitor {
     fn upper_links(&self, here: Here) -> Vec<Link> {
         let operator = self.is_operator();
         let bound_usage = self.me.key.project.is_some() && self.can(Action::UsageRead);
+        let quotas = match (self.me.key.project, self.organisation()) {
+            (Some(bound), _) => format!("/console/projects/{bound}/quotas"),
+            (None, Some(own)) => format!("/console/organisations/{own}/quotas"),
+            (None, None) => String::new(),
+        };
         let pages = [
+            (Here::Quotas, quotas.as_str(), "Quotas", !operator && self.can(Action::QuotaRead)),
             (Here::Usage, "/console/usage", "Usage", bound_usage || self.can_in_organisation(Action::UsageRead)),
             (Here::Invoice, "/console/invoice", "Invoice", self.can_in_organisation(Action::InvoiceRead)),
             (Here::Organisations, "/console/organisations", "Organisations", operator),

@@ -36,11 +36,23 @@ impl<T: FromStr<Err = IdError>> FromRequestParts<Control> for Id<T> {
 
     async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Error> {
         let Name(text) = Name::from_request_parts(parts, control).await?;
-        text.parse().map(Self).map_err(|error: IdError| {
-            let form = format!("{}_01jd3h9v7nq8x0m2k4t6w8y0za", error.prefix);
-            Error::invalid(format!("the path holds no {} id: one looks like `{form}`", error.noun))
-        })
+        id_of(&text).map(Self)
     }
+}
+
+fn id_of<T: FromStr<Err = IdError>>(text: &str) -> Result<T, Error> {
+    text.parse().map_err(|error: IdError| {
+        let form = format!("{}_01jd3h9v7nq8x0m2k4t6w8y0za", error.prefix);
+        Error::invalid(format!("the path holds no {} id: one looks like `{form}`", error.noun))
+    })
+}
+
+/// A part of a path, if it is not too long to be repeated in an answer.
+fn bounded(text: String) -> Result<String, Error> {
+    if text.len() > 200 {
+        return Err(Error::invalid("a part of the path is longer than 200 bytes"));
+    }
+    Ok(text)
 }
 
 /// The name or id in the path, as text.
@@ -53,10 +65,21 @@ impl FromRequestParts<Control> for Name {
     async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Error> {
         let path = Path::<String>::from_request_parts(parts, control).await;
         let Path(text) = path.map_err(|_| Error::invalid("the path is not valid UTF-8"))?;
-        if text.len() > 200 {
-            return Err(Error::invalid("a part of the path is longer than 200 bytes"));
-        }
-        Ok(Self(text))
+        bounded(text).map(Self)
+    }
+}
+
+/// The id and the name in a path that has both.
+#[derive(Debug)]
+pub(crate) struct IdAndName<T>(pub(crate) T, pub(crate) String);
+
+impl<T: FromStr<Err = IdError>> FromRequestParts<Control> for IdAndName<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Error> {
+        let path = Path::<(String, String)>::from_request_parts(parts, control).await;
+        let Path((id, name)) = path.map_err(|_| Error::invalid("the path is not valid UTF-8"))?;
+        Ok(Self(id_of(&id)?, bounded(name)?))
     }
 }
 

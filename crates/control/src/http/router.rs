@@ -22,7 +22,7 @@ use crate::{
     console::{self, ConsoleOptions},
     http::{
         audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation, placement,
-        project, site, usage,
+        project, quota, site, usage,
     },
 };
 
@@ -56,6 +56,13 @@ fn bindings() -> Vec<Binding> {
         bound("project_create", project::create),
         bound("projects_list", project::list),
         bound("project_read", project::read),
+        bound("quotas_list", quota::list),
+        bound("quota_write", quota::write),
+        bound("quota_remove", quota::remove),
+        bound("share_write", quota::share_write),
+        bound("project_quotas_list", quota::project_list),
+        bound("project_quota_write", quota::project_write),
+        bound("project_quota_remove", quota::project_remove),
         bound("key_create", key::create),
         bound("keys_list", key::list),
         bound("key_revoke", key::revoke),

@@ -13,6 +13,7 @@ mod job;
 mod money;
 mod organisation;
 mod preempt;
+mod quota;
 mod site;
 mod usage;
 mod world;

@@ -34,6 +34,7 @@ pub(crate) fn organisation(country: &str, vat_id: Option<&str>) -> Organisation 
         plan: Plan::SelfService,
         credit: Nano::from_euro(100),
         residency: ResidencyPolicy::eu(),
+        share: gregal_core::organisation::FairShare::default(),
         created_at: Time::default(),
         version: 1,
     }

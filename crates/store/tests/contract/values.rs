@@ -43,6 +43,7 @@ pub(crate) fn organisation(number: u128, name: &str) -> Organisation {
         plan: Plan::SelfService,
         credit: Nano::ZERO,
         residency: ResidencyPolicy::eu(),
+        share: gregal_core::organisation::FairShare::default(),
         created_at: NOW,
         version: 1,
     }
