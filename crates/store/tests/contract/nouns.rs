@@ -253,6 +253,7 @@ pub(crate) async fn quotas_stand_once_each_parents_first_and_go_for_good(place: 
     let tx = store.begin().await.unwrap();
     let twice = tx.quota_insert(&quota(1, None, "cpu.1")).await.unwrap_err();
     assert!(matches!(twice, Error::Taken { .. }), "{twice:?}");
+    drop(tx);
     let tx = store.begin().await.unwrap();
     let more = gregal_core::quota::Quota { guarantee: 5, borrow_max: None, version: 2, ..quota(1, None, "cpu.1") };
     tx.quota_update(&more).await.unwrap();
@@ -263,6 +264,7 @@ pub(crate) async fn quotas_stand_once_each_parents_first_and_go_for_good(place: 
     let tx = store.begin().await.unwrap();
     let stale = tx.quota_remove(&quota(1, None, "cpu.1")).await.unwrap_err();
     assert!(matches!(stale, Error::Conflict { .. }), "{stale:?}");
+    drop(tx);
     let tx = store.begin().await.unwrap();
     tx.quota_remove(&more).await.unwrap();
     done(tx).await;
