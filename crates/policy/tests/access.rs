@@ -204,7 +204,10 @@ fn within_ceiling(principal: &Principal, action: Action, resource: &Resource) ->
                 Action::CatalogueRead
                     | Action::OrganisationCreate
                     | Action::OrganisationRead
+                    | Action::QuotaRead
+                    | Action::QuotaWrite
                     | Action::SiteCreate
+                    | Action::JobPreempt
                     | Action::AuditReadAll
                     | Action::QuarantineRead
             );

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::fake::{AT, DS, Fake, JOB, MDL, PRJ, dataset, job};
+use crate::fake::{AT, DS, Fake, JOB, MDL, PRJ, SITE, dataset, job};
 
 fn create() -> String {
     format!("POST /api/v1/projects/{PRJ}/jobs")
@@ -66,6 +66,8 @@ async fn a_training_is_submitted_with_its_settings_and_followed_to_its_model() {
     state           succeeded
     sku             cpu.1
     seconds max     600
+    priority        4
+    preemptible     no
     site            site_00000000000000000000000003
     attempt         1
     dataset         ds_00000000000000000000000004
@@ -185,4 +187,36 @@ async fn a_job_is_explained_and_a_decision_that_does_not_come_out_again_fails() 
     assert!(older.exit == 0 && older.out.contains("the rules have changed since"), "{}", older.out);
     let wrong = fake.run(&["job", "explain", JOB]).await;
     assert!(wrong.exit != 0 && wrong.err.contains("does not come out"), "{}", wrong.err);
+}
+
+#[tokio::test]
+async fn priority_and_leave_to_be_stopped_are_asked_for_and_shown() {
+    let fake = Fake::start().await;
+    let made = job("queued", json!({ "priority": 7, "preemptible": true, "stops": 2 }));
+    let sent = async |more: &[&str]| {
+        let before = fake.asked(&create()).len();
+        fake.on(&create(), &made);
+        let said = fake.run(&[&["job", "run"], more, &["--", "/bin/true"]].concat()).await;
+        assert_eq!(said.exit, 0, "{}", said.err);
+        (fake.asked(&create())[before].json(), said.out)
+    };
+    let (asked, shown) = sent(&["--priority", "7", "--preemptible"]).await;
+    assert_eq!((&asked["priority"], &asked["preemptible"]), (&json!(7), &json!(true)));
+    for line in ["priority     7\n", "preemptible  yes\n", "stopped      2 times, for others\n"] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    assert_eq!(sent(&["--not-preemptible"]).await.0["preemptible"], false);
+    let (asked, _) = sent(&[]).await;
+    assert!(asked.get("priority").is_none() && asked.get("preemptible").is_none(), "the cloud decides: {asked}");
+}
+
+#[tokio::test]
+async fn an_operator_tells_a_job_to_make_room() {
+    let fake = Fake::start().await;
+    let route = format!("POST /api/v1/jobs/{JOB}/preempt");
+    fake.on(&route, &json!({ "job": JOB, "state": "stopping", "site": SITE, "stops": 1 }));
+    let said = fake.run(&["job", "preempt", JOB, "--why", "repair"]).await;
+    assert_eq!(said.exit, 0, "{}", said.err);
+    assert_eq!(fake.asked(&route)[0].json(), json!({ "why": "repair" }));
+    assert!(said.out.contains("state           stopping\n"), "{}", said.out);
 }

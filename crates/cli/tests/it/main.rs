@@ -12,3 +12,4 @@ mod invoice;
 mod job;
 mod lists;
 mod make;
+mod quota;

@@ -28,6 +28,8 @@ async fn a_new_organisation_shows_its_owners_secret_once() {
     jurisdictions   FR
     certifications  none asked for
     operators       any
+    weight          1
+    priority max    4
     created         2026-11-22T09:30:00.000Z
     owner key       key_00000000000000000000000008
     secret          gk_owner

@@ -356,6 +356,13 @@ async fn somebody_elses_job_looks_like_none_and_roles_see_only_their_pages() {
     let page = operator.page("/console").await;
     assert!(page.contains("/console/organisations") && !page.contains("/jobs"), "{page}");
     assert!(operator.page("/console/organisations").await.contains("Other"));
+    let quota = json!({ "guarantee": 4, "borrow_max": 8 });
+    cloud.call(&cloud.operator, "quota_write", &[&ours.organisation(), "cpu.1"], quota).await.good();
+    for browser in [&operator, &browser] {
+        let page = browser.page(&format!("/console/organisations/{}/quotas", ours.organisation)).await;
+        assert!(page.contains("<td>4</td><td>8</td><td>all</td><td>12</td><td>0</td>"), "{page}");
+    }
+    assert_eq!(browser.get(&format!("/console/organisations/{}/quotas", theirs.organisation)).await.status, 404);
     assert!(operator.page("/console/sites").await.contains("lyon"));
     assert!(operator.page("/console/audit").await.contains("id=\"verified\""));
     assert_eq!(operator.get("/console/usage").await.status, 403);

@@ -6,5 +6,6 @@
 mod crash;
 mod disk;
 mod faults;
+mod preempt;
 mod program;
 mod tour;

@@ -334,6 +334,55 @@ async fn a_later_attempt_goes_on_from_the_checkpoint_and_the_bill_of_the_earlier
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_makes_room_ends_proved_and_goes_on_later_even_if_the_site_crashes_meanwhile() {
+    for crashes in [false, true] {
+        let world = World::new().await;
+        world.stage.play(vec![
+            Play { sim: vec!["sim:endless"], ready: true, ..Play::default() },
+            Play { sim: vec!["sim:run_ms=300"], ready: true, model: true, ..Play::default() },
+        ]);
+        let mut site = world.start().await;
+        let digest = dataset(&world, &site).await;
+        let first = wanted(1, train(), &digest);
+        world.control.change(|intent| intent.attempts = vec![first.clone()]);
+        until("some intervals", async || (intervals(&world, 1, Meter::ComputeCore).len() >= 2).then_some(())).await;
+        world.control.state.acknowledging.store(false, Ordering::SeqCst);
+        world.control.change(|intent| intent.attempts[0].preempt = true);
+        if crashes {
+            site.crash();
+            site = world.start().await;
+        }
+        let end = until("the attempt to end", async || world.control.ended(of(1))).await;
+        let AttemptPhase::Ended { end, succeeded, billed, .. } = end.phase else { unreachable!() };
+        assert_eq!((end.reason.as_str(), succeeded), ("stopped", false));
+        assert_eq!(billed.ms.cast_signed(), billed_ms(&intervals(&world, 1, Meter::ComputeCore)), "every record first");
+        // Control queues it again, then says that it knows of the end, then starts it again.
+        world.control.change(|intent| {
+            intent.attempts.clear();
+            intent.jobs_kept = vec![first.job];
+        });
+        world.control.state.acknowledging.store(true, Ordering::SeqCst);
+        until("the end to be acknowledged", async || world.control.last().filter(|last| last.attempts.is_empty()))
+            .await;
+        world.control.change(|intent| {
+            intent.jobs_kept.clear();
+            intent.attempts = vec![WantedAttempt { attempt: 2, billed, ..first.clone() }];
+        });
+        let second = AttemptRef { attempt: 2, ..of(1) };
+        let end = until("the second attempt to end", async || world.control.ended(second)).await;
+        let AttemptPhase::Ended { succeeded, billed: all, product, .. } = end.phase else { unreachable!() };
+        assert!(succeeded && product.is_some(), "it finished what the first had begun");
+        assert_eq!(all.ms.cast_signed(), billed_ms(&intervals(&world, 1, Meter::ComputeCore)), "one bill");
+        let logs = format!("/content/v1/jobs/{}/logs", first.job);
+        let log = site.get(&logs, &world.control.grant(GrantPurpose::JobLogs, first.job)).await.text().await.unwrap();
+        assert!(log.contains(&format!("{}.2.1 from its checkpoint", first.job)), "{log}");
+        let started = world.stage.started.lock().unwrap();
+        let runs = started.iter().filter(|workload| workload.id.as_str().starts_with("job_")).count();
+        assert_eq!(runs, 2, "nothing was begun only to be stopped");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_for_a_later_attempt_goes_when_none_will_come() {
     let world = World::new().await;
     let site = world.start().await;

@@ -225,3 +225,52 @@ pub(crate) async fn lists_for_reconcilers_hold_what_is_live(place: &Place) {
     assert_eq!(store.model_numbers_max(project_id(), "other").await.unwrap(), 0);
     assert_eq!(store.sites_all().await.unwrap().len(), 2);
 }
+
+pub(crate) async fn quotas_stand_once_each_parents_first_and_go_for_good(place: &Place) {
+    let store = place.open().await;
+    parents(&store).await;
+    let tx = store.begin().await.unwrap();
+    tx.organisation_insert(&organisation(2, "beta")).await.unwrap();
+    tx.project_insert(&project(2, "other")).await.unwrap();
+    // Written in no order.
+    let written =
+        [(1, Some(2), "cpu.1"), (1, Some(1), "gpu.1"), (2, None, "cpu.1"), (1, None, "gpu.1"), (1, None, "cpu.1")];
+    for (of, project, sku) in written {
+        tx.quota_insert(&quota(of, project, sku)).await.unwrap();
+    }
+    done(tx).await;
+
+    let (whole, parts) =
+        ([quota(1, None, "cpu.1"), quota(1, None, "gpu.1")], [quota(1, Some(1), "gpu.1"), quota(1, Some(2), "cpu.1")]);
+    let of_first: Vec<_> = whole.iter().chain(&parts).cloned().collect();
+    assert_eq!(store.quotas_of_organisation(org_id()).await.unwrap(), of_first);
+    let all: Vec<_> = whole.iter().chain(&[quota(2, None, "cpu.1")]).chain(&parts).cloned().collect();
+    assert_eq!(store.quotas_all().await.unwrap(), all);
+    assert_eq!(store.quotas_of_project(project_id()).await.unwrap(), parts[..1]);
+    assert_eq!(store.quotas_given(org_id(), "cpu.1").await.unwrap(), parts[1..]);
+    assert_eq!(store.quota_get(&parts[0].id).await.unwrap().as_ref(), Some(&parts[0]));
+
+    let tx = store.begin().await.unwrap();
+    let twice = tx.quota_insert(&quota(1, None, "cpu.1")).await.unwrap_err();
+    assert!(matches!(twice, Error::Taken { .. }), "{twice:?}");
+    drop(tx);
+    let tx = store.begin().await.unwrap();
+    let more = gregal_core::quota::Quota { guarantee: 5, borrow_max: None, version: 2, ..quota(1, None, "cpu.1") };
+    tx.quota_update(&more).await.unwrap();
+    done(tx).await;
+    assert_eq!(store.quota_get(&more.id).await.unwrap(), Some(more.clone()));
+
+    // Whoever saw an older one does not take it away.
+    let tx = store.begin().await.unwrap();
+    let stale = tx.quota_remove(&quota(1, None, "cpu.1")).await.unwrap_err();
+    assert!(matches!(stale, Error::Conflict { .. }), "{stale:?}");
+    drop(tx);
+    let tx = store.begin().await.unwrap();
+    tx.quota_remove(&more).await.unwrap();
+    done(tx).await;
+    assert_eq!(store.quota_get(&more.id).await.unwrap(), None);
+    assert_eq!(store.quotas_all().await.unwrap().len(), 4);
+    let tx = store.begin().await.unwrap();
+    let orphan = tx.quota_insert(&quota(9, None, "cpu.1")).await.unwrap_err();
+    assert!(matches!(orphan, Error::Missing { .. }), "{orphan:?}");
+}

@@ -14,6 +14,7 @@ use gregal_core::{
     model::{Lineage, Model},
     money::Nano,
     organisation::{Organisation, Plan, Project},
+    quota::{Quota, QuotaId},
     residency::ResidencyPolicy,
     site::{Site, SiteOperator},
     time::Time,
@@ -45,6 +46,20 @@ pub(crate) fn organisation(number: u128, name: &str) -> Organisation {
         residency: ResidencyPolicy::eu(),
         share: gregal_core::organisation::FairShare::default(),
         created_at: NOW,
+        version: 1,
+    }
+}
+
+pub(crate) fn quota(organisation: u128, project: Option<u128>, sku: &str) -> Quota {
+    let (organisation, project) = (OrganisationId::from_u128(organisation), project.map(ProjectId::from_u128));
+    Quota {
+        id: QuotaId::of(organisation, project, sku),
+        organisation,
+        project,
+        sku: sku.to_owned(),
+        guarantee: 4,
+        borrow_max: Some(8),
+        lend_max: None,
         version: 1,
     }
 }
