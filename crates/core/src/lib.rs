@@ -20,6 +20,7 @@ pub mod organisation;
 pub mod place;
 pub mod price;
 pub mod queue;
+pub mod replica;
 pub mod residency;
 pub mod schedule;
 pub mod site;

@@ -170,7 +170,7 @@ impl Control {
         Err(Problem::new(Code::Overloaded, detail).hint("wait for some to end, or cancel some").into())
     }
 
-    fn no_such_sku(&self) -> Error {
+    pub(crate) fn no_such_sku(&self) -> Error {
         let known = self.skus().iter().map(|sku| format!("`{}`", sku.name)).collect::<Vec<_>>().join(", ");
         Problem::new(Code::InvalidRequest, "`sku` is not one that can be rented")
             .hint(format!("there are {known}"))

@@ -12,6 +12,7 @@ mod idempotency;
 mod job;
 mod money;
 mod organisation;
+mod replica;
 mod site;
 mod usage;
 mod world;

@@ -9,6 +9,7 @@ mod gateway;
 mod jobs;
 mod objects;
 mod replica;
+mod replica_time;
 mod restart;
 mod spool;
 mod stage;

@@ -157,6 +157,8 @@ impl World {
 fn tuning() -> Tuning {
     Tuning {
         meter_interval_ms: 100,
+        // Longer than any test: what speaks of tokens and jobs is not to see the time that endpoints stand.
+        replica_interval_ms: 3_600_000,
         tick_ms: 10,
         first_token_ms_max: 5_000,
         stream_idle_ms_max: 5_000,
