@@ -91,9 +91,12 @@ impl Control {
         let needed_mib = replica::memory_needed(model.bytes) >> 20;
         let able = self.skus().iter().filter(|sku| replica::can_serve(sku, model.bytes));
         let able: Vec<String> = able.map(|sku| format!("`{}`", sku.name)).collect();
-        let hint = || match able.is_empty() {
-            true => format!("no sku has {needed_mib} MiB of memory without accelerators; serve a smaller model"),
-            false => format!("it can be served on {}", able.join(", ")),
+        let hint = || {
+            if able.is_empty() {
+                format!("no sku has {needed_mib} MiB of memory without accelerators; serve a smaller model")
+            } else {
+                format!("it can be served on {}", able.join(", "))
+            }
         };
         let Some(asked) = asked else {
             let smallest = replica::smallest(self.skus(), model.bytes);

@@ -233,7 +233,7 @@ impl Control {
         let (Some(model), Some(project)) = (model, project) else {
             return Err(Error::Broken(format!("the model or the project of {} is not there", endpoint.id)));
         };
-        let held = match replica::smallest(self.skus(), model.bytes) {
+        let can_stand = match replica::smallest(self.skus(), model.bytes) {
             None => Err("no sku has the memory that serving its model takes".to_owned()),
             Some(sku) => {
                 let amount = self.replica_window(cx, tx, sku).await?;
@@ -241,7 +241,7 @@ impl Control {
                 hold::place(&balances, amount).map(|_| sku).map_err(|refusal| refusal.to_string())
             }
         };
-        match held {
+        match can_stand {
             Ok(sku) => {
                 let hold = self.replica_hold(cx, tx, &project, endpoint.id, sku).await?;
                 let entry = entry("endpoint:hold").fact("sku", sku.name.as_str()).fact("held_nano", hold.amount.get());
