@@ -20,6 +20,9 @@ pub struct EndpointCreate {
     /// The site to serve at, by id or name; absent: where the weights are.
     #[serde(default)]
     pub site: Option<String>,
+    /// The SKU it stands on, paid for the time it answers; absent: the smallest whose memory carries the weights.
+    #[serde(default)]
+    pub sku: Option<String>,
 }
 
 /// An endpoint.
@@ -39,19 +42,32 @@ pub struct EndpointView {
     /// What it serves.
     #[schema(value_type = String)]
     pub model: ModelId,
+    /// The SKU it stands on: the room it takes at its site, and what the time it answers is priced as.
+    #[serde(default)]
+    pub sku: String,
     /// Where it stands.
     #[schema(value_type = String)]
     pub state: EndpointState,
-    /// Why it stands there.
+    /// Why it stands there; while it is pending, what it waits for.
     pub message: Option<String>,
     /// The OpenAI-compatible base address, once its site has one: `.../v1`.
     pub base_url: Option<String>,
     /// When it was asked for.
     #[schema(value_type = String)]
     pub created_at: Time,
+    /// When it was given room at its site, which it keeps until it has ended.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub placed_at: Option<Time>,
     /// When it answered first.
     #[schema(value_type = Option<String>)]
     pub ready_at: Option<Time>,
+    /// How long it may answer on the money held for it so far, in milliseconds since it was placed.
+    #[serde(default)]
+    pub held_ms: u64,
+    /// How much of that was billed, in milliseconds.
+    #[serde(default)]
+    pub billed_ms: u64,
 }
 
 impl EndpointView {
@@ -63,11 +79,15 @@ impl EndpointView {
             site: endpoint.site,
             name: endpoint.name.clone(),
             model: endpoint.model,
+            sku: endpoint.sku.clone(),
             state: endpoint.state,
             message: endpoint.message.clone(),
             base_url: site_url.map(|url| format!("{url}/v1")),
             created_at: endpoint.created_at,
+            placed_at: endpoint.placed_at,
             ready_at: endpoint.ready_at,
+            held_ms: endpoint.held_ms,
+            billed_ms: endpoint.billed.ms,
         }
     }
 }

@@ -293,6 +293,18 @@ pub struct WantedEndpoint {
     pub model_digest: String,
     /// What its tokens are priced as.
     pub price_item: String,
+    /// The shape it was sold: the room it takes, and what the time it answers is priced as. None stands in an intent from
+    /// before endpoints ran on a hold; nothing runs then.
+    #[serde(default)]
+    pub sku: Option<Sku>,
+    /// How long it may answer on what is held for it, in milliseconds since it was placed; only grows. The site stops it
+    /// before that is over.
+    #[serde(default)]
+    pub held_ms: u64,
+    /// What control has been told of that: what a site that lost its own count begins from. It grows with every record that
+    /// arrives and makes no new intent by itself.
+    #[serde(default)]
+    pub billed: Billed,
     /// True: no new requests, finish the rest, then stop.
     pub drain: bool,
 }

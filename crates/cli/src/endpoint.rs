@@ -45,6 +45,9 @@ pub struct Create {
     /// The site to serve at; absent: where the weights are
     #[arg(long)]
     site: Option<String>,
+    /// What it stands on, paid for the time it answers; absent: the smallest whose memory carries the weights
+    #[arg(long)]
+    sku: Option<String>,
     /// Wait until it answers
     #[arg(long)]
     wait: bool,
@@ -57,12 +60,13 @@ pub(crate) async fn run(cx: &mut Cx<'_>, verb: EndpointVerb) -> Result<(), Failu
             let project = cx.project().await?;
             let all: Vec<EndpointView> = cx.list("endpoints_list", &[&project]).await?;
             cx.show_list("endpoints", &all, |all| {
-                let mut table = Table::new(["id", "name", "state", "model", "url", "message"]);
+                let mut table = Table::new(["id", "name", "state", "sku", "model", "url", "message"]);
                 for one in all {
                     table.row([
                         one.id.to_string(),
                         one.name.clone(),
                         one.state.as_str().into(),
+                        one.sku.clone(),
                         one.model.to_string(),
                         words::dash(one.base_url.as_ref()),
                         words::dash(one.message.as_ref()),
@@ -93,7 +97,7 @@ async fn create(cx: &mut Cx<'_>, args: Create) -> Result<(), Failure> {
         Some(_) => cx.project().await?,
         None => model.project.to_string(),
     };
-    let wanted = EndpointCreate { name: args.name, model: model.id, site: args.site };
+    let wanted = EndpointCreate { name: args.name, model: model.id, site: args.site, sku: args.sku };
     let mut made: EndpointView = cx.create("endpoint_create", &[&project], &wanted).await?;
     if args.wait {
         made = settled(cx, made, "loading", |state| state == EndpointState::Ready || state.is_final()).await?;
@@ -119,11 +123,13 @@ async fn settled(
     let bar = cx.printer().bar("{spinner} {msg} {elapsed}", None);
     let until = cx.here.world.steady() + cx.here.patience;
     while !there(endpoint.state) {
-        bar.set_message(format!("{doing} `{}`: {}", endpoint.name, endpoint.state.as_str()));
+        let why = endpoint.message.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        bar.set_message(format!("{doing} `{}`: {}{why}", endpoint.name, endpoint.state.as_str()));
         bar.tick();
         if cx.here.world.steady() >= until {
             bar.finish_and_clear();
-            let detail = format!("endpoint `{}` is still {}", endpoint.name, endpoint.state.as_str());
+            let why = endpoint.message.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            let detail = format!("endpoint `{}` is still {}{why}", endpoint.name, endpoint.state.as_str());
             return Err(
                 Failure::ours(detail).hint(format!("`gregal endpoint show {}` says how it goes on", endpoint.id))
             );
@@ -156,11 +162,24 @@ fn facts(one: &EndpointView) -> String {
         .with("name", &one.name)
         .with("state", one.state.as_str())
         .maybe("message", one.message.as_ref())
+        .with("sku", &one.sku)
         .with("model", one.model)
         .with("project", one.project)
         .with("site", one.site)
         .maybe("url", one.base_url.as_ref())
         .with("created", one.created_at)
+        .maybe("placed", one.placed_at)
         .maybe("ready", one.ready_at)
+        .with("held", format!("{} of answering, {} of it billed", span(one.held_ms), span(one.billed_ms)))
         .text()
+}
+
+/// Milliseconds in hours, minutes and seconds, as far as there are any.
+fn span(millis: u64) -> String {
+    let seconds = millis / 1000;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
 }

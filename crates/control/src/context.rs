@@ -190,7 +190,7 @@ impl Facts for AuditEntry {
 
 impl Control {
     /// Opens the control plane over its store: loads or makes the signing key and the first price book, reads the
-    /// policies, and checks that every route has its handler.
+    /// policies, checks that every route has its handler, and takes in endpoints of before they ran on a hold.
     pub async fn open(options: ControlOptions) -> Result<Self> {
         let policies = Policies::new()?;
         http::router::check()?;
@@ -206,7 +206,9 @@ impl Control {
             log: Log::default(),
             passes: Passes::default(),
         };
-        Ok(Self(Arc::new(shared)))
+        let control = Self(Arc::new(shared));
+        control.replicas_adopt().await?;
+        Ok(control)
     }
 
     /// Wakes every task and every site that waits for news.

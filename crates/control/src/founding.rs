@@ -29,7 +29,14 @@ pub(crate) async fn founded(options: &ControlOptions) -> Result<[u8; 32]> {
         entries.push(cx.done(None, "signing_key:create", &options.origin).fact("public_key", public));
         bytes
     };
-    if tx.price_books_all().await?.is_empty() {
+    let books = tx.price_books_all().await?;
+    let newest = books.iter().max_by_key(|book| (book.from, book.version));
+    if let Some(book) = newest.and_then(gregal_core::price::with_replicas) {
+        book.check().map_err(|error| Error::Broken(error.to_string()))?;
+        tx.price_book_insert(&book).await?;
+        entries.push(cx.done(None, "price_book:create", book.version).fact("replica_core_nano", 0));
+    }
+    if books.is_empty() {
         let book = options.first_prices.clone();
         book.check().map_err(|error| Error::Broken(error.to_string()))?;
         tx.price_book_insert(&book).await?;

@@ -5,6 +5,7 @@
 
 mod expire;
 mod outbox;
+pub(crate) mod replica;
 pub(crate) mod schedule;
 mod settle;
 

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{EndpointId, ModelId, OrganisationId, ProjectId, SiteId},
+    id::{EndpointId, HoldId, ModelId, OrganisationId, ProjectId, SiteId},
+    job::Billed,
+    schedule::Promise,
     time::Time,
 };
 
@@ -11,7 +13,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndpointState {
-    /// Wanted; its site has not begun to load it.
+    /// Wanted: it waits for room at its site, or has it and its site has not begun to load it.
     Pending,
     /// Loading the weights.
     Loading,
@@ -59,6 +61,24 @@ pub struct Endpoint {
     pub name: String,
     /// What it serves.
     pub model: ModelId,
+    /// The SKU it asks for: the room it takes while it stands. Empty for one asked for before endpoints took room.
+    #[serde(default)]
+    pub sku: String,
+    /// The money set aside for the time it stands. None for one asked for before endpoints ran on a hold.
+    #[serde(default)]
+    pub hold: Option<HoldId>,
+    /// How long it may stand ready on what was held so far, in milliseconds since it was placed; only grows.
+    #[serde(default)]
+    pub held_ms: u64,
+    /// What it was billed of that.
+    #[serde(default)]
+    pub billed: Billed,
+    /// When it was given room at its site, which it keeps until it has ended. None while it waits for room.
+    #[serde(default)]
+    pub placed_at: Option<Time>,
+    /// While it waits for room: the start it is promised.
+    #[serde(default)]
+    pub promised: Option<Promise>,
     /// Where it stands.
     pub state: EndpointState,
     /// Why it stands there, for people; never content.
@@ -75,6 +95,18 @@ pub struct Endpoint {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "move", rename_all = "snake_case")]
 pub enum EndpointMove {
+    /// Pending without room: it is given room at its site.
+    Place {
+        /// When.
+        at: Time,
+    },
+    /// Pending without room: it goes on waiting, for this reason.
+    Wait {
+        /// What it waits for, for people.
+        why: String,
+        /// The start it is promised.
+        promise: Option<Promise>,
+    },
     /// Pending: its site begins to load the weights.
     Load,
     /// Loading: it answers.
@@ -82,9 +114,12 @@ pub enum EndpointMove {
         /// Since when.
         at: Time,
     },
-    /// Loading or ready: it was asked to stop, and finishes what it began.
-    Drain,
-    /// Draining (the site has proved the end), or pending (nothing ever ran): it has stopped.
+    /// Loading, ready, or pending with room: it is to stop, and finishes what it began.
+    Drain {
+        /// Why, for people, if nobody asked for it.
+        why: Option<String>,
+    },
+    /// Draining (the site has proved the end), or pending without room (nothing ever ran): it has stopped.
     Stop,
     /// Not ended: it could not be brought to answer.
     Fail {
@@ -99,9 +134,11 @@ impl EndpointMove {
     /// Its name, for messages and audit entries.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Place { .. } => "place",
+            Self::Wait { .. } => "wait",
             Self::Load => "load",
             Self::Ready { .. } => "ready",
-            Self::Drain => "drain",
+            Self::Drain { .. } => "drain",
             Self::Stop => "stop",
             Self::Fail { .. } => "fail",
             Self::Reload => "reload",
@@ -111,9 +148,10 @@ impl EndpointMove {
     /// The state it leads to.
     pub const fn leads_to(&self) -> EndpointState {
         match self {
+            Self::Place { .. } | Self::Wait { .. } => EndpointState::Pending,
             Self::Load | Self::Reload => EndpointState::Loading,
             Self::Ready { .. } => EndpointState::Ready,
-            Self::Drain => EndpointState::Draining,
+            Self::Drain { .. } => EndpointState::Draining,
             Self::Stop => EndpointState::Stopped,
             Self::Fail { .. } => EndpointState::Failed,
         }
@@ -133,26 +171,58 @@ pub struct IllegalMove {
 }
 
 impl Endpoint {
+    /// Whether it takes room at its site: it was given some, and its site has not proved the end.
+    pub const fn takes_room(&self) -> bool {
+        self.placed_at.is_some() && !self.state.is_final()
+    }
+
+    /// Whether its site is to know of it: once it has room, and in any case once something of it may run there.
+    pub const fn is_for_site(&self) -> bool {
+        self.placed_at.is_some() || !matches!(self.state, EndpointState::Pending)
+    }
+
     /// The endpoint after a move, one version on; or that it may not make it.
     pub fn apply(&self, step: EndpointMove) -> Result<Self, IllegalMove> {
-        use EndpointState::{Draining, Loading, Pending, Ready};
-        let allowed = match step {
-            EndpointMove::Load => self.state == Pending,
-            EndpointMove::Ready { .. } => self.state == Loading,
-            EndpointMove::Drain => matches!(self.state, Loading | Ready),
-            EndpointMove::Stop => matches!(self.state, Draining | Pending),
-            EndpointMove::Fail { .. } => !self.state.is_final(),
-            EndpointMove::Reload => self.state == Ready,
-        };
-        if !allowed {
+        if !self.allows(&step) {
             return Err(IllegalMove { from: self.state, to: step.leads_to(), by: step.name() });
         }
         let mut after = Self { state: step.leads_to(), message: None, version: self.version + 1, ..self.clone() };
         match step {
+            EndpointMove::Place { at } => {
+                after.placed_at = Some(at);
+                after.promised = None;
+            }
+            EndpointMove::Wait { why, promise } => {
+                after.message = Some(why);
+                after.promised = promise;
+            }
             EndpointMove::Ready { at } => after.ready_at = self.ready_at.or(Some(at)),
-            EndpointMove::Fail { why } => after.message = Some(why),
-            EndpointMove::Load | EndpointMove::Drain | EndpointMove::Stop | EndpointMove::Reload => {}
+            EndpointMove::Drain { why } => after.message = why,
+            EndpointMove::Fail { why } => {
+                after.message = Some(why);
+                after.promised = None;
+            }
+            EndpointMove::Stop => {
+                // Why it drained is why it has stopped; why it waited is over.
+                after.message = self.message.clone().filter(|_| self.state == EndpointState::Draining);
+                after.promised = None;
+            }
+            EndpointMove::Load | EndpointMove::Reload => {}
         }
         Ok(after)
+    }
+
+    fn allows(&self, step: &EndpointMove) -> bool {
+        use EndpointState::{Draining, Loading, Pending, Ready};
+        let has_room = self.placed_at.is_some();
+        match step {
+            EndpointMove::Place { .. } | EndpointMove::Wait { .. } => self.state == Pending && !has_room,
+            EndpointMove::Load => self.state == Pending,
+            EndpointMove::Ready { .. } => self.state == Loading,
+            EndpointMove::Drain { .. } => matches!(self.state, Loading | Ready) || (self.state == Pending && has_room),
+            EndpointMove::Stop => self.state == Draining || (self.state == Pending && !has_room),
+            EndpointMove::Fail { .. } => !self.state.is_final(),
+            EndpointMove::Reload => self.state == Ready,
+        }
     }
 }

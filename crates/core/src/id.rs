@@ -37,6 +37,11 @@ macro_rules! ids {
             pub const fn from_u128(number: u128) -> Self {
                 Self(ulid::Ulid(number))
             }
+
+            /// The number of the id.
+            pub const fn as_u128(self) -> u128 {
+                self.0.0
+            }
         }
 
         impl fmt::Display for $name {

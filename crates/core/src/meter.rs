@@ -19,6 +19,9 @@ pub enum Meter {
     ComputeCore,
     /// Accelerators held by a ready job, in accelerator-milliseconds.
     Accelerator,
+    /// CPU cores held by a served model while it answers, in core-milliseconds. Apart from a job's, so that a price book
+    /// can price it apart, at nothing too where only tokens are sold.
+    ReplicaCore,
     /// Text read by a served model, in tokens.
     TokensIn,
     /// Text written by a served model, in tokens.
@@ -30,13 +33,14 @@ pub enum Meter {
 impl Meter {
     /// Every meter there is.
     pub const ALL: &'static [Self] =
-        &[Self::ComputeCore, Self::Accelerator, Self::TokensIn, Self::TokensOut, Self::Energy];
+        &[Self::ComputeCore, Self::Accelerator, Self::ReplicaCore, Self::TokensIn, Self::TokensOut, Self::Energy];
 
     /// Its name on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ComputeCore => "compute_core",
             Self::Accelerator => "accelerator",
+            Self::ReplicaCore => "replica_core",
             Self::TokensIn => "tokens_in",
             Self::TokensOut => "tokens_out",
             Self::Energy => "energy",
@@ -46,7 +50,7 @@ impl Meter {
     /// The unit one of its counts stands for.
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::ComputeCore => "core_ms",
+            Self::ComputeCore | Self::ReplicaCore => "core_ms",
             Self::Accelerator => "accelerator_ms",
             Self::TokensIn | Self::TokensOut => "token",
             Self::Energy => "mJ",

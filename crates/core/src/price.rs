@@ -160,8 +160,23 @@ pub fn demonstration_book(from: Time) -> PriceBook {
     book
 }
 
-/// The prices a cloud starts with, in euro: 0.04 a core-hour, 2.40 an accelerator-hour, 0.20 a million tokens read and
-/// 0.60 a million tokens written.
+/// How an invoice words the time a served model stands.
+const REPLICA_CORE_LABEL: &str = "Served model, CPU core, per hour it answers";
+
+/// A book that prices the time served models stand, made from one of before it was counted: the same prices from the same
+/// time on, one version later, and that time at nothing. An upgrade raises nobody's bill. None if the book prices it.
+pub fn with_replicas(book: &PriceBook) -> Option<PriceBook> {
+    if book.rows.iter().any(|row| row.meter == Meter::ReplicaCore) {
+        return None;
+    }
+    let label = format!("{REPLICA_CORE_LABEL} (not charged)");
+    let free = PriceRow { meter: Meter::ReplicaCore, item: ANY_ITEM.into(), nano: 0, per: 1, label };
+    let rows = book.rows.iter().cloned().chain([free]).collect();
+    Some(PriceBook { version: book.version.saturating_add(1), from: book.from, rows })
+}
+
+/// The prices a cloud starts with, in euro: 0.04 a core-hour of a job and 0.02 of a served model, 2.40 an
+/// accelerator-hour, 0.20 a million tokens read and 0.60 a million tokens written.
 pub fn default_book(from: Time) -> PriceBook {
     const HOUR_MS: u64 = 3_600_000;
     const MILLION: u64 = 1_000_000;
@@ -176,6 +191,7 @@ pub fn default_book(from: Time) -> PriceBook {
     let rows = vec![
         row(Meter::ComputeCore, 4, HOUR_MS, "CPU core, per hour"),
         row(Meter::Accelerator, 240, HOUR_MS, "Accelerator, per hour"),
+        row(Meter::ReplicaCore, 2, HOUR_MS, REPLICA_CORE_LABEL),
         row(Meter::TokensIn, 20, MILLION, "Tokens read, per million"),
         row(Meter::TokensOut, 60, MILLION, "Tokens written, per million"),
     ];

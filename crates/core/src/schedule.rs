@@ -40,6 +40,9 @@ pub const END_MS: i64 = 60_000;
 /// A promise is moved forward only if the job would start so many milliseconds earlier: nothing moves for nothing.
 const SOONER_MS: i64 = 60_000;
 
+/// The limit of what ends only when somebody asks for it: a served model.
+pub const ENDLESS_MS: u64 = u64::MAX;
+
 /// A start no later than a time, at a site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Promise {
@@ -68,7 +71,7 @@ pub struct Waiting {
     pub gpu_model: Option<String>,
     /// The sites it may run at: where its data is and its residency policy allows. Empty means nowhere lawful.
     pub sites: Vec<SiteId>,
-    /// The longest it may run once it is ready, in milliseconds.
+    /// The longest it may run once it is ready, in milliseconds; [`ENDLESS_MS`] for what has no end of its own.
     pub limit_ms: u64,
     /// The start it was promised by an earlier pass.
     pub promised: Option<Promise>,

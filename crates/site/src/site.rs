@@ -85,6 +85,8 @@ impl std::fmt::Debug for SiteOptions {
 pub struct Tuning {
     /// Length of a metered interval, in milliseconds.
     pub meter_interval_ms: u64,
+    /// Length of the first metered interval of a served model, in milliseconds; later ones grow to thirty times that.
+    pub replica_interval_ms: u64,
     /// How often engines, logs and sockets are looked at, in milliseconds.
     pub tick_ms: u64,
     /// The longest a client waits for the first token, in milliseconds.
@@ -99,10 +101,6 @@ pub struct Tuning {
     pub retry_ms: u64,
     /// The longest of these waits, in milliseconds.
     pub retry_ms_max: u64,
-    /// Processor time of a replica, in thousandths of a core.
-    pub replica_cpus_milli: u64,
-    /// Memory of a replica, in bytes.
-    pub replica_memory_bytes: u64,
     /// The longest a replica may take to answer first, in milliseconds.
     pub load_ms_max: u64,
     /// The longest a replica that runs may be silent before it is started anew, in milliseconds.
@@ -125,6 +123,7 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             meter_interval_ms: 2_000,
+            replica_interval_ms: 2_000,
             tick_ms: 200,
             first_token_ms_max: 120_000,
             stream_idle_ms_max: 60_000,
@@ -132,8 +131,6 @@ impl Default for Tuning {
             sync_idle_ms: 5_000,
             retry_ms: 250,
             retry_ms_max: 5_000,
-            replica_cpus_milli: 1_000,
-            replica_memory_bytes: 4 << 30,
             load_ms_max: 300_000,
             silent_ms_max: 30_000,
             drain_ms_max: 30_000,
@@ -234,7 +231,11 @@ impl Site {
             datasets: Datasets::open(&folder.join("datasets"))?,
             writing: content::Writing::default(),
             jobs,
-            replicas: Replicas::open(&folder.join("replicas"), options.tuning.requests_in_flight_max)?,
+            replicas: Replicas::open(
+                &folder.join("replicas"),
+                &folder.join("replica-bills"),
+                options.tuning.requests_in_flight_max,
+            )?,
             metrics: Metrics::default(),
             followers: content::followers(),
             news: Notify::new(),

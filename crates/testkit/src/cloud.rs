@@ -215,6 +215,7 @@ pub async fn site_started(options: impl Fn(&str) -> SiteOptions) -> Plane {
 pub fn quick_tuning() -> Tuning {
     Tuning {
         meter_interval_ms: 100,
+        replica_interval_ms: 100,
         tick_ms: 10,
         first_token_ms_max: 5_000,
         stream_idle_ms_max: 5_000,

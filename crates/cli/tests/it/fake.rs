@@ -236,8 +236,9 @@ pub(crate) fn job(state: &str, more: Value) -> Value {
 
 pub(crate) fn endpoint(url: &str, state: &str) -> Value {
     json!({
-        "id": EP, "project": PRJ, "site": SITE, "name": "atlas", "model": MDL, "state": state, "message": null,
-        "base_url": format!("{url}/v1"), "created_at": AT, "ready_at": null,
+        "id": EP, "project": PRJ, "site": SITE, "name": "atlas", "model": MDL, "sku": "cpu.1", "state": state, "message": null,
+        "base_url": format!("{url}/v1"), "created_at": AT, "placed_at": AT, "ready_at": null, "held_ms": 9_000_000,
+        "billed_ms": 125_000,
     })
 }
 

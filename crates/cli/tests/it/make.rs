@@ -108,7 +108,28 @@ async fn an_endpoint_is_waited_for_until_it_answers() {
     let said = fake.run(&["endpoint", "create", "atlas", "--model", MDL, "--wait"]).await;
     assert_eq!((said.exit, said.err.as_str()), (0, "next: `gregal chat atlas \"...\"`\n"));
     assert!(said.out.contains("state    ready\n"), "{}", said.out);
-    assert_eq!(fake.asked(&path)[0].json(), json!({ "name": "atlas", "model": MDL, "site": null }));
+    assert_eq!(fake.asked(&path)[0].json(), json!({ "name": "atlas", "model": MDL, "site": null, "sku": null }));
+    assert!(said.out.contains("held     2 h 30 min of answering, 2 min 5 s of it billed\n"), "{}", said.out);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_waits_for_room_is_listed_with_its_sku_and_why() {
+    let fake = Fake::start().await;
+    let mut waits = endpoint("http://lyon.test", "pending");
+    (waits["message"], waits["placed_at"]) = (json!("1 of 2 cores short (1 of 2 free) at `lyon`"), json!(null));
+    waits["sku"] = json!("cpu.2");
+    let path = format!("POST /api/v1/projects/{PRJ}/endpoints");
+    fake.on(&format!("GET /api/v1/models/{MDL}"), &model()).on(&path, &waits);
+    fake.on(&format!("GET /api/v1/projects/{PRJ}/endpoints"), &json!({ "items": [waits], "next": null }));
+    let made = fake.run(&["endpoint", "create", "atlas", "--model", MDL, "--sku", "cpu.2"]).await;
+    assert_eq!(fake.asked(&path)[0].json()["sku"], "cpu.2");
+    assert!(made.out.contains("message  1 of 2 cores short"), "{}", made.out);
+    let said = fake.run(&["endpoint", "list", "--project", PRJ]).await;
+    let (head, line) = said.out.split_once('\n').unwrap();
+    assert_eq!(head.split_whitespace().collect::<Vec<_>>(), ["id", "name", "state", "sku", "model", "url", "message"]);
+    for word in ["pending", "cpu.2", "1 of 2 cores short (1 of 2 free) at `lyon`"] {
+        assert!(line.contains(word), "{line}");
+    }
 }
 
 #[tokio::test]

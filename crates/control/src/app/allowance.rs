@@ -83,8 +83,13 @@ impl Control {
         knows_newest: bool,
     ) -> Result<Vec<AuditEntry>> {
         let before = leased_at(tx, site).await?;
-        let mut serving: BTreeSet<OrganisationId> =
-            tx.endpoints_live_at_site(site).await?.iter().map(|endpoint| endpoint.organisation).collect();
+        let mut serving: BTreeSet<OrganisationId> = tx
+            .endpoints_live_at_site(site)
+            .await?
+            .iter()
+            .filter(|one| one.is_for_site())
+            .map(|one| one.organisation)
+            .collect();
         let mut entries = Vec::new();
         let mut after = Vec::with_capacity(before.len());
         for leased in &before {

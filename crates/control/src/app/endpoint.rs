@@ -8,9 +8,13 @@ use gregal_core::{
     access::Action,
     endpoint::{Endpoint, EndpointMove, EndpointState},
     id::{EndpointId, ProjectId},
+    job::Billed,
+    model::Model,
+    replica::{self, WINDOW_MS},
+    sku::Sku,
 };
 use gregal_policy::{Placement, Resource, ResourceKind};
-use gregal_store::{Listed, Page};
+use gregal_store::{Listed, Page, Tx};
 
 use crate::{
     Control, Cx, Error, Result,
@@ -46,15 +50,25 @@ impl Control {
         let live = (Code::Conflict, "endpoints that have not ended");
         let there = tx.endpoints_live_count(project.id).await?;
         limit::one_more(there, limit::ENDPOINTS_LIVE_MAX, live, "delete one that is not needed")?;
+        let sku = self.endpoint_sku(wanted.sku.as_deref(), &model)?;
+        self.replica_fits(cx, &site, sku)?;
+        let id = EndpointId::new(self.world());
+        let hold = self.replica_hold(cx, &tx, &project, id, sku).await?;
         let endpoint = Endpoint {
-            id: EndpointId::new(self.world()),
+            id,
             organisation: project.organisation,
             project: project.id,
             site: site.id,
             name: wanted.name,
             model: model.id,
+            sku: sku.name.clone(),
+            hold: Some(hold.id),
+            held_ms: WINDOW_MS,
+            billed: Billed::default(),
+            placed_at: None,
+            promised: None,
             state: EndpointState::Pending,
-            message: None,
+            message: Some("its turn: the scheduler has not looked at it yet".into()),
             created_at: cx.now,
             ready_at: None,
             version: 1,
@@ -65,9 +79,43 @@ impl Control {
             .done(Some(project.organisation), Action::EndpointCreate.as_str(), endpoint.id)
             .by(&policies)
             .fact("model", model.id.to_string())
-            .fact("site", site.id.to_string());
-        self.finish_created(cx, tx, &[entry], Wake::Sites, &answer).await?;
+            .fact("site", site.id.to_string())
+            .fact("sku", endpoint.sku.as_str())
+            .fact("held_nano", hold.amount.get());
+        self.finish_created(cx, tx, &[entry], Wake::Schedule, &answer).await?;
         Ok(answer)
+    }
+
+    /// The SKU an endpoint stands on: the one asked for, if it can serve the model, else the smallest that can.
+    fn endpoint_sku(&self, asked: Option<&str>, model: &Model) -> Result<&Sku> {
+        let needed_mib = replica::memory_needed(model.bytes) >> 20;
+        let able = self.skus().iter().filter(|sku| replica::can_serve(sku, model.bytes));
+        let able: Vec<String> = able.map(|sku| format!("`{}`", sku.name)).collect();
+        let hint = || {
+            if able.is_empty() {
+                format!("no sku has {needed_mib} MiB of memory without accelerators; serve a smaller model")
+            } else {
+                format!("it can be served on {}", able.join(", "))
+            }
+        };
+        let Some(asked) = asked else {
+            let smallest = replica::smallest(self.skus(), model.bytes);
+            return smallest.ok_or_else(|| {
+                let detail = format!("serving the model takes {needed_mib} MiB of memory");
+                Problem::new(Code::NeverFits, detail).hint(hint()).into()
+            });
+        };
+        let sku = self.sku(asked).ok_or_else(|| self.no_such_sku())?;
+        if sku.gpus > 0 {
+            let detail = format!("`{asked}` has accelerators, and models are served on cores");
+            return Err(Problem::new(Code::InvalidRequest, detail).hint(hint()).into());
+        }
+        if !replica::can_serve(sku, model.bytes) {
+            let detail =
+                format!("serving the model takes {needed_mib} MiB of memory, `{asked}` has {}", sku.memory_bytes >> 20);
+            return Err(Problem::new(Code::NeverFits, detail).hint(hint()).into());
+        }
+        Ok(sku)
     }
 
     /// A project's endpoints.
@@ -110,22 +158,35 @@ impl Control {
         let tx = self.begin(cx).await?;
         let before = tx.endpoint_get(id).await?.ok_or_else(|| Error::missing("endpoint", id))?;
         let step = match before.state {
-            // Its site may have begun to load it without having said so: the intent without it stops that too.
-            EndpointState::Pending => EndpointMove::Stop,
-            EndpointState::Loading | EndpointState::Ready => EndpointMove::Drain,
+            EndpointState::Pending if before.placed_at.is_none() => EndpointMove::Stop,
+            // Its site may have begun to load it without having said so: the end has to be proved.
+            EndpointState::Pending | EndpointState::Loading | EndpointState::Ready => EndpointMove::Drain { why: None },
             EndpointState::Draining | EndpointState::Stopped | EndpointState::Failed => {
                 drop(tx);
                 return self.endpoint_view(&before).await;
             }
         };
         let after = before.apply(step)?;
-        tx.endpoint_update(&after).await?;
+        self.endpoint_put(&tx, &after).await?;
         let entry = cx
             .done(Some(after.organisation), Action::EndpointDelete.as_str(), id)
             .by(&policies)
             .fact("state", after.state.as_str());
-        self.finish(cx, tx, &[entry], Wake::Sites).await?;
+        self.finish(cx, tx, &[entry], Wake::Schedule).await?;
         self.endpoint_view(&after).await
+    }
+
+    /// Writes an endpoint; one that has ended gives back what is left of its hold.
+    pub(crate) async fn endpoint_put(&self, tx: &Tx, after: &Endpoint) -> Result<()> {
+        tx.endpoint_update(after).await?;
+        let hold = match after.hold.filter(|_| after.state.is_final()) {
+            Some(hold) => tx.hold_get(hold).await?,
+            None => None,
+        };
+        if let Some(hold) = hold {
+            self.hold_close(tx, &hold, false).await?;
+        }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse as _, Redirect, Response},
 };
 use gregal_api::{
+    catalogue::SkuView,
     endpoint::{EndpointCreate, EndpointView},
     grant::{GrantCreate, GrantCreated, GrantPurpose},
     model::ModelView,
@@ -40,6 +41,7 @@ pub(crate) struct Row {
     pub(crate) model: ModelId,
     pub(crate) model_name: String,
     pub(crate) state: &'static str,
+    pub(crate) sku: String,
     pub(crate) message: String,
     pub(crate) created: String,
 }
@@ -53,6 +55,8 @@ struct ListPage {
     is_all: bool,
     /// Models that can be served: id and name.
     models: Vec<(ModelId, String)>,
+    /// What a model can stand on.
+    skus: Vec<String>,
     may_create: bool,
     once: String,
 }
@@ -78,6 +82,9 @@ struct Live {
     is_settled: bool,
     message: Option<String>,
     ready: String,
+    /// How long it answered and was billed for, and how long it may on what is held.
+    billed: String,
+    held: String,
 }
 
 impl askama::filters::HtmlSafe for Live {}
@@ -89,6 +96,8 @@ impl Live {
             is_settled: is_settled(endpoint.state),
             message: endpoint.message.clone(),
             ready: words::when_any(endpoint.ready_at),
+            billed: words::span(i64::try_from(endpoint.billed_ms).unwrap_or(i64::MAX)),
+            held: words::span(i64::try_from(endpoint.held_ms).unwrap_or(i64::MAX)),
         }
     }
 }
@@ -106,6 +115,7 @@ impl Row {
             model: endpoint.model,
             model_name: model.map_or_else(|| endpoint.model.to_string(), model::title),
             state: endpoint.state.as_str(),
+            sku: endpoint.sku.clone(),
             message: endpoint.message.clone().unwrap_or_default(),
             created: words::when(endpoint.created_at),
         }
@@ -115,12 +125,19 @@ impl Row {
 pub(crate) async fn list(visitor: Visitor, Id(project): Id<ProjectId>) -> Result<Response, Failure> {
     let (endpoints, is_all) = visitor.api.gather::<EndpointView>("endpoints_list", &[&project]).await?;
     let (models, _) = visitor.api.gather::<ModelView>("models_list", &[&project]).await?;
+    // Who may not serve one need not see what on, and may not either.
+    let skus: Vec<SkuView> = if visitor.can(Action::EndpointCreate) {
+        visitor.api.gather("skus_list", &[]).await?.0
+    } else {
+        Vec::new()
+    };
     let rows: Vec<Row> = endpoints.iter().rev().take(LIST_MAX).map(|endpoint| Row::of(endpoint, &models)).collect();
     page::page(&ListPage {
         shell: visitor.shell("Endpoints", Here::Endpoints, Some(project)).await?,
         project,
         is_all: is_all && rows.len() == endpoints.len(),
         rows,
+        skus: skus.into_iter().filter(|sku| sku.gpus == 0).map(|sku| sku.name).collect(),
         models: models.iter().rev().take(LIST_MAX).map(|found| (found.id, model::title(found))).collect(),
         may_create: visitor.can(Action::EndpointCreate),
         once: visitor.once(),
@@ -132,6 +149,9 @@ pub(crate) async fn list(visitor: Visitor, Id(project): Id<ProjectId>) -> Result
 pub(crate) struct Create {
     name: String,
     model: String,
+    /// Empty: the smallest that serves the model.
+    #[serde(default)]
+    sku: String,
     once: String,
 }
 
@@ -140,7 +160,8 @@ pub(crate) async fn create(
     Posted { visitor, form }: Posted<Create>,
 ) -> Result<Response, Failure> {
     let model: ModelId = form.model.parse().map_err(|_| Failure::invalid("choose a model"))?;
-    let wanted = EndpointCreate { name: form.name, model, site: None };
+    let wanted =
+        EndpointCreate { name: form.name, model, site: None, sku: Some(form.sku).filter(|sku| !sku.is_empty()) };
     let made: EndpointView = visitor.api.send("endpoint_create", &[&project], &wanted, Some(&form.once)).await?;
     Ok(Redirect::to(&format!("/console/endpoints/{}", made.id)).into_response())
 }

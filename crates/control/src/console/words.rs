@@ -86,7 +86,7 @@ pub(crate) fn quantity(meter: Meter, quantity: u64) -> String {
         )
     };
     match meter {
-        Meter::ComputeCore => hours("core-hours"),
+        Meter::ComputeCore | Meter::ReplicaCore => hours("core-hours"),
         Meter::Accelerator => hours("accelerator-hours"),
         Meter::TokensIn | Meter::TokensOut => format!("{} tokens", count(quantity)),
         Meter::Energy => Millijoules::new(quantity).to_string(),
@@ -98,6 +98,7 @@ pub(crate) const fn meter(meter: Meter) -> &'static str {
     match meter {
         Meter::ComputeCore => "CPU cores",
         Meter::Accelerator => "Accelerators",
+        Meter::ReplicaCore => "CPU cores of served models",
         Meter::TokensIn => "Tokens read",
         Meter::TokensOut => "Tokens written",
         Meter::Energy => "Energy",

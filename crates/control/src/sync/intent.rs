@@ -9,9 +9,9 @@ use gregal_api::{
 use gregal_core::{
     access::Action,
     dataset::{Dataset, DatasetState},
-    endpoint::EndpointState,
+    endpoint::{Endpoint, EndpointState},
     id::{EndpointId, OrganisationId, SiteId},
-    job::{Job, JobState},
+    job::{Billed, Job, JobState},
     money::Nano,
     site::Site,
     time::Time,
@@ -132,7 +132,7 @@ impl Control {
 
     async fn endpoints_wanted(&self, view: &View, site: SiteId) -> Result<Vec<WantedEndpoint>> {
         let mut wanted = Vec::new();
-        for endpoint in view.endpoints_live_at_site(site).await? {
+        for endpoint in view.endpoints_live_at_site(site).await?.into_iter().filter(Endpoint::is_for_site) {
             let gone = || Error::Broken(format!("{} of {} is not there", endpoint.model, endpoint.id));
             let model = view.model_get(endpoint.model).await?.ok_or_else(gone)?;
             wanted.push(WantedEndpoint {
@@ -143,6 +143,9 @@ impl Control {
                 model: model.id,
                 model_digest: model.digest,
                 price_item: price_item(model.parameters).into(),
+                sku: self.sku(&endpoint.sku).cloned(),
+                held_ms: endpoint.held_ms,
+                billed: endpoint.billed,
                 drain: endpoint.state == EndpointState::Draining,
             });
         }
@@ -215,7 +218,9 @@ fn row_name(site: SiteId) -> String {
 fn digest_of(intent: &Intent) -> Result<String> {
     assert!(intent.revision == 0 && intent.made_at == Time::from_millis(0), "only an unnumbered intent is compared");
     let allowances = intent.allowances.iter().map(|one| Allowance { charged: Nano::ZERO, ..one.clone() }).collect();
-    let body = serde_json::to_vec(&Intent { allowances, ..intent.clone() })
+    let endpoints =
+        intent.endpoints.iter().map(|one| WantedEndpoint { billed: Billed::default(), ..one.clone() }).collect();
+    let body = serde_json::to_vec(&Intent { allowances, endpoints, ..intent.clone() })
         .map_err(|error| Error::Broken(error.to_string()))?;
     Ok(hex::encode(Sha256::digest(body)))
 }

@@ -74,7 +74,7 @@ impl Control {
         observed: &mut Observed,
     ) -> Result<()> {
         let after = Endpoint { version: before.version + 1, ..after };
-        tx.endpoint_update(&after).await?;
+        self.endpoint_put(tx, &after).await?;
         let entry = cx.done(Some(after.organisation), &format!("endpoint:{}", after.state.as_str()), after.id);
         observed.entries.push(entry.fact("from", before.state.as_str()));
         observed.moved = true;

@@ -12,7 +12,9 @@ use gregal_api::{
 };
 use gregal_core::{
     audit::AuditEntry,
+    endpoint::Endpoint,
     id::{EndpointId, JobId, OrganisationId, SiteId},
+    job::Billed,
     meter::{self, Meter, RateError, UsageError, UsageEvent},
     money::Nano,
     price::PriceBook,
@@ -48,7 +50,9 @@ struct Tally {
     refused: Vec<UsageRefusal>,
     /// How many of those were not in quarantine yet.
     quarantined: usize,
-    /// What to charge: organisation and what was held for it, a job's id or an allowance's.
+    /// Time that served models were billed for.
+    replicas: BTreeMap<EndpointId, Billed>,
+    /// What to charge: organisation and what was held for it: a job's id, an endpoint's or an allowance's.
     charges: BTreeMap<(OrganisationId, String), Nano>,
     organisations: BTreeMap<OrganisationId, (u64, Nano)>,
 }
@@ -81,15 +85,22 @@ impl Control {
         for ((organisation, subject), used) in &tally.charges {
             self.hold_charge(&tx, *organisation, subject, *used).await?;
         }
+        let mut entries = tally.entries(cx, site);
+        let mut wake = Wake::Nobody;
+        for (endpoint, billed) in &tally.replicas {
+            if let Some(entry) = self.replica_charged(cx, &tx, *endpoint, *billed).await? {
+                entries.push(entry);
+                wake = Wake::Sites;
+            }
+        }
         self.metrics().add(Metric::UsageAccepted, u64::from(tally.accepted));
         self.metrics().add(Metric::UsageDuplicates, u64::from(tally.duplicates));
         self.metrics().add(Metric::UsageRefused, tally.refused.len() as u64);
-        let entries = tally.entries(cx, site);
         if entries.is_empty() {
             // Everything was here before: nothing to write.
             drop(tx);
         } else {
-            self.finish(cx, tx, &entries, Wake::Nobody).await?;
+            self.finish(cx, tx, &entries, wake).await?;
         }
         Ok(UsageReceipt { accepted: tally.accepted, duplicates: tally.duplicates, refused: tally.refused })
     }
@@ -148,6 +159,7 @@ impl Control {
                 Meter::Accelerator => u64::from(sku.gpus) * 1000,
                 Meter::Energy => return Ok(Ok(())),
                 Meter::TokensIn | Meter::TokensOut => return Ok(Err("a job uses no tokens".into())),
+                Meter::ReplicaCore => return Ok(Err("a job is no served model".into())),
             };
             if event.item != job.sku {
                 return Ok(Err(format!("the job was sold `{}`, not what this record is priced as", job.sku)));
@@ -166,7 +178,10 @@ impl Control {
         let Some(endpoint) = mine else { return stranger() };
         match event.meter {
             Meter::Energy => Ok(Ok(())),
-            Meter::ComputeCore | Meter::Accelerator => Ok(Err("an endpoint is billed by tokens".into())),
+            Meter::ComputeCore | Meter::Accelerator => {
+                Ok(Err("an endpoint is billed by tokens and by the time it answers".into()))
+            }
+            Meter::ReplicaCore => Ok(self.replica_can_have_used(&endpoint, event)),
             Meter::TokensIn | Meter::TokensOut => {
                 let model = tx.model_get(endpoint.model).await?;
                 let class = model.map(|model| price_item(model.parameters));
@@ -174,6 +189,22 @@ impl Control {
                 Ok(if fits { Ok(()) } else { Err("it is priced as another class of model".into()) })
             }
         }
+    }
+}
+
+impl Control {
+    /// Whether a served model can have stood for what a record says.
+    fn replica_can_have_used(&self, endpoint: &Endpoint, event: &UsageEvent) -> std::result::Result<(), String> {
+        let Some(sku) = self.sku(&endpoint.sku).filter(|sku| sku.name == event.item) else {
+            return Err(format!("the endpoint was sold `{}`, not what this record is priced as", endpoint.sku));
+        };
+        if endpoint.placed_at.is_none() {
+            return Err("the endpoint was never given room".into());
+        }
+        if event.allowance.is_some() {
+            return Err("the time an endpoint stands is paid from its own hold".into());
+        }
+        can_have_used(event, u64::from(sku.cpus_milli))
     }
 }
 
@@ -198,6 +229,12 @@ fn can_have_used(event: &UsageEvent, most: u64) -> std::result::Result<(), Strin
 impl Tally {
     fn count(&mut self, event: &UsageEvent, rated: Nano) -> Result<()> {
         self.accepted += 1;
+        if let (Meter::ReplicaCore, Ok(endpoint)) = (event.meter, event.subject.parse::<EndpointId>()) {
+            let billed = self.replicas.entry(endpoint).or_default();
+            let millis = u64::try_from(event.ended_at.millis_since(event.started_at)).unwrap_or(0);
+            billed.ms = billed.ms.saturating_add(millis);
+            billed.until = billed.until.max(Some(event.ended_at));
+        }
         let (records, sum) = self.organisations.entry(event.organisation).or_default();
         *records += 1;
         *sum = sum.add(rated)?;

@@ -20,7 +20,7 @@ use gregal_core::{
 use gregal_policy::Placement;
 use gregal_store::{PassPlace, Tx, View};
 
-use crate::{Control, Cx, Error, Result, app, context::Facts as _, metrics::Metric, wakes::Wake};
+use crate::{Control, Cx, Error, Result, app, context::Facts as _, metrics::Metric, tasks::replica, wakes::Wake};
 
 /// The newest pass that was kept, and what it looked at: the next one keeps only what changed since.
 #[derive(Debug, Default)]
@@ -51,19 +51,26 @@ impl Control {
     /// One pass over the queue.
     pub(crate) async fn schedule_pass(&self) -> Result<()> {
         // Looked at without the writer's turn first: mostly nobody waits.
-        if self.store().jobs_in_states(&[JobState::Queued]).await?.is_empty() {
+        let is_idle = self.store().jobs_in_states(&[JobState::Queued]).await?.is_empty();
+        if is_idle && self.replicas_waiting(self.store()).await?.is_empty() {
             return Ok(());
         }
         let cx = self.system("schedule");
         let tx = self.store().begin().await?;
         let queued = tx.jobs_in_states(&[JobState::Queued]).await?;
         let sites = tx.sites_all().await?;
-        let snapshot = self.snapshot(&cx, &tx, &queued, &sites).await?;
+        let replicas = self.replicas_waiting(&tx).await?;
+        let mut snapshot = self.snapshot(&cx, &tx, &queued, &sites).await?;
+        snapshot.waiting.extend(self.replicas_asked(&tx, &replicas, &sites).await?);
         let decisions = schedule::schedule(&snapshot, cx.now);
         let jobs: BTreeMap<JobId, &Job> = queued.iter().map(|job| (job.id, job)).collect();
         let mut entries = Vec::new();
         let mut news = Vec::new();
         for decision in &decisions {
+            if let Some(endpoint) = replica::decided_of(&replicas, decision) {
+                entries.extend(self.replica_decided(&cx, &tx, endpoint, decision).await?);
+                continue;
+            }
             let Some(job) = jobs.get(&decision.job()) else {
                 return Err(Error::Broken(format!(
                     "the scheduler decided about {}, which does not wait",
@@ -129,7 +136,8 @@ impl Control {
         let mut rooms = Vec::with_capacity(sites.len());
         for site in sites {
             let bound = view.jobs_at_site(site.id, &JobState::BOUND).await?;
-            rooms.push(room(site, cx.now, &bound, self.skus()));
+            let standing = view.endpoints_live_at_site(site.id).await?;
+            rooms.push(replica::beside(room(site, cx.now, &bound, self.skus()), &standing, self.skus()));
         }
         Ok(Snapshot { waiting, rooms })
     }

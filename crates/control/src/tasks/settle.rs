@@ -1,7 +1,10 @@
-//! Closes holds whose job has ended. The end of a job closes its hold in the same transaction, so there is nothing to do
+//! Closes holds whose job or endpoint has ended. Such an end closes its hold in the same transaction, so there is nothing to do
 //! here but after a change of the program or of rows by hand; money must not stay aside because of either.
 
-use gregal_core::{hold::HoldState, id::JobId};
+use gregal_core::{
+    hold::HoldState,
+    id::{EndpointId, JobId},
+};
 
 use crate::{Control, Result, context::Facts as _, wakes::Wake};
 
@@ -13,9 +16,15 @@ impl Control {
     pub(crate) async fn settle_pass(&self) -> Result<()> {
         let mut over = Vec::new();
         for hold in self.store().holds_open().await? {
-            // An allowance is settled with its site's use, or runs out.
-            let Ok(id) = hold.subject.parse::<JobId>() else { continue };
-            if self.store().job_get(id).await?.is_none_or(|job| job.state.is_final()) {
+            let is_over = if let Ok(id) = hold.subject.parse::<JobId>() {
+                self.store().job_get(id).await?.is_none_or(|job| job.state.is_final())
+            } else if let Ok(id) = hold.subject.parse::<EndpointId>() {
+                self.store().endpoint_get(id).await?.is_none_or(|endpoint| endpoint.state.is_final())
+            } else {
+                // An allowance is settled with its site's use, or runs out.
+                false
+            };
+            if is_over {
                 over.push(hold.id);
             }
         }

@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 
 use crate::world::{Cloud, FakeSite, Tenant};
 
+/// What an hour of one core costs a served model, in nano-euro.
+const HOUR: i64 = 20_000_000;
+
 /// Trains a model, as far as control can tell.
 pub(crate) async fn model(cloud: &Cloud, tenant: &Tenant, site: &mut FakeSite) -> String {
     let dataset = cloud.dataset(tenant, site, "facts.jsonl").await;
@@ -55,6 +58,7 @@ pub(crate) async fn serving(cloud: &Cloud, tenant: &Tenant, site: &mut FakeSite,
     let made = cloud.call(&tenant.owner, "endpoint_create", &[&tenant.project()], wanted).await.good();
     assert_eq!((&made["state"], &made["base_url"]), (&json!("pending"), &json!("http://lyon.test/v1")));
     let endpoint: EndpointId = made["id"].as_str().unwrap().parse().unwrap();
+    cloud.control.step().await.unwrap();
     site.sync(cloud).await;
     says(cloud, site, endpoint, ReplicaPhase::Ready).await;
     endpoint
@@ -123,12 +127,12 @@ async fn an_endpoint_is_loaded_answers_drains_and_stops_as_its_site_proves_it() 
 async fn an_allowance_is_made_grows_as_it_is_used_and_is_settled_when_nothing_is_served() {
     let cloud = Cloud::open().await;
     let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 250).await;
+    let tenant = cloud.tenant("Acme", 252).await;
     let model = model(&cloud, &tenant, &mut site).await;
     let endpoint = serving(&cloud, &tenant, &mut site, &model).await;
     let allowance = site.intent().allowances[0].clone();
     assert_eq!(allowance.granted, Nano::from_euro(1));
-    assert_eq!(cloud.balances(tenant.organisation).await.held, Nano::from_euro(1));
+    assert_eq!(cloud.balances(tenant.organisation).await.held.get(), 1_000_000_000 + HOUR, "and an hour of standing");
 
     // A million tokens are 0.60 EUR: more than half is used.
     site.uses(&cloud, &[tokens(&cloud, &tenant, &site, endpoint, 1)]).await;
@@ -136,7 +140,7 @@ async fn an_allowance_is_made_grows_as_it_is_used_and_is_settled_when_nothing_is
     site.sync(&cloud).await;
     assert_eq!(site.intent().allowances[0].granted, Nano::from_euro(2));
     let balances = cloud.balances(tenant.organisation).await;
-    assert_eq!((balances.accrued.get(), balances.held.get()), (600_000_000, 1_400_000_000));
+    assert_eq!((balances.accrued.get(), balances.held.get()), (600_000_000, 1_400_000_000 + HOUR));
     site.sync(&cloud).await;
     assert_eq!(site.intent().allowances[0].granted, Nano::from_euro(2), "it grows once, not with every sync");
 
@@ -163,7 +167,7 @@ async fn an_allowance_is_made_grows_as_it_is_used_and_is_settled_when_nothing_is
     site.sync(&cloud).await;
     let balances = cloud.balances(tenant.organisation).await;
     assert_eq!((balances.held.get(), balances.accrued.get()), (0, 1_200_000_000));
-    assert_eq!(balances.available.get(), 2_500_000_000 - 1_200_000_000);
+    assert_eq!(balances.available.get(), 2_520_000_000 - 1_200_000_000);
     assert!(cloud.store.holds_open().await.unwrap().is_empty());
 }
 
@@ -201,10 +205,10 @@ async fn a_site_that_is_dark_for_longer_than_its_allowance_lives_loses_it_and_it
     let late = tokens(&cloud, &tenant, &site, endpoint, 1);
     cloud.world.pass_seconds(100_000);
     cloud.control.step().await.unwrap();
-    assert_eq!(cloud.balances(tenant.organisation).await.held, Nano::ZERO);
+    assert_eq!(cloud.balances(tenant.organisation).await.held.get(), HOUR, "what runs there may still come to that");
     site.uses(&cloud, &[late]).await;
     let balances = cloud.balances(tenant.organisation).await;
-    assert_eq!((balances.accrued.get(), balances.available.get()), (600_000_000, 1_900_000_000));
+    assert_eq!((balances.accrued.get(), balances.available.get()), (600_000_000, 1_900_000_000 - HOUR));
     site.sync(&cloud).await;
     assert_ne!(site.intent().allowances[0].allowance, before.allowance, "a new one, with its own count");
 }
@@ -213,15 +217,16 @@ async fn a_site_that_is_dark_for_longer_than_its_allowance_lives_loses_it_and_it
 async fn without_credit_there_is_no_allowance() {
     let cloud = Cloud::open().await;
     let mut site = cloud.site("lyon", "FR").await;
-    let tenant = cloud.tenant("Acme", 1).await;
+    let tenant = cloud.tenant("Acme", 3).await;
     let model = model(&cloud, &tenant, &mut site).await;
-    // Everything that is there goes into a job that waits.
+    // What an hour of standing leaves goes into a job that waits.
     let dataset = cloud.store.datasets_list(tenant.project, &gregal_store::Page::default()).await.unwrap().items[0].id;
     let mut wanted = crate::world::training(&dataset.to_string(), "all");
     wanted["seconds_max"] = json!(900);
     cloud.call(&tenant.owner, "job_create", &[&tenant.project()], wanted).await.good();
-    assert_eq!(cloud.balances(tenant.organisation).await.available, Nano::ZERO);
+    assert_eq!(cloud.balances(tenant.organisation).await.available.get(), HOUR);
     serving(&cloud, &tenant, &mut site, &model).await;
+    assert_eq!(cloud.balances(tenant.organisation).await.available, Nano::ZERO);
     assert!(site.intent().allowances.is_empty());
 }
 

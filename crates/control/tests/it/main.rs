@@ -14,6 +14,7 @@ mod money;
 mod organisation;
 mod preempt;
 mod quota;
+mod replica;
 mod site;
 mod usage;
 mod world;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Bound, END_MS, Room, START_MS, Waiting,
+    Bound, END_MS, ENDLESS_MS, Room, START_MS, Waiting,
     words::{jobs_ahead, moment, shortage},
 };
 use crate::{id::JobId, time::Time};
@@ -141,7 +141,10 @@ impl<'a> Space<'a> {
     pub(super) fn take(&mut self, job: &'a Waiting) {
         let ends = self.end_of(job);
         self.free.take(job);
-        self.started.push((ends, job));
+        // Room that is never given back is no room to count on: as what stands already, it is not bound, it is gone.
+        if job.limit_ms != ENDLESS_MS {
+            self.started.push((ends, job));
+        }
         self.let_go(job.job);
         if let Some((at, later)) = self.guard.as_mut().and_then(|guard| guard.later.as_mut())
             && ends > *at
@@ -225,18 +228,18 @@ impl<'a> Space<'a> {
         };
         match (shortage(job, &free, &self.room.all_for(job)), &self.guard) {
             (Some(short), _) => format!("{short} at `{name}`"),
-            (None, Some(guard)) if self.ahead == 0 => self.behind(guard),
+            (None, Some(guard)) if self.ahead == 0 => self.behind(job, guard),
             (None, _) => format!("{} for room at `{name}`", jobs_ahead(self.ahead)),
         }
     }
 
     /// It would fit, but for a promise; a shorter limit may help.
-    fn behind(&self, guard: &Guard<'_>) -> String {
+    fn behind(&self, job: &Waiting, guard: &Guard<'_>) -> String {
         let name = &self.room.name;
         let Some((at, _)) = &guard.later else { return format!("a job ahead of it was promised the room at `{name}`") };
         let seconds = (at.millis_since(self.now) - START_MS - END_MS).div_euclid(1000);
         let promised = format!("a job ahead of it was promised the room at `{name}` for {}", moment(*at));
-        if seconds > 0 {
+        if seconds > 0 && job.limit_ms != ENDLESS_MS {
             format!("{promised}; a limit of {seconds} s or less would let it start now")
         } else {
             promised

@@ -4,6 +4,7 @@ use gregal_core::{
         EndpointState::{self, Draining, Failed, Loading, Pending, Ready, Stopped},
     },
     id::{EndpointId, ModelId, OrganisationId, ProjectId, SiteId},
+    job::Billed,
     time::Time,
 };
 
@@ -17,6 +18,12 @@ fn endpoint(state: EndpointState) -> Endpoint {
         site: SiteId::from_u128(1),
         name: "chat".into(),
         model: ModelId::from_u128(1),
+        sku: "cpu.1".into(),
+        hold: None,
+        held_ms: 0,
+        billed: Billed::default(),
+        placed_at: None,
+        promised: None,
         state,
         message: None,
         created_at: Time::default(),
@@ -25,14 +32,16 @@ fn endpoint(state: EndpointState) -> Endpoint {
     }
 }
 
-fn moves() -> [EndpointMove; 6] {
+fn moves() -> [EndpointMove; 8] {
     [
         EndpointMove::Load,
         EndpointMove::Ready { at: Time::from_millis(7) },
-        EndpointMove::Drain,
+        EndpointMove::Drain { why: None },
         EndpointMove::Stop,
         EndpointMove::Fail { why: "no memory".into() },
         EndpointMove::Reload,
+        EndpointMove::Place { at: Time::from_millis(5) },
+        EndpointMove::Wait { why: "no room".into(), promise: None },
     ]
 }
 
@@ -40,7 +49,7 @@ fn moves() -> [EndpointMove; 6] {
 fn every_state_makes_its_legal_moves_and_refuses_all_others() {
     let legal = |state| -> &[&str] {
         match state {
-            Pending => &["load", "stop", "fail"],
+            Pending => &["load", "stop", "fail", "place", "wait"],
             Loading => &["ready", "drain", "fail"],
             Ready => &["drain", "fail", "reload"],
             Draining => &["stop", "fail"],
@@ -66,9 +75,30 @@ fn every_state_makes_its_legal_moves_and_refuses_all_others() {
 
 #[test]
 fn a_reloaded_endpoint_keeps_when_it_first_answered_and_a_failed_one_says_why() {
-    let [load, ready, _, _, fail, reload] = moves();
+    let [load, ready, _, _, fail, reload, ..] = moves();
     let first = endpoint(Pending).apply(load).unwrap().apply(ready).unwrap();
     let again = first.apply(reload).unwrap().apply(EndpointMove::Ready { at: Time::from_millis(50) }).unwrap();
     assert_eq!(again.ready_at, Some(Time::from_millis(7)));
     assert_eq!(again.apply(fail).unwrap().message.as_deref(), Some("no memory"));
+}
+
+#[test]
+fn room_is_taken_from_the_placing_to_the_proved_end() {
+    let [load, _, drain, stop, _, _, place, wait] = moves();
+    let waiting = endpoint(Pending).apply(wait.clone()).unwrap();
+    assert_eq!(waiting.message.as_deref(), Some("no room"));
+    assert!(!waiting.takes_room() && !waiting.is_for_site());
+    assert!(waiting.apply(stop.clone()).is_ok_and(|gone| !gone.takes_room() && gone.message.is_none()));
+    assert!(waiting.apply(drain.clone()).is_err(), "nothing runs that could be drained");
+
+    let placed = waiting.apply(place.clone()).unwrap();
+    assert!(placed.takes_room() && placed.is_for_site() && placed.message.is_none());
+    assert!(placed.apply(place).is_err() && placed.apply(wait).is_err(), "it has its room");
+    assert!(placed.apply(stop.clone()).is_err(), "its site may have begun: the end has to be proved");
+    let why = Some("the credit is short".to_owned());
+    let draining = placed.apply(load).unwrap().apply(EndpointMove::Drain { why: why.clone() }).unwrap();
+    assert!(draining.takes_room(), "what drains still runs");
+    let gone = draining.apply(stop).unwrap();
+    assert!(!gone.takes_room());
+    assert_eq!(gone.message, why);
 }

@@ -12,5 +12,6 @@ mod meter;
 mod place;
 mod place_gang;
 mod price;
+mod replica;
 mod residency;
 mod schedule;

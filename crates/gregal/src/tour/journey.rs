@@ -353,7 +353,7 @@ impl Journey<'_> {
             let made: EndpointView = tenant
                 .call("endpoint_create", &[&self.project()?])
                 .idempotency_key(self.once("endpoint"))
-                .body(&EndpointCreate { name: "atlas".into(), model: model.id, site: None })
+                .body(&EndpointCreate { name: "atlas".into(), model: model.id, site: None, sku: None })
                 .send()
                 .await
                 .context("could not make the endpoint")?;

@@ -27,20 +27,29 @@ impl Journey<'_> {
         let owner = self.owner()?;
         let organisation = self.book.notes.organisation.context("the organisation is not there yet")?.to_string();
         let (tokens_in, tokens_out) = (self.summary.chat.tokens_in, self.summary.chat.tokens_out);
-        // The site hands its records over on its own time; the last chat is billed when its tokens have arrived.
-        let summary = wait_for("the usage of the chat to arrive", || async {
+        // The site hands its records over on its own time; the last chat is billed when its tokens have arrived, and the
+        // endpoint when its first stretch of standing there has.
+        let summary = wait_for("the usage of the chat and of its endpoint to arrive", || async {
             let summary: UsageSummary = owner.call("usage_summary", &[&organisation]).send().await?;
             let sum =
                 |meter| summary.items.iter().filter(|item| item.meter == meter).map(|item| item.quantity).sum::<u64>();
             let arrived = sum(Meter::TokensIn) >= tokens_in && sum(Meter::TokensOut) >= tokens_out;
-            Ok(arrived.then_some(summary))
+            Ok((arrived && sum(Meter::ReplicaCore) > 0).then_some(summary))
         })
         .await?;
         for item in &summary.items {
             self.show.detail(&format!("{} {} of {} ({} records)", item.quantity, item.unit, item.item, item.records));
         }
-        let invoice: InvoiceDraftView = owner.call("invoice_draft", &[&organisation]).send().await?;
-        let records = records(&owner, &organisation).await?;
+        // The endpoint goes on being used: what is compared is a draft that was the same before and after its records were
+        // read.
+        let (invoice, records) = wait_for("the usage to hold still for a moment", || async {
+            let draft = || async { owner.call("invoice_draft", &[&organisation]).send::<InvoiceDraftView>().await };
+            let before = draft().await?;
+            let records = records(&owner, &organisation).await?;
+            let is_still = draft().await?.draft == before.draft;
+            Ok(is_still.then_some((before, records)))
+        })
+        .await?;
         let books = books(&owner).await?;
         let again = recompute(&invoice.draft, &books, &records).context("the records cannot be added up")?;
         for line in &invoice.draft.lines {

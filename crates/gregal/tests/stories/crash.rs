@@ -191,11 +191,11 @@ async fn everything_is_still_there(client: &Client, dir: &Path, seen: &Seen) {
     for (id, event) in &seen.usage {
         assert_eq!(now.get(id), Some(event), "usage record {id} was lost or changed");
     }
-    // One stretch of compute is never metered twice, whichever run of the attempt it fell in.
+    // One stretch of compute is never metered twice, whichever run of the attempt or life of the replica it fell in.
     let mut stretches: Vec<_> = page
         .items
         .iter()
-        .filter(|record| record.event.meter == Meter::ComputeCore)
+        .filter(|record| matches!(record.event.meter, Meter::ComputeCore | Meter::ReplicaCore))
         .map(|record| (record.event.subject.clone(), record.event.started_at, record.event.ended_at))
         .collect();
     stretches.sort();

@@ -24,7 +24,7 @@ fn the_tour_trains_serves_answers_refuses_bills_and_proves() {
     assert_eq!(summary["residency"]["refused_by"], "residency.site_jurisdiction");
     let meters: Vec<&str> =
         summary["usage"].as_array().unwrap().iter().map(|sum| sum["meter"].as_str().unwrap()).collect();
-    for meter in ["compute_core", "tokens_in", "tokens_out", "energy"] {
+    for meter in ["compute_core", "replica_core", "tokens_in", "tokens_out", "energy"] {
         assert!(meters.contains(&meter), "no usage of {meter}");
     }
     assert_eq!(summary["invoice"]["total_eur"], summary["invoice"]["recomputed_eur"]);

@@ -1,18 +1,19 @@
-//! What a running job is billed for: whole intervals, one after another, never overlapping, never past its limit.
+//! What a running job or served model is billed for: whole intervals, one after another, never overlapping, never past its limit.
 //!
-//! The interval is noted in the job's state *before* its records are spooled. A crash between the two loses the interval
+//! The interval is noted in its state *before* its records are spooled. A crash between the two loses the interval
 //! to the tenant's favour; the other order could bill it twice under two ids.
 
 use std::time::Instant;
 
-use gregal_api::protocol::WantedAttempt;
 use gregal_core::{
-    id::SiteId,
+    id::{OrganisationId, ProjectId, SiteId},
     job::Billed,
     meter::{Meter, UsageEvent},
     money::Nano,
+    sku::Sku,
     time::Time,
 };
+use gregal_engine::{Energy, EnergyBasis};
 use serde::{Deserialize, Serialize};
 
 use crate::spool::Record;
@@ -42,7 +43,7 @@ impl RunClock {
     }
 }
 
-/// What was metered of a job, over all its attempts and runs.
+/// What was metered of a job over all its attempts and runs, or of a served model over all its lives.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Metered {
     /// Up to where.
@@ -65,7 +66,7 @@ impl Metered {
     }
 }
 
-/// A stretch of time that a ready job held its SKU.
+/// A stretch of time that something ready held its SKU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Interval {
     pub(crate) start: Time,
@@ -103,26 +104,34 @@ pub(crate) struct IntervalEnergy {
     pub(crate) estimated: Option<String>,
 }
 
-/// The records of an interval. Jobs are paid from their own hold, so no allowance is named.
-pub(crate) fn records(
-    wanted: &WantedAttempt,
-    site: SiteId,
-    run: u32,
-    interval: Interval,
-    energy: &IntervalEnergy,
-) -> Vec<Record> {
-    let subject = wanted.job.to_string();
-    let occasion = format!("{}.{run}.{}", wanted.attempt, interval.start.as_millis());
+/// Who used what was sold, on which occasion.
+#[derive(Debug)]
+pub(crate) struct Sold<'a> {
+    pub(crate) organisation: OrganisationId,
+    pub(crate) project: ProjectId,
+    pub(crate) site: SiteId,
+    /// The job or endpoint.
+    pub(crate) subject: String,
+    pub(crate) sku: &'a Sku,
+    /// What its cores are counted on.
+    pub(crate) cores: Meter,
+    /// Tells its intervals apart beside where they begin.
+    pub(crate) occasion: String,
+}
+
+/// The records of an interval. What is sold by time is paid from its own hold, so no allowance is named.
+pub(crate) fn records(sold: &Sold<'_>, interval: Interval, energy: &IntervalEnergy) -> Vec<Record> {
+    let occasion = format!("{}.{}", sold.occasion, interval.start.as_millis());
     let of = |meter, item: &str, quantity, estimated| {
         let event = UsageEvent {
-            id: UsageEvent::id_of(site, &subject, meter, &occasion),
-            organisation: wanted.organisation,
-            project: wanted.project,
-            site,
+            id: UsageEvent::id_of(sold.site, &sold.subject, meter, &occasion),
+            organisation: sold.organisation,
+            project: sold.project,
+            site: sold.site,
             meter,
             item: item.to_owned(),
             quantity,
-            subject: subject.clone(),
+            subject: sold.subject.clone(),
             started_at: interval.start,
             ended_at: interval.end,
             allowance: None,
@@ -130,14 +139,37 @@ pub(crate) fn records(
         };
         Record { event, cost: Nano::ZERO }
     };
-    let core_ms = u64::from(wanted.sku.cpus_milli).saturating_mul(interval.millis()) / 1000;
-    let mut records = vec![of(Meter::ComputeCore, &wanted.sku.name, core_ms, None)];
-    if wanted.sku.gpus > 0 {
-        let accelerator_ms = u64::from(wanted.sku.gpus).saturating_mul(interval.millis());
-        records.push(of(Meter::Accelerator, &wanted.sku.name, accelerator_ms, None));
+    let core_ms = u64::from(sold.sku.cpus_milli).saturating_mul(interval.millis()) / 1000;
+    let mut records = vec![of(sold.cores, &sold.sku.name, core_ms, None)];
+    if sold.sku.gpus > 0 {
+        let accelerator_ms = u64::from(sold.sku.gpus).saturating_mul(interval.millis());
+        records.push(of(Meter::Accelerator, &sold.sku.name, accelerator_ms, None));
     }
     records.push(of(Meter::Energy, "-", energy.mj, energy.estimated.clone()));
     records
+}
+
+/// The energy of the interval that ends now: what the engine counted since `before`, which moves on, else an estimate.
+pub(crate) fn energy_since(
+    before: &mut u64,
+    counted: &Energy,
+    estimate: impl FnOnce() -> IntervalEnergy,
+) -> IntervalEnergy {
+    if counted.parts.is_empty() {
+        return estimate();
+    }
+    let total = counted.total_mj();
+    let mj = total.saturating_sub(*before);
+    *before = (*before).max(total);
+    let methods: Vec<&str> = counted
+        .parts
+        .iter()
+        .filter_map(|part| match &part.basis {
+            EnergyBasis::Estimated { method } => Some(method.as_str()),
+            EnergyBasis::Measured { .. } => None,
+        })
+        .collect();
+    IntervalEnergy { mj, estimated: counted.is_estimated().then(|| methods.join("; ")) }
 }
 
 /// Estimates the energy of an interval from what was sold, where the engine tells none.

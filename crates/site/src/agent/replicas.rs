@@ -1,10 +1,11 @@
 //! Served models: one task an endpoint, which unpacks the model, starts `lm serve` through the engine, waits until it
 //! answers, and brings it back when it dies. Replicas listen on a Unix socket that only the gateway can reach.
 
+mod bill;
 mod life;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -16,6 +17,7 @@ use std::{
 use gregal_api::protocol::{Intent, ObservedReplica, ReplicaPhase, WantedEndpoint};
 use gregal_core::id::EndpointId;
 
+use self::bill::Bill;
 use crate::{durable, error::Error, gateway::openai::error::ApiError, site::Shared};
 
 /// Tries in a row before a replica is given up.
@@ -27,6 +29,8 @@ const CONTEXT_DEFAULT: u64 = 8_192;
 /// Paths of Unix sockets end here, by the kernel's rule; one byte is the closing zero.
 pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
 const SOCKET_NAME: &str = "lm.sock";
+/// Time between the polite and the final signal, in milliseconds.
+const GRACE_MS: u64 = 5_000;
 
 #[derive(Debug)]
 struct Entry {
@@ -43,6 +47,8 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Replicas {
     folder: PathBuf,
+    /// Where the counts of what each was billed are kept.
+    bills: PathBuf,
     in_flight_max: usize,
     table: Mutex<BTreeMap<EndpointId, Entry>>,
 }
@@ -65,11 +71,13 @@ impl Drop for Seat {
 
 impl Replicas {
     /// Opens the folder; what an earlier process unpacked there is removed.
-    pub(crate) fn open(folder: &Path, in_flight_max: usize) -> Result<Self, Error> {
+    pub(crate) fn open(folder: &Path, bills: &Path, in_flight_max: usize) -> Result<Self, Error> {
         let doing = "could not make the replicas' folder";
+        durable::private_folder(bills).map_err(Error::io(doing, bills))?;
         durable::remove_folder(folder).map_err(Error::io(doing, folder))?;
         durable::private_folder(folder).map_err(Error::io(doing, folder))?;
-        let replicas = Self { folder: folder.to_owned(), in_flight_max, table: Mutex::default() };
+        let replicas =
+            Self { folder: folder.to_owned(), bills: bills.to_owned(), in_flight_max, table: Mutex::default() };
         let longest = replicas.socket(EndpointId::from_u128(0)).as_os_str().len();
         if longest > SOCKET_PATH_BYTES_MAX {
             return Err(Error::Option(format!(
@@ -143,6 +151,7 @@ impl Replicas {
 pub(crate) fn apply(shared: &Arc<Shared>, intent: &Intent) {
     let wanted = |id: &EndpointId| intent.endpoints.iter().any(|endpoint| endpoint.endpoint == *id);
     shared.replicas.table().retain(|id, entry| entry.served || wanted(id));
+    sweep(shared, intent);
     for endpoint in &intent.endpoints {
         let id = endpoint.endpoint;
         let fresh = {
@@ -167,6 +176,15 @@ pub(crate) fn apply(shared: &Arc<Shared>, intent: &Intent) {
     }
 }
 
+/// Forgets the counts of endpoints that are neither wanted nor at work.
+fn sweep(shared: &Shared, intent: &Intent) {
+    let mut known: BTreeSet<EndpointId> = intent.endpoints.iter().map(|endpoint| endpoint.endpoint).collect();
+    known.extend(shared.replicas.table().keys());
+    if let Err(error) = bill::sweep(&shared.replicas.bills, &known) {
+        tracing::warn!(%error, "counts of served models that are gone could not be removed yet");
+    }
+}
+
 /// What to do after a replica's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -185,19 +203,49 @@ fn after(failures: u32) -> Next {
 enum End {
     /// It is not wanted any more, or the site stops.
     Unwanted,
+    /// What was held for it is used up.
+    Spent,
     /// It failed, after so much time of answering.
     Failed { why: String, ready_ms: u64 },
 }
 
 /// Keeps an endpoint answering until it is wanted no more.
 async fn serve(shared: Arc<Shared>, id: EndpointId) {
+    let known = shared.desk.current().endpoint(id).cloned();
+    if let Some(known) = known {
+        let mut bill = Bill::open(&shared, known);
+        serve_on(&shared, id, &mut bill).await;
+        clean(&shared, id).await;
+        // Said only now: what ended and is told has all its usage at control. A site that stops says nothing of it.
+        tokio::select! { () = shared.stop.cancelled() => {}, () = bill.told() => {} }
+    }
+    let mut table = shared.replicas.table();
+    if let Some(entry) = table.get_mut(&id) {
+        entry.served = false;
+        entry.phase = ReplicaPhase::Stopped;
+        entry.message = None;
+    }
+    drop(table);
+    shared.news.notify_one();
+}
+
+async fn serve_on(shared: &Arc<Shared>, id: EndpointId, bill: &mut Bill) {
     let (mut failures, mut number) = (0, 0);
-    while let Some(wanted) = wanted(&shared, id) {
+    while let Some(wanted) = wanted(shared, id) {
+        let mut intents = shared.desk.subscribe();
+        if !bill.may_stand() {
+            let why = "the time held for it is used up; it goes on when control holds more";
+            shared.replicas.set(id, ReplicaPhase::Loading, Some(why.into()));
+            shared.news.notify_one();
+            tokio::select! { () = shared.stop.cancelled() => {}, _ = intents.changed() => {} }
+            continue;
+        }
         number += 1;
         shared.replicas.set(id, ReplicaPhase::Loading, None);
         shared.news.notify_one();
-        let (why, ready_ms) = match life::live(&shared, &wanted, number).await {
-            End::Unwanted => break,
+        let (why, ready_ms) = match life::live(shared, &wanted, number, bill).await {
+            End::Unwanted => return,
+            End::Spent => continue,
             End::Failed { why, ready_ms } => (why, ready_ms),
         };
         failures = if ready_ms >= HEALTHY_MS { 1 } else { failures + 1 };
@@ -209,25 +257,16 @@ async fn serve(shared: Arc<Shared>, id: EndpointId) {
                     ReplicaPhase::Loading,
                     Some(format!("try {failures} of {TRIES_MAX} failed: {why}")),
                 );
-                tokio::select! { () = unwanted(&shared, id) => break, () = tokio::time::sleep(Duration::from_millis(wait_ms)) => {} }
+                tokio::select! { () = unwanted(shared, id) => return, () = tokio::time::sleep(Duration::from_millis(wait_ms)) => {} }
             }
             Next::GiveUp => {
+                tokio::select! { () = shared.stop.cancelled() => return, () = bill.told() => {} }
                 shared.replicas.set(id, ReplicaPhase::Failed, Some(format!("failed {failures} times: {why}")));
                 shared.news.notify_one();
-                unwanted(&shared, id).await;
-                break;
+                return unwanted(shared, id).await;
             }
         }
     }
-    clean(&shared, id).await;
-    let mut table = shared.replicas.table();
-    if let Some(entry) = table.get_mut(&id) {
-        entry.served = false;
-        entry.phase = ReplicaPhase::Stopped;
-        entry.message = None;
-    }
-    drop(table);
-    shared.news.notify_one();
 }
 
 /// The endpoint, if it should answer now.

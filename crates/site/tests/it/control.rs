@@ -242,6 +242,11 @@ async fn usage(State(state): App, Json(batch): Json<UsageBatch>) -> Result<Json<
     if lost.is_ok() { Err(StatusCode::BAD_GATEWAY) } else { Ok(Json(receipt)) }
 }
 
+/// What endpoints stand on.
+pub(crate) fn sku() -> gregal_core::sku::Sku {
+    gregal_core::sku::default_skus().remove(0)
+}
+
 fn first_intent() -> Intent {
     let france = "FR".parse().unwrap();
     let operator = SiteOperator { name: "Gregal".into(), jurisdiction: france, parent_jurisdiction: france };
@@ -253,6 +258,9 @@ fn first_intent() -> Intent {
         model: ModelId::from_u128(1),
         model_digest: super::world::model_digest(),
         price_item: "embedded".into(),
+        sku: Some(sku()),
+        held_ms: 3_600_000,
+        billed: gregal_core::job::Billed::default(),
         drain: false,
     };
     let key = |number: u8, role, organisation, project, expires_at| gregal_api::protocol::SiteKey {

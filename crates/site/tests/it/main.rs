@@ -8,6 +8,7 @@ mod control;
 mod gateway;
 mod jobs;
 mod objects;
+mod replica_time;
 mod restart;
 mod spool;
 mod world;

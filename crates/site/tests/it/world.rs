@@ -39,7 +39,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let world = Self { control: FakeControl::start().await, stage: Stage::new(), folder, tuning: quick_tuning() };
+        let world = Self { control: FakeControl::start().await, stage: Stage::new(), folder, tuning: tuning() };
         world.store_model();
         world
     }
@@ -115,6 +115,11 @@ impl World {
         }
         text
     }
+}
+
+fn tuning() -> Tuning {
+    // Longer than any test: what speaks of tokens and jobs is not to see the time that endpoints stand.
+    Tuning { replica_interval_ms: 3_600_000, ..quick_tuning() }
 }
 
 pub(crate) struct Running {

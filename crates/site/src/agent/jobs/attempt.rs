@@ -411,6 +411,6 @@ fn seen(observation: &Observation) -> Seen {
     }
 }
 
-pub(super) fn time_of(unix_ms: u64) -> Time {
+pub(crate) fn time_of(unix_ms: u64) -> Time {
     Time::from_millis(i64::try_from(unix_ms).unwrap_or(i64::MAX))
 }

@@ -1,9 +1,10 @@
 //! Bills an attempt: interval after interval while it is ready, and the rest of one when it is over.
 
-use gregal_engine::{EnergyBasis, Observation};
+use gregal_core::meter::Meter;
+use gregal_engine::Observation;
 
 use super::attempt::{Attempt, time_of};
-use crate::agent::meter::{self, IntervalEnergy};
+use crate::agent::meter::{self, IntervalEnergy, Sold};
 
 impl Attempt {
     /// Bills whole intervals of a ready run, and the rest of one that is over.
@@ -31,32 +32,31 @@ impl Attempt {
         ));
         // The note first: what happens after it can only lose an interval, never bill it twice.
         if self.save().await {
-            self.pending.extend(meter::records(&self.state.wanted, site, self.state.run, interval, &energy));
+            let wanted = &self.state.wanted;
+            let sold = Sold {
+                organisation: wanted.organisation,
+                project: wanted.project,
+                site,
+                subject: wanted.job.to_string(),
+                sku: &wanted.sku,
+                cores: Meter::ComputeCore,
+                occasion: format!("{}.{}", wanted.attempt, self.state.run),
+            };
+            self.pending.extend(meter::records(&sold, interval, &energy));
             self.flush().await;
         } else {
             self.state.metered = before;
         }
     }
 
-    /// The energy of the interval that ends now: what the engine counted since the last one, else an estimate.
+    /// The energy of the interval that ends now.
     fn energy(&mut self, observation: &Observation, millis: u64) -> IntervalEnergy {
-        let counted = &observation.usage.energy;
-        let sku = &self.state.wanted.sku;
-        let Some(live) = self.live.as_mut().filter(|_| !counted.parts.is_empty()) else {
-            return meter::energy_estimate(sku.cpus_milli, self.shared.options.core_mw, millis);
-        };
-        let total = counted.total_mj();
-        let mj = total.saturating_sub(live.energy_mj);
-        live.energy_mj = live.energy_mj.max(total);
-        let methods: Vec<&str> = counted
-            .parts
-            .iter()
-            .filter_map(|part| match &part.basis {
-                EnergyBasis::Estimated { method } => Some(method.as_str()),
-                EnergyBasis::Measured { .. } => None,
-            })
-            .collect();
-        IntervalEnergy { mj, estimated: counted.is_estimated().then(|| methods.join("; ")) }
+        let (sku, core_mw) = (&self.state.wanted.sku, self.shared.options.core_mw);
+        let estimate = || meter::energy_estimate(sku.cpus_milli, core_mw, millis);
+        match self.live.as_mut() {
+            Some(live) => meter::energy_since(&mut live.energy_mj, &observation.usage.energy, estimate),
+            None => estimate(),
+        }
     }
 
     /// Hands noted intervals to the spool; what a failing disk refuses is tried again with the next look.

@@ -15,17 +15,16 @@ use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, time::timeout};
 
-use super::{CONTEXT_DEFAULT, End, SOCKET_NAME, unwanted};
-use crate::{durable, metrics::Metric, objects, site::Shared};
+use super::{CONTEXT_DEFAULT, End, GRACE_MS, SOCKET_NAME, bill::Bill, unwanted};
+use crate::{agent::jobs::attempt::time_of, durable, metrics::Metric, objects, site::Shared};
 
-const GRACE_MS: u64 = 5_000;
 const PIDS_MAX: u64 = 256;
 const FILE_BYTES_MAX: u64 = 1 << 30;
 /// Where the sandbox shows the model and the socket's folder.
 const MODEL: &str = "/gregal/model";
 const SOCKET: &str = "/gregal/socket";
 
-pub(super) async fn live(shared: &Arc<Shared>, wanted: &WantedEndpoint, number: u32) -> End {
+pub(super) async fn live(shared: &Arc<Shared>, wanted: &WantedEndpoint, number: u32, bill: &mut Bill) -> End {
     let id = wanted.endpoint;
     let failed = |why: &str| End::Failed { why: why.to_owned(), ready_ms: 0 };
     let folder = shared.replicas.folder_of(id);
@@ -49,10 +48,16 @@ pub(super) async fn live(shared: &Arc<Shared>, wanted: &WantedEndpoint, number: 
     shared.metrics.add(Metric::ReplicasStarted, 1);
     let end = tokio::select! {
         () = unwanted(shared, id) => End::Unwanted,
-        end = watch(shared, id, &name) => end,
+        end = watch(shared, id, &name, bill) => end,
     };
-    if matches!(end, End::Unwanted) {
+    if matches!(end, End::Unwanted | End::Spent) {
+        if matches!(end, End::Spent) {
+            // Nobody new is let in; what has begun may end on what is left.
+            shared.replicas.set(id, ReplicaPhase::Loading, None);
+        }
         drain(shared, id).await;
+        // It answered until here. The way down is not billed.
+        bill.end(None).await;
         if let Err(error) = shared.options.engine.stop(&name, GRACE_MS).await {
             tracing::warn!(%error, endpoint.id = %id, "could not ask a replica to stop");
         }
@@ -107,6 +112,10 @@ fn context_of(model: &Path) -> Option<u64> {
 
 fn workload(shared: &Shared, wanted: &WantedEndpoint, folder: &Path, number: u32) -> Result<Workload, EngineError> {
     let options = &shared.options;
+    let sku = wanted.sku.as_ref().ok_or_else(|| EngineError::Invalid {
+        field: "sku",
+        expected: "the shape the endpoint was sold".into(),
+    })?;
     let id = WorkloadId::new(format!("{}.{}.{number}", wanted.endpoint, shared.incarnation))?;
     let listen = format!("unix:{SOCKET}/{SOCKET_NAME}");
     let serve = ["serve", "--model", MODEL, "--listen", &listen, "--name", &wanted.name].map(str::to_owned);
@@ -114,8 +123,8 @@ fn workload(shared: &Shared, wanted: &WantedEndpoint, folder: &Path, number: u32
     Ok(Workload {
         mounts: vec![Mount::read_only(folder.join("model"), MODEL), Mount::writable(folder.join("s"), SOCKET)],
         resources: Resources {
-            cpus_milli: options.tuning.replica_cpus_milli,
-            memory_bytes: options.tuning.replica_memory_bytes,
+            cpus_milli: sku.cpus_milli.into(),
+            memory_bytes: sku.memory_bytes,
             pids_max: PIDS_MAX,
             file_bytes_max: FILE_BYTES_MAX,
             gpus: Vec::new(),
@@ -128,23 +137,31 @@ fn workload(shared: &Shared, wanted: &WantedEndpoint, folder: &Path, number: u32
 }
 
 /// Watches a replica until it fails.
-async fn watch(shared: &Arc<Shared>, id: EndpointId, name: &WorkloadId) -> End {
+async fn watch(shared: &Arc<Shared>, id: EndpointId, name: &WorkloadId, bill: &mut Bill) -> End {
     let world = &shared.options.world;
     let tick = Duration::from_millis(shared.options.tuning.tick_ms);
     let begun = world.steady();
     let mut ready_at = None;
     let mut pulse = Pulse { last: begun, looked: begun };
+    let mut seen_at = world.now();
     loop {
         let ready_ms =
             ready_at.map_or(0, |ready| u64::try_from(world.steady().duration_since(ready).as_millis()).unwrap_or(0));
         match shared.options.engine.observe(name).await {
             Ok(observation) => {
-                if let State::Exited(exit) = observation.state {
+                if let State::Exited(exit) = &observation.state {
+                    bill.end(Some(time_of(exit.at_ms))).await;
                     let code = exit.code.map_or_else(|| "by a signal".to_owned(), |code| format!("with code {code}"));
                     return End::Failed { why: format!("it ended {code}"), ready_ms };
                 }
+                seen_at = world.now();
+                bill.meter(&observation).await;
             }
-            Err(EngineError::NotFound(_)) => return End::Failed { why: "the engine lost it".into(), ready_ms },
+            Err(EngineError::NotFound(_)) => {
+                // Nobody knows when it went: it was there when it was last seen.
+                bill.end(Some(seen_at)).await;
+                return End::Failed { why: "the engine lost it".into(), ready_ms };
+            }
             // Unreachable is not failed.
             Err(error) => tracing::warn!(%error, endpoint.id = %id, "the engine cannot be asked"),
         }
@@ -152,12 +169,15 @@ async fn watch(shared: &Arc<Shared>, id: EndpointId, name: &WorkloadId) -> End {
             if answers(&shared.replicas.socket(id)).await {
                 ready_at = Some(world.steady());
                 pulse = Pulse { last: world.steady(), looked: world.steady() };
+                bill.ready();
                 tracing::info!(endpoint.id = %id, "a replica answers");
                 shared.replicas.set(id, ReplicaPhase::Ready, None);
                 shared.news.notify_one();
             } else if world.steady().duration_since(begun) > Duration::from_millis(shared.options.tuning.load_ms_max) {
                 return End::Failed { why: "it did not answer in time".into(), ready_ms: 0 };
             }
+        } else if !bill.may_stand() {
+            return End::Spent;
         } else if pulse.is_gone(shared, id).await {
             return End::Failed { why: "it runs, and stopped answering".into(), ready_ms };
         }
