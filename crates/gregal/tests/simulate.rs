@@ -247,7 +247,7 @@ fn one_file_of_jobs_goes_through_the_live_scheduler_and_through_the_queue() {
     let rows = ["5,10,3,12,10", "5,10,3,12,"].map(str::to_owned);
     let jobs = inputs.file("jobs.csv", table("submit_s,run_s,gpus,cpus,limit_s", rows));
     let queued = outcome("queue", &[("--trace", &jobs)], &["--nodes", "1", "--gpus-per-node", "4", "--policy", "fifo"]);
-    let live = outcome("load", &[("--jobs", &jobs)], &["--cpus", "16", "--gpus", "4"]);
+    let live = outcome("load", &[("--jobs", &jobs)], &["--cpus", "24", "--gpus", "4"]);
     let waits = json!({ "mean": 5, "p50": 0, "p99": 10, "max": 10 });
     assert_eq!((&queued["wait_s"], &live["wait_s"]), (&waits, &waits));
     assert_eq!((&live["ran"], &live["makespan_s"]), (&json!(2), &json!(20)), "{live}");
