@@ -107,7 +107,7 @@ pub enum EndpointMove {
         /// The start it is promised.
         promise: Option<Promise>,
     },
-    /// Pending: its site begins to load the weights.
+    /// Pending with room: its site begins to load the weights.
     Load,
     /// Loading: it answers.
     Ready {
@@ -217,7 +217,7 @@ impl Endpoint {
         let has_room = self.placed_at.is_some();
         match step {
             EndpointMove::Place { .. } | EndpointMove::Wait { .. } => self.state == Pending && !has_room,
-            EndpointMove::Load => self.state == Pending,
+            EndpointMove::Load => self.state == Pending && has_room,
             EndpointMove::Ready { .. } => self.state == Loading,
             EndpointMove::Drain { .. } => matches!(self.state, Loading | Ready) || (self.state == Pending && has_room),
             EndpointMove::Stop => self.state == Draining || (self.state == Pending && !has_room),

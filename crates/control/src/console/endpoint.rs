@@ -126,11 +126,8 @@ pub(crate) async fn list(visitor: Visitor, Id(project): Id<ProjectId>) -> Result
     let (endpoints, is_all) = visitor.api.gather::<EndpointView>("endpoints_list", &[&project]).await?;
     let (models, _) = visitor.api.gather::<ModelView>("models_list", &[&project]).await?;
     // Who may not serve one need not see what on, and may not either.
-    let skus: Vec<SkuView> = if visitor.can(Action::EndpointCreate) {
-        visitor.api.gather("skus_list", &[]).await?.0
-    } else {
-        Vec::new()
-    };
+    let skus: Vec<SkuView> =
+        if visitor.can(Action::EndpointCreate) { visitor.api.gather("skus_list", &[]).await?.0 } else { Vec::new() };
     let rows: Vec<Row> = endpoints.iter().rev().take(LIST_MAX).map(|endpoint| Row::of(endpoint, &models)).collect();
     page::page(&ListPage {
         shell: visitor.shell("Endpoints", Here::Endpoints, Some(project)).await?,

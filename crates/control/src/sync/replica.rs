@@ -33,7 +33,9 @@ impl Control {
         observed: &mut Observed,
     ) -> Result<()> {
         let found = tx.endpoint_get(seen.endpoint).await?;
-        let Some(before) = found.filter(|endpoint| endpoint.site == site && !endpoint.state.is_final()) else {
+        // What was given no room runs nowhere, whatever an older intent or a restored site says of it.
+        let is_told = |one: &Endpoint| one.site == site && one.is_for_site() && !one.state.is_final();
+        let Some(before) = found.filter(is_told) else {
             return Ok(());
         };
         let mut after = before.clone();

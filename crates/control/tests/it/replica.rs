@@ -70,6 +70,9 @@ async fn an_endpoint_waits_for_room_says_why_and_gets_what_another_gives_back() 
     let first = serve(&cloud, &tenant, "first", &model, "cpu.2").await;
     let second = serve(&cloud, &tenant, "second", &model, "cpu.1").await;
     assert!(!told_of(&cloud, &mut site, first).await, "no room was given to anybody yet");
+    says(&cloud, &mut site, second, ReplicaPhase::Ready).await;
+    assert_eq!(read(&cloud, &tenant, second).await["state"], "pending", "nothing runs without room, whatever is said");
+    site.report.replicas.clear();
     cloud.control.step().await.unwrap();
     assert!(told_of(&cloud, &mut site, first).await);
     assert!(!told_of(&cloud, &mut site, second).await, "it stands in no intent while it waits");

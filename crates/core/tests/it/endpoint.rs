@@ -49,7 +49,7 @@ fn moves() -> [EndpointMove; 8] {
 fn every_state_makes_its_legal_moves_and_refuses_all_others() {
     let legal = |state| -> &[&str] {
         match state {
-            Pending => &["load", "stop", "fail", "place", "wait"],
+            Pending => &["stop", "fail", "place", "wait"],
             Loading => &["ready", "drain", "fail"],
             Ready => &["drain", "fail", "reload"],
             Draining => &["stop", "fail"],
@@ -75,8 +75,8 @@ fn every_state_makes_its_legal_moves_and_refuses_all_others() {
 
 #[test]
 fn a_reloaded_endpoint_keeps_when_it_first_answered_and_a_failed_one_says_why() {
-    let [load, ready, _, _, fail, reload, ..] = moves();
-    let first = endpoint(Pending).apply(load).unwrap().apply(ready).unwrap();
+    let [load, ready, _, _, fail, reload, place, _] = moves();
+    let first = endpoint(Pending).apply(place).unwrap().apply(load).unwrap().apply(ready).unwrap();
     let again = first.apply(reload).unwrap().apply(EndpointMove::Ready { at: Time::from_millis(50) }).unwrap();
     assert_eq!(again.ready_at, Some(Time::from_millis(7)));
     assert_eq!(again.apply(fail).unwrap().message.as_deref(), Some("no memory"));
@@ -90,6 +90,7 @@ fn room_is_taken_from_the_placing_to_the_proved_end() {
     assert!(!waiting.takes_room() && !waiting.is_for_site());
     assert!(waiting.apply(stop.clone()).is_ok_and(|gone| !gone.takes_room() && gone.message.is_none()));
     assert!(waiting.apply(drain.clone()).is_err(), "nothing runs that could be drained");
+    assert!(waiting.apply(load.clone()).is_err(), "nothing loads in room that it has not");
 
     let placed = waiting.apply(place.clone()).unwrap();
     assert!(placed.takes_room() && placed.is_for_site() && placed.message.is_none());
