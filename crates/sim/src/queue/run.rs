@@ -7,7 +7,7 @@ use std::{
 
 use gregal_core::{
     id::JobId,
-    queue::{Ask, Config, ConfigError, Decision, Policy, Queue, Quota, Refusal, Share, ShareId, Sku},
+    queue::{Ask, Config, ConfigError, Decision, Ground, Policy, Queue, Quota, Refusal, Share, ShareId, Sku},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -178,7 +178,7 @@ fn config(trace: &Trace, options: &Options, gpus: u32) -> Config {
     let mut shares = vec![Share { parent: None, weight: 1, quotas: quota(gpus) }];
     shares.extend(trace.queues.iter().map(|_| Share { parent: Some(ShareId(0)), weight: 1, quotas: quota(0) }));
     let skus = vec![Sku { nodes: options.nodes, gpus_per_node: options.gpus_per_node }];
-    Config { skus, shares, policy: options.policy.clone() }
+    Config { ground: Ground::Uniform(skus), shares, policy: options.policy.clone() }
 }
 
 fn id(index: usize) -> JobId {
@@ -197,6 +197,7 @@ impl Replay<'_> {
             share: self.shares[job.queue as usize],
             sku: 0,
             gpus: job.gpus,
+            shape: 0,
             limit_ms,
             priority: job.priority,
             preemptible: true,

@@ -1,6 +1,6 @@
 //! An independent count of what a queue gives out: it trusts nothing the queue says of itself.
 
-use gregal_core::queue::{Config, Share, ShareId, Slot};
+use gregal_core::queue::{Config, Ground, Share, ShareId, Slot};
 
 /// What is in use, by node and by share, and what went wrong.
 pub(super) struct Witness {
@@ -14,7 +14,10 @@ pub(super) struct Witness {
 impl Witness {
     /// Watches the first kind of accelerator, the only one a replay has.
     pub(super) fn new(config: &Config) -> Self {
-        let sku = config.skus.first().copied();
+        let sku = match &config.ground {
+            Ground::Uniform(skus) => skus.first().copied(),
+            Ground::Mixed(_) => None,
+        };
         Self {
             gpus_per_node: sku.map_or(0, |sku| sku.gpus_per_node),
             used_by_node: vec![0; sku.map_or(0, |sku| sku.nodes as usize)],
