@@ -26,14 +26,17 @@ mod preempt;
 mod promise;
 mod quota;
 mod reason;
+mod sight;
 mod space;
 mod state;
 
+pub(crate) use field::Free;
 pub use ground::{Gpus, Ground, GroundError, Mixed, Node, Shape, Sight, Sku};
 pub use history::{Class, Usage};
 pub use job::{Ask, End, Record, Stage};
 pub use policy::{Order, Policy, Preemption};
 pub use pool::Slot;
+pub(crate) use promise::Guard;
 pub use quota::{Quota, Share, ShareError, ShareId};
 pub use reason::Reason;
 pub use state::{Config, ConfigError, Decision, Queue, Refusal, Snapshot};

@@ -99,12 +99,7 @@ pub struct Record {
 impl Record {
     /// The class it is alike to.
     pub(super) fn class(&self) -> Class {
-        Class {
-            share: self.ask.share,
-            sku: self.ask.sku,
-            gpus: self.ask.gpus,
-            limit_bits: Class::bits(self.ask.limit_ms),
-        }
+        Class::of(self.ask.share, self.ask.sku, self.ask.gpus, self.ask.limit_ms)
     }
 
     /// Where its accelerators are; nothing while it waits.

@@ -177,10 +177,12 @@ impl Queue {
             }
         } else if !holders.is_empty() {
             pass.guards = self.guards(pass.field);
-            for (_, holder) in holders {
-                if self.attempt(pass, holder) != Attempt::Started {
-                    let _ = self.make_room(pass, holder);
-                }
+            // All of them first: what one claims while it waits may be what another was promised.
+            let wait = |queue: &mut Self, pass: &mut Pass, seq| queue.attempt(pass, seq) != Attempt::Started;
+            let waiting: Vec<u64> =
+                holders.into_iter().map(|(_, seq)| seq).filter(|seq| wait(self, pass, *seq)).collect();
+            for holder in waiting {
+                let _ = self.make_room(pass, holder);
             }
         }
         // A promise that can be kept no more, because its place lost what it counted on, is let go: another will be made.

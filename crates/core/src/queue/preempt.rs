@@ -360,6 +360,11 @@ impl Queue {
         if !record.may_stop() || self.now_ms.saturating_sub(since_ms) < record.protected_ms(policy) {
             return false;
         }
+        // A run whose limit ends it before its work is saved gives nothing, and saving might outlast what was promised of it.
+        let saved_ms = self.now_ms.saturating_add(policy.preemption.as_ref().map_or(0, |paid| paid.checkpoint_ms));
+        if record.ends_ms_max(policy).is_none_or(|ends_ms| ends_ms <= saved_ms) {
+            return false;
+        }
         let borrows = self.quotas.borrows(record.ask.share, sku);
         if record.ask.share.0 != rank.share {
             if rank.own && borrows {

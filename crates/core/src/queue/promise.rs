@@ -22,6 +22,8 @@ pub(crate) struct Guard {
     /// The quotas as they stand then.
     pub(super) quotas: Quotas,
     pub(super) ask: Ask,
+    /// Who was promised a start before and is counted in those quotas already.
+    reserved: Vec<u64>,
 }
 
 /// When a job could start at a place by the limits of what runs.
@@ -43,26 +45,31 @@ impl Guard {
     }
 
     /// Lets a job stay past the promised start if the promised job can still start then; else changes nothing.
-    pub(super) fn admit(&mut self, ask: &Ask, slots: &[Slot], space: &Space) -> bool {
+    pub(super) fn admit(&mut self, seq: u64, ask: &Ask, slots: &[Slot], space: &Space) -> bool {
         if self.at_ms.is_none() {
             return slots.iter().all(|slot| space.place_of(slot.node) != self.place);
         }
         let sku = usize::from(ask.sku);
-        if !self.quotas.take(ask.share, sku, ask.gpus) {
+        let counted = self.reserved.contains(&seq);
+        if !counted && !self.quotas.take(ask.share, sku, ask.gpus) {
             return false;
         }
         let allowed = self.quotas.available(self.ask.share, usize::from(self.ask.sku)) >= u64::from(self.ask.gpus);
         if allowed && self.later.occupy(slots, ask, space) {
             return true;
         }
-        self.quotas.give_back(ask.share, sku, ask.gpus);
+        if !counted {
+            self.quotas.give_back(ask.share, sku, ask.gpus);
+        }
         false
     }
 
     /// Takes back what `admit` allowed.
-    fn undo(&mut self, ask: &Ask, slots: &[Slot], space: &Space) {
+    fn undo(&mut self, seq: u64, ask: &Ask, slots: &[Slot], space: &Space) {
         if self.at_ms.is_some() {
-            self.quotas.give_back(ask.share, usize::from(ask.sku), ask.gpus);
+            if !self.reserved.contains(&seq) {
+                self.quotas.give_back(ask.share, usize::from(ask.sku), ask.gpus);
+            }
             self.later.release(slots, ask, space);
         }
     }
@@ -77,9 +84,9 @@ pub(super) fn admit_all(
     space: &Space,
 ) -> bool {
     for index in 0..guards.len() {
-        if guards[index].binds(seq, until_ms) && !guards[index].admit(ask, slots, space) {
+        if guards[index].binds(seq, until_ms) && !guards[index].admit(seq, ask, slots, space) {
             for guard in guards[..index].iter_mut().filter(|guard| guard.binds(seq, until_ms)) {
-                guard.undo(ask, slots, space);
+                guard.undo(seq, ask, slots, space);
             }
             return false;
         }
@@ -99,9 +106,11 @@ impl Queue {
         if !later.hope() {
             return Earliest::Hopeless;
         }
-        let mut guard = Guard { seq, place, at_ms: None, later, quotas: self.quotas.clone(), ask };
-        for other in before.iter().filter(|other| other.seq != seq).map(|other| &other.ask) {
-            guard.quotas.take_anyway(other.share, usize::from(other.sku), other.gpus);
+        let mut guard =
+            Guard { seq, place, at_ms: None, later, quotas: self.quotas.clone(), ask, reserved: Vec::new() };
+        for Guard { seq: other, ask, .. } in before.iter().filter(|other| other.seq != seq && other.at_ms.is_some()) {
+            guard.quotas.take_anyway(ask.share, usize::from(ask.sku), ask.gpus);
+            guard.reserved.push(*other);
         }
         let fits = |guard: &Guard| guard.later.fits() && guard.quotas.available(share, sku) >= u64::from(ask.gpus);
         let mut at_ms = self.now_ms;

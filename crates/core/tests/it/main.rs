@@ -14,3 +14,4 @@ mod place_gang;
 mod price;
 mod residency;
 mod schedule;
+mod schedule_world;
