@@ -274,7 +274,40 @@ pub fn order(snapshot: &Snapshot, now: Time) -> Vec<JobId> {
     order
 }
 
+/// Amounts of what a site has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// Thousandths of CPU cores.
+    pub cpus_milli: u64,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Accelerators of all models.
+    pub gpus: u64,
+}
+
 impl Room {
+    /// All it has, accelerators that are not fit for work included.
+    pub fn all(&self) -> Amounts {
+        let mut all = Amounts::default();
+        for node in &self.nodes {
+            all.cpus_milli += u64::from(node.cpus_milli);
+            all.memory_bytes = all.memory_bytes.saturating_add(node.memory_bytes);
+            all.gpus += node.gpus.len() as u64 + node.gpus_broken.len() as u64;
+        }
+        all
+    }
+
+    /// What is taken of it. It may be more than there is, where a site lost something.
+    pub fn taken(&self) -> Amounts {
+        let mut taken = Amounts::default();
+        for item in self.bound.iter().map(|bound| &bound.item) {
+            taken.cpus_milli += u64::from(item.cpus_milli);
+            taken.memory_bytes = taken.memory_bytes.saturating_add(item.memory_bytes);
+            taken.gpus += u64::from(item.gpus);
+        }
+        taken
+    }
+
     /// Whether it has ever said what it has.
     pub fn is_known(&self) -> bool {
         self.nodes.iter().any(|node| node.cpus_milli > 0 && node.memory_bytes > 0)

@@ -7,20 +7,23 @@ use std::{
 
 use gregal_core::{
     audit::AuditEntry,
-    id::JobId,
+    id::{JobId, OrganisationId, ProjectId},
     job::{Job, JobEnd, JobMove, JobState},
     schedule::{
-        self, Bound, Decision, END_MS, Room, Snapshot,
+        self, Bound, Decision, END_MS, Item, Node, PAST_MAX, Room, Run, Snapshot, Waiting,
         record::{CHAIN_MAX, Record},
     },
-    site::Site,
+    site::{Capacity, Site},
     sku::Sku,
     time::Time,
 };
 use gregal_policy::Placement;
 use gregal_store::{PassPlace, Tx, View};
 
-use crate::{Control, Cx, Error, Result, app, context::Facts as _, metrics::Metric, wakes::Wake};
+use crate::{Control, Cx, Error, Result, context::Facts as _, metrics::Metric, wakes::Wake};
+
+/// How many ended jobs are read for what they teach. They are read at every pass, so fewer than a pass would look at.
+const RUNS_READ: u64 = PAST_MAX as u64 / 4;
 
 /// The newest pass that was kept, and what it looked at: the next one keeps only what changed since.
 #[derive(Debug, Default)]
@@ -58,12 +61,17 @@ impl Control {
         let tx = self.store().begin().await?;
         let queued = tx.jobs_in_states(&[JobState::Queued]).await?;
         let sites = tx.sites_all().await?;
-        let snapshot = self.snapshot(&cx, &tx, &queued, &sites).await?;
+        let snapshot = self.snapshot(cx.now, &tx, &queued, &sites).await?;
         let decisions = schedule::schedule(&snapshot, cx.now);
         let jobs: BTreeMap<JobId, &Job> = queued.iter().map(|job| (job.id, job)).collect();
         let mut entries = Vec::new();
         let mut news = Vec::new();
         for decision in &decisions {
+            if let Decision::Stop { job, .. } = decision {
+                return Err(Error::Broken(format!(
+                    "the scheduler stops {job}, and no job can be stopped for others yet"
+                )));
+            }
             let Some(job) = jobs.get(&decision.job()) else {
                 return Err(Error::Broken(format!(
                     "the scheduler decided about {}, which does not wait",
@@ -93,14 +101,18 @@ impl Control {
     /// Where a job that waits stands: its place in the queue from 1, and how many wait.
     pub(crate) async fn queue_place(&self, id: JobId) -> Result<Option<(u32, u32)>> {
         let queued = self.store().jobs_in_states(&[JobState::Queued]).await?;
-        let waiting: Vec<_> = queued.iter().map(|job| (job.id, job.promised, job.created_at)).collect();
-        let order = schedule::order(&waiting);
+        if !queued.iter().any(|job| job.id == id) {
+            return Ok(None);
+        }
+        let sites = self.store().sites_all().await?;
+        let now = self.now();
+        let order = schedule::order(&self.snapshot(now, self.store(), &queued, &sites).await?, now);
         let place = order.iter().position(|job| *job == id);
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(place.map(|place| (count(place + 1), count(order.len()))))
     }
 
-    async fn snapshot(&self, cx: &Cx, view: &View, queued: &[Job], sites: &[Site]) -> Result<Snapshot> {
+    async fn snapshot(&self, now: Time, view: &View, queued: &[Job], sites: &[Site]) -> Result<Snapshot> {
         let mut ceilings = BTreeMap::new();
         let mut waiting = Vec::with_capacity(queued.len());
         for job in queued {
@@ -115,24 +127,24 @@ impl Control {
             let may = lawful.iter().copied().filter(|site| job.site.is_none_or(|pinned| pinned == *site)).collect();
             let sku = self.sku(&job.sku);
             let sku = sku.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", job.id, job.sku)))?;
-            waiting.push(app::job::waiting(
-                job.id,
-                job.organisation,
-                job.created_at,
-                sku,
-                may,
-                // What earlier attempts were billed is gone from its limit.
-                (u64::from(job.seconds_max) * 1000).saturating_sub(job.billed.ms),
-                job.promised,
-            ));
+            waiting.push(Waiting {
+                job: job.id,
+                item: Item { worked_ms: job.billed.ms, ..item(job.organisation, job.project, sku) },
+                since: job.created_at,
+                sites: may,
+                limit_ms: u64::from(job.seconds_max) * 1000,
+                promised: job.promised,
+            });
         }
         let mut rooms = Vec::with_capacity(sites.len());
         for site in sites {
             let bound = [JobState::Starting, JobState::Running, JobState::Cancelling];
             let bound = view.jobs_at_site(site.id, &bound).await?;
-            rooms.push(room(site, cx.now, &bound, self.skus()));
+            rooms.push(room(site, now, &bound, self.skus()));
         }
-        Ok(Snapshot { waiting, rooms })
+        // Quotas and weights are kept nowhere yet: everybody borrows freely, and all organisations weigh the same.
+        let past = view.jobs_ended_newest(RUNS_READ).await?.iter().filter_map(|job| ran(job, self.skus())).collect();
+        Ok(Snapshot { waiting, rooms, past, ..Snapshot::default() })
     }
 
     /// Writes one decision down; nothing where nothing changed.
@@ -157,6 +169,7 @@ impl Control {
                 self.job_ended(tx, job, end, JobState::Failed).await?;
                 Ok(Some(entry("job:end").fact("reason", "never_started").fact("why", reason.as_str())))
             }
+            Decision::Stop { .. } => Ok(None),
         }
     }
 }
@@ -173,51 +186,75 @@ fn free_at(job: &Job) -> Option<Time> {
     Some(ready.plus_seconds(i64::from(job.seconds_max)).plus_millis(END_MS))
 }
 
-/// A site as the scheduler sees it, with what is bound to it taken off.
+/// Whose something is, and what a SKU takes. Nobody states a priority yet, and nobody can be stopped for others.
+pub(crate) fn item(organisation: OrganisationId, project: ProjectId, sku: &Sku) -> Item {
+    Item {
+        organisation,
+        project,
+        sku: sku.name.clone(),
+        cpus_milli: sku.cpus_milli,
+        memory_bytes: sku.memory_bytes,
+        gpus: sku.gpus,
+        gpu_model: sku.gpu_model.clone(),
+        priority: 0,
+        preemptible: false,
+        stops: 0,
+        worked_ms: 0,
+    }
+}
+
+/// A job's run, once it has ended: what is expected of the next one like it. One that was never ready taught nothing.
+fn ran(job: &Job, skus: &[Sku]) -> Option<Run> {
+    let (started, ended) = (job.started_at?, job.ended_at?);
+    let sku = skus.iter().find(|sku| sku.name == job.sku)?;
+    let took = u64::try_from(ended.millis_since(started)).unwrap_or(0);
+    Some(Run {
+        job: job.id,
+        organisation: job.organisation,
+        project: job.project,
+        sku: job.sku.clone(),
+        gpus: sku.gpus,
+        limit_ms: u64::from(job.seconds_max) * 1000,
+        ended,
+        // Between attempts it did not run; it never runs beyond its limit.
+        ran_ms: took.min(u64::from(job.seconds_max) * 1000),
+    })
+}
+
+/// A site as the scheduler sees it, with what is bound to it.
 pub(crate) fn room(site: &Site, now: Time, bound: &[Job], skus: &[Sku]) -> Room {
-    let empty = Room {
+    let bound = bound.iter().filter_map(|job| {
+        let sku = skus.iter().find(|sku| sku.name == job.sku)?;
+        Some(Bound {
+            job: Some(job.id),
+            item: Item { worked_ms: job.billed.ms, ..item(job.organisation, job.project, sku) },
+            node: 0,
+            since: job.started_at.filter(|_| job.state != JobState::Starting).unwrap_or(now),
+            free_at: free_at(job),
+            told: None,
+        })
+    });
+    Room {
         site: site.id,
         name: site.name.clone(),
         alive: site.alive_at(now),
         silent_since: site.lease_until.filter(|_| !site.alive_at(now)),
-        cpus_milli_free: 0,
-        cpus_milli_total: 0,
-        memory_bytes_free: 0,
-        memory_bytes_total: 0,
-        gpus_free: Vec::new(),
-        gpus_total: Vec::new(),
-        bound: Vec::new(),
-    };
-    let Some(capacity) = &site.capacity else { return empty };
-    let healthy = capacity.accelerators.iter().filter(|accelerator| accelerator.healthy);
-    let mut gpus_free: Vec<String> = healthy.map(|accelerator| accelerator.model.clone()).collect();
-    let (mut cpus, mut memory) = (capacity.cpus_milli, capacity.memory_bytes);
-    let mut taken = Vec::with_capacity(bound.len());
-    for (job, sku) in bound.iter().filter_map(|job| Some((job, skus.iter().find(|sku| sku.name == job.sku)?))) {
-        taken.push(Bound {
-            cpus_milli: sku.cpus_milli,
-            memory_bytes: sku.memory_bytes,
-            gpus: sku.gpus,
-            gpu_model: sku.gpu_model.clone(),
-            free_at: free_at(job),
-        });
-        cpus = cpus.saturating_sub(sku.cpus_milli);
-        memory = memory.saturating_sub(sku.memory_bytes);
-        for _ in 0..sku.gpus {
-            // Which ones it got is the site's choice; of a model it asked for, one of that model is gone.
-            let index = gpus_free.iter().position(|model| sku.gpu_model.as_ref().is_none_or(|wanted| wanted == model));
-            index.map(|index| gpus_free.swap_remove(index));
-        }
+        nodes: site.capacity.iter().map(node).collect(),
+        bound: bound.collect(),
     }
-    Room {
-        cpus_milli_free: cpus,
-        cpus_milli_total: capacity.cpus_milli,
-        memory_bytes_free: memory,
-        memory_bytes_total: capacity.memory_bytes,
-        gpus_free,
-        bound: taken,
-        gpus_total: capacity.accelerators.iter().map(|accelerator| accelerator.model.clone()).collect(),
-        ..empty
+}
+
+/// A site is one machine today.
+fn node(capacity: &Capacity) -> Node {
+    let models = |healthy: bool| {
+        let those = capacity.accelerators.iter().filter(|accelerator| accelerator.healthy == healthy);
+        those.map(|accelerator| accelerator.model.clone()).collect()
+    };
+    Node {
+        cpus_milli: capacity.cpus_milli,
+        memory_bytes: capacity.memory_bytes,
+        gpus: models(true),
+        gpus_broken: models(false),
     }
 }
 
@@ -230,7 +267,7 @@ mod tests {
         let place = |sequence| PassPlace { sequence, base: 1 };
         let passes = Passes::default();
         let keep = |length| {
-            passes.put(Newest { place: place(5), length, snapshot: Snapshot { waiting: vec![], rooms: vec![] } });
+            passes.put(Newest { place: place(5), length, snapshot: Snapshot::default() });
         };
         assert!(passes.take(Some(place(5))).is_none(), "nothing is known after a restart");
         keep(1);

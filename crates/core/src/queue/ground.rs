@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::job::Ask;
 
-/// The most accelerators one node may have.
+/// The most accelerators one node of a pool may have.
 const GPUS_PER_NODE_MAX: u32 = 1024;
-/// The most nodes of one ground.
+/// The most nodes of one pool.
 const NODES_MAX: u32 = 1_000_000;
 
 /// One kind of accelerator: nodes of one size.
@@ -118,8 +118,8 @@ pub enum GroundError {
     /// There are too many kinds.
     #[error("more than 65,535 kinds of accelerators, or none")]
     Skus,
-    /// A node is at no site, has a model that is not there or twice, or more accelerators than a queue takes.
-    #[error("node {node}: its site or a model is not there, or it has more than {GPUS_PER_NODE_MAX} accelerators")]
+    /// A node is at no site, has a model that is not there or twice, or more healthy accelerators than in all.
+    #[error("node {node}: its site or a model is not there, or more accelerators are healthy than there are")]
     Node {
         /// Which node.
         node: usize,
@@ -172,7 +172,6 @@ impl Mixed {
             let once = |gpus: &Gpus| {
                 seen.get_mut(usize::from(gpus.model)).is_some_and(|seen| !std::mem::replace(seen, true))
                     && gpus.healthy <= gpus.all
-                    && gpus.all <= GPUS_PER_NODE_MAX
             };
             node.site < self.sites && node.gpus.iter().all(once)
         };

@@ -241,6 +241,48 @@ fn accelerators_whose_model_the_site_chooses_are_not_promised_twice() {
     assert!(words[2].starts_with("wait: 1 of 1 `H100` accelerators short"));
 }
 
+#[test]
+fn a_quota_that_is_used_up_says_how_much_and_what_helps() {
+    let row = QuotaRow {
+        organisation: OrganisationId::from_u128(1),
+        project: None,
+        sku: "cpu.1".into(),
+        guarantee: 0,
+        borrow_max: Some(1),
+        lend_max: None,
+    };
+    let jobs = vec![waiting(1, 1, &[1]), waiting(2, 1, &[1])];
+    let snapshot = Snapshot { quotas: vec![row], ..at(jobs, vec![room(1, 8, 8)]) };
+    let words = said_of(&snapshot);
+    assert_eq!(words[0], "start at home-1");
+    assert!(words[1].starts_with("wait: 1 of 1 instances of `cpu.1` short within its quota (1 used, 0 its own)"), "{words:?}");
+}
+
+#[test]
+fn a_job_of_higher_priority_stops_only_what_may_be_stopped() {
+    let hours = |hours: i64| Time::from_millis(hours * 3_600_000);
+    let may_stop = Bound { item: Item { preemptible: true, ..item(4) }, ..bound(901, 4, Some(20 * 3_600_000)) };
+    let urgent = Waiting { item: Item { priority: 1, ..item(2) }, ..waiting(1, 2, &[1]) };
+    let decided = |bound: Bound, alive: bool| {
+        let home = Room { bound: vec![bound], alive, ..room(1, 0, 4) };
+        schedule(&at(vec![urgent.clone()], vec![home]), hours(10))
+    };
+    let stops = decided(may_stop.clone(), true);
+    let Decision::Stop { job, for_job, reason } = &stops[1] else { panic!("{stops:?}") };
+    assert_eq!((*job, *for_job), (JobId::from_u128(901), JobId::from_u128(1)));
+    assert!(reason.contains("gives way to a job of priority 1; this one has 0"), "{reason}");
+    // While it saves its work, nobody else is stopped; so with what stands, is not ready, or is out of sight.
+    for (spared, alive) in [
+        (Bound { told: Some(hours(10)), ..may_stop.clone() }, true),
+        (Bound { job: None, ..may_stop.clone() }, true),
+        (Bound { free_at: None, ..may_stop.clone() }, true),
+        (Bound { since: hours(10), ..may_stop.clone() }, true),
+        (may_stop, false),
+    ] {
+        assert_eq!(decided(spared.clone(), alive).len(), 1, "{spared:?}");
+    }
+}
+
 const MODELS: [&str; 2] = ["H100", "L40S"];
 
 /// A site of one node, with one job on it that ends some time.
