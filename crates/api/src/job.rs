@@ -3,7 +3,7 @@
 use gregal_core::{
     id::{JobId, ModelId, ProjectId, SiteId},
     job::{Heldout, Job, JobEnd, JobState, Program, Progress},
-    schedule::{Decision, Room},
+    schedule::{Amounts, Decision, Room},
     time::Time,
 };
 use serde::{Deserialize, Serialize};
@@ -197,7 +197,7 @@ pub struct DecisionView {
     /// When the pass was made.
     #[schema(value_type = String)]
     pub at: Time,
-    /// `start`, `wait` or `never`.
+    /// `start`, `wait`, `never`, or `stop` to make room for another.
     pub decision: String,
     /// Where it starts.
     #[schema(value_type = Option<String>)]
@@ -213,6 +213,7 @@ impl DecisionView {
             Decision::Start { site, .. } => ("start", Some(*site), None),
             Decision::Wait { reason, .. } => ("wait", None, Some(reason.clone())),
             Decision::Never { reason, .. } => ("never", None, Some(reason.clone())),
+            Decision::Stop { reason, .. } => ("stop", None, Some(reason.clone())),
         };
         Self { pass, at, decision: word.into(), site, reason }
     }
@@ -273,16 +274,18 @@ pub struct RoomView {
 
 impl From<&Room> for RoomView {
     fn from(room: &Room) -> Self {
-        let count = |models: &[String]| u32::try_from(models.len()).unwrap_or(u32::MAX);
+        let (all, taken): (Amounts, Amounts) = (room.all(), room.taken());
+        let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let broken: usize = room.nodes.iter().map(|node| node.gpus_broken.len()).sum();
         Self {
             site: room.name.clone(),
             alive: room.alive,
-            cpus_milli_free: room.cpus_milli_free,
-            cpus_milli_total: room.cpus_milli_total,
-            memory_bytes_free: room.memory_bytes_free,
-            memory_bytes_total: room.memory_bytes_total,
-            gpus_free: count(&room.gpus_free),
-            gpus_total: count(&room.gpus_total),
+            cpus_milli_free: count(all.cpus_milli.saturating_sub(taken.cpus_milli)),
+            cpus_milli_total: count(all.cpus_milli),
+            memory_bytes_free: all.memory_bytes.saturating_sub(taken.memory_bytes),
+            memory_bytes_total: all.memory_bytes,
+            gpus_free: count(all.gpus.saturating_sub(taken.gpus + broken as u64)),
+            gpus_total: count(all.gpus),
         }
     }
 }

@@ -207,6 +207,9 @@ pub struct Job {
     pub attempt: u32,
     /// The money set aside for it.
     pub hold: HoldId,
+    /// When the newest attempt was ready, if it was.
+    #[serde(default)]
+    pub ready_at: Option<Time>,
     /// What its attempts before the newest were billed.
     #[serde(default)]
     pub billed: Billed,
@@ -342,9 +345,13 @@ impl Job {
                 job.waits_for = None;
                 job.promised = None;
                 job.stopped_for = None;
+                job.ready_at = None;
             }
             JobMove::Preempt { why } => job.stopped_for = Some(why),
-            JobMove::Ready { at } => job.started_at = self.started_at.or(Some(at)),
+            JobMove::Ready { at } => {
+                job.started_at = self.started_at.or(Some(at));
+                job.ready_at = Some(at);
+            }
             // The site stays: its data, and the checkpoints it resumes from, are there.
             JobMove::Requeue { why } => {
                 job.waits_for = Some(why);

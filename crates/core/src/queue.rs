@@ -14,6 +14,8 @@
 //! A pass looks at the lanes of like jobs (same share, kind, size, priority and level) rather than at every job: in a lane
 //! only the head can be next.
 
+mod field;
+mod ground;
 mod history;
 mod job;
 mod lane;
@@ -24,15 +26,20 @@ mod preempt;
 mod promise;
 mod quota;
 mod reason;
+mod sight;
+mod space;
 mod state;
 
+pub(crate) use field::Free;
+pub use ground::{Gpus, Ground, GroundError, Mixed, Node, Shape, Sight, Sku};
 pub use history::{Class, Usage};
-pub use job::{Ask, Record, Stage};
+pub use job::{Ask, End, Record, Stage};
 pub use policy::{Order, Policy, Preemption};
 pub use pool::Slot;
+pub(crate) use promise::Guard;
 pub use quota::{Quota, Share, ShareError, ShareId};
 pub use reason::Reason;
-pub use state::{Config, ConfigError, Decision, Queue, Refusal, Sku, Snapshot};
+pub use state::{Config, ConfigError, Decision, Queue, Refusal, Snapshot};
 
 #[cfg(test)]
 mod tests;

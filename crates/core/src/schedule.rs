@@ -1,44 +1,41 @@
-//! Which waiting job starts where, now. A pure pass over a snapshot.
+//! Which waiting job starts where, which running one makes room, and what a waiting one is promised: the live face of
+//! [`crate::queue`]. Pure: a snapshot of live facts in, decisions with words out.
 //!
-//! What a pass does: it looks at jobs that were promised a start, the earliest promise first, and then at the others in the
-//! order they began to wait (those of one instant in the order they were submitted, which is their order in the
-//! snapshot). Each takes, of the sites it may run at, the one it fills best.
+//! What a pass does: it looks at jobs that were promised a start, the earliest promise first; then at those that wait too
+//! long; then at the others by priority, by what lies within their owner's guarantee, by the work they have had, and by
+//! the work expected of them. Each takes, of the nodes it may run on, the one it fills best.
 //!
 //! The first job that has to wait for a site's room is *promised a start* there: the time at which the limits of what runs
 //! leave enough. Whoever passes it either ends before that by its own limit, or leaves room enough (EASY backfill,
-//! Lifka 1995). Where no such time is known (something that runs there has no known end), nobody passes at all. So
-//! nobody starves: the longest waiting job is always the next to be promised. What fits nowhere, ever, is refused at once
-//! and keeps nothing. Nothing that was free before a pass is given out twice by it.
+//! Lifka 1995). Where no such time is known (something that runs there has no known end), nobody passes at all. What fits
+//! nowhere, ever, is refused at once and keeps nothing. Nothing that was free before a pass is given out twice by it.
 //!
 //! A promise counts on limits, so it holds as long as runs end at theirs, and as long as a site stays as it is.
 //!
-//! What it does not do yet: quotas, fair share, priorities, gangs over nodes, preemption and reservations.
+//! What it does not do yet: gangs over nodes, and reservations.
 
+mod build;
 pub mod record;
-mod space;
+mod say;
 mod words;
-
-use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{JobId, OrganisationId, SiteId},
+    id::{JobId, OrganisationId, ProjectId, SiteId},
     time::Time,
 };
 
-use self::{
-    space::{Earliest, Space},
-    words::{listed, moment},
-};
+use self::{build::Built, say::Said};
 
 /// Milliseconds from a start to readiness that are allowed for: a job that is to be out of the way by some time counts with
 /// its limit and this.
 pub const START_MS: i64 = 300_000;
 /// Milliseconds from a job's limit until its room is free, as allowed for: it is told to stop, and may save its work.
 pub const END_MS: i64 = 60_000;
-/// A promise is moved forward only if the job would start so many milliseconds earlier: nothing moves for nothing.
-const SOONER_MS: i64 = 60_000;
+/// The most ended runs a snapshot holds: what is expected of a job, and what its organisation used lately, follow from
+/// these. More are left out, the oldest first.
+pub const PAST_MAX: usize = 1000;
 
 /// The limit of what ends only when somebody asks for it: a served model.
 pub const ENDLESS_MS: u64 = u64::MAX;
@@ -52,15 +49,15 @@ pub struct Promise {
     pub site: SiteId,
 }
 
-/// A waiting job as the scheduler sees it.
+/// Whose something is, and what it takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Waiting {
-    /// Which job.
-    pub job: JobId,
+pub struct Item {
     /// Who pays.
     pub organisation: OrganisationId,
-    /// Since when it waits.
-    pub since: Time,
+    /// Who shares it.
+    pub project: ProjectId,
+    /// The SKU it asks for: what quotas count it as.
+    pub sku: String,
     /// Thousandths of CPU cores it needs.
     pub cpus_milli: u32,
     /// Bytes of memory it needs.
@@ -69,9 +66,29 @@ pub struct Waiting {
     pub gpus: u32,
     /// Model of the accelerators, if only one will do.
     pub gpu_model: Option<String>,
+    /// Higher goes first.
+    pub priority: u8,
+    /// Whether it can save its work and be stopped for others.
+    pub preemptible: bool,
+    /// How often it was stopped for others.
+    pub stops: u32,
+    /// Milliseconds of work that its earlier runs did.
+    pub worked_ms: u64,
+}
+
+/// A waiting job as the scheduler sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Which job.
+    pub job: JobId,
+    /// Whose it is, and what it needs.
+    pub item: Item,
+    /// Since when it waits.
+    pub since: Time,
     /// The sites it may run at: where its data is and its residency policy allows. Empty means nowhere lawful.
     pub sites: Vec<SiteId>,
-    /// The longest it may run once it is ready, in milliseconds; [`ENDLESS_MS`] for what has no end of its own.
+    /// The longest it may run once it is ready, in milliseconds, what its earlier runs did included; [`ENDLESS_MS`] for what
+    /// has no end of its own.
     pub limit_ms: u64,
     /// The start it was promised by an earlier pass.
     pub promised: Option<Promise>,
@@ -80,16 +97,32 @@ pub struct Waiting {
 /// What is bound to a site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
-    /// Thousandths of CPU cores it has.
-    pub cpus_milli: u32,
-    /// Bytes of memory it has.
-    pub memory_bytes: u64,
-    /// Accelerators it has.
-    pub gpus: u32,
-    /// Their model, if it asked for one.
-    pub gpu_model: Option<String>,
-    /// When its room is free again at the latest. None: nobody knows.
+    /// Which job. None: no job but something that stands, as a served model does. It takes its room for good, counts for
+    /// its organisation's share, and is never stopped for others.
+    pub job: Option<JobId>,
+    /// Whose it is, and what it has.
+    pub item: Item,
+    /// Which of the site's nodes it is on.
+    pub node: u32,
+    /// Since when it has its room.
+    pub since: Time,
+    /// When its room is free again at the latest. None of a job: nobody knows, and it is not stopped for others.
     pub free_at: Option<Time>,
+    /// When it was told to save its work and to stop for others, if it was.
+    pub told: Option<Time>,
+}
+
+/// A node of a site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Thousandths of CPU cores.
+    pub cpus_milli: u32,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Models of the healthy accelerators.
+    pub gpus: Vec<String>,
+    /// Models of those that are not fit for work now.
+    pub gpus_broken: Vec<String>,
 }
 
 /// A site with room, as the scheduler sees it.
@@ -103,30 +136,73 @@ pub struct Room {
     pub alive: bool,
     /// Since when it has been silent, if it is not alive and ever was.
     pub silent_since: Option<Time>,
-    /// Free thousandths of CPU cores.
-    pub cpus_milli_free: u32,
-    /// All thousandths of CPU cores.
-    pub cpus_milli_total: u32,
-    /// Free bytes of memory.
-    pub memory_bytes_free: u64,
-    /// All bytes of memory.
-    pub memory_bytes_total: u64,
-    /// Models of the free, healthy accelerators.
-    pub gpus_free: Vec<String>,
-    /// Models of all accelerators.
-    pub gpus_total: Vec<String>,
-    /// What is bound to it; the free figures have it taken off already.
+    /// What it has. Empty: it has never said.
+    pub nodes: Vec<Node>,
+    /// What is bound to it.
     pub bound: Vec<Bound>,
 }
 
-/// Everything a pass looks at.
+/// A run that has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Which job.
+    pub job: JobId,
+    /// Who paid.
+    pub organisation: OrganisationId,
+    /// Who shared it.
+    pub project: ProjectId,
+    /// Its SKU.
+    pub sku: String,
+    /// Its accelerators.
+    pub gpus: u32,
+    /// Its limit, in milliseconds.
+    pub limit_ms: u64,
+    /// When it ended.
+    pub ended: Time,
+    /// How long it ran, in milliseconds.
+    pub ran_ms: u64,
+}
+
+/// What an organisation, or one of its projects, may use of a SKU: accelerators where the SKU has any, else instances.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct QuotaRow {
+    /// Which organisation.
+    pub organisation: OrganisationId,
+    /// Which of its projects. None: the organisation as a whole, of which its projects' guarantees are parts.
+    pub project: Option<ProjectId>,
+    /// Which SKU.
+    pub sku: String,
+    /// Its own.
+    pub guarantee: u32,
+    /// The most it may use beyond its own. None: as much as there is.
+    pub borrow_max: Option<u32>,
+    /// The most of its own that others may use while it does not. None: all of it.
+    pub lend_max: Option<u32>,
+}
+
+/// An organisation's weight in fair sharing. Who has none stands at 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Weight {
+    /// Which organisation.
+    pub organisation: OrganisationId,
+    /// Its weight.
+    pub weight: u32,
+}
+
+/// Everything a pass looks at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Waiting jobs, in the order they were submitted.
     pub waiting: Vec<Waiting>,
-    /// Sites, in any order, each once. A site that has never said what it has stands here with nothing in all, or not
-    /// at all: nothing is refused for its sake.
+    /// Sites, in any order, each once. A site that has never said what it has stands here with no node, or not at all:
+    /// nothing is refused for its sake.
     pub rooms: Vec<Room>,
+    /// Quotas, in any order. Who has none borrows freely.
+    pub quotas: Vec<QuotaRow>,
+    /// Weights that are not 1, in any order.
+    pub weights: Vec<Weight>,
+    /// Runs that ended lately, in any order, at most [`PAST_MAX`] of which count.
+    pub past: Vec<Run>,
 }
 
 /// What a pass says of one job.
@@ -139,6 +215,9 @@ pub enum Decision {
         job: JobId,
         /// Where.
         site: SiteId,
+        /// On which of the site's nodes.
+        #[serde(default)]
+        node: u32,
     },
     /// It waits, and why.
     Wait {
@@ -156,140 +235,95 @@ pub enum Decision {
         /// What no site has.
         reason: String,
     },
+    /// It runs, and saves its work and stops so that another can start.
+    Stop {
+        /// Which job.
+        job: JobId,
+        /// For whom.
+        for_job: JobId,
+        /// Why it is the one to make room, in words for its owner.
+        reason: String,
+    },
 }
 
 impl Decision {
     /// Which job it is about.
     pub const fn job(&self) -> JobId {
         match self {
-            Self::Start { job, .. } | Self::Wait { job, .. } | Self::Never { job, .. } => *job,
+            Self::Start { job, .. } | Self::Wait { job, .. } | Self::Never { job, .. } | Self::Stop { job, .. } => *job,
         }
     }
 }
 
-/// One pass, made at `now`: exactly one decision a waiting job, in the order they were looked at. The order of the rooms
-/// changes nothing.
+/// One pass, made at `now`: exactly one decision a waiting job, what can never run first, the others in the order they were
+/// looked at; then who is stopped. The order of the rooms changes nothing.
 pub fn schedule(snapshot: &Snapshot, now: Time) -> Vec<Decision> {
-    let mut spaces: BTreeMap<SiteId, Space<'_>> =
-        snapshot.rooms.iter().map(|room| (room.site, Space::of(room, now))).collect();
-    let mut queue: Vec<&Waiting> = snapshot.waiting.iter().collect();
-    queue.sort_by_key(|job| turn(job.promised, job.since)); // Stable, as in `order`.
-    for job in &queue {
-        keep(job, &mut spaces);
-    }
-    queue.into_iter().map(|job| decide(job, &mut spaces)).collect()
+    let mut built = Built::of(snapshot, now);
+    let order = built.queue.order(built.now_ms);
+    let (decided, guards) = built.queue.pass_seen(built.now_ms);
+    let said = Said::new(&built, now, decided, guards);
+    let mut decisions: Vec<Decision> = Vec::with_capacity(snapshot.waiting.len());
+    let never = built.never.iter().map(|(job, reason)| Decision::Never { job: *job, reason: reason.clone() });
+    decisions.extend(never);
+    decisions.extend(said.of(&order));
+    decisions.extend(said.stops());
+    decisions
 }
 
-/// The order in which a pass looks at jobs, given in the order they were submitted, with what each was promised and since
-/// when it waits.
-pub fn order(waiting: &[(JobId, Option<Promise>, Time)]) -> Vec<JobId> {
-    let mut queue = waiting.to_vec();
-    queue.sort_by_key(|(_, promised, since)| turn(*promised, *since)); // Stable: of one instant, the first submitted first.
-    queue.into_iter().map(|(job, ..)| job).collect()
+/// The order in which a pass at `now` would look at who waits.
+pub fn order(snapshot: &Snapshot, now: Time) -> Vec<JobId> {
+    let mut built = Built::of(snapshot, now);
+    let mut order: Vec<JobId> = built.never.iter().map(|(job, _)| *job).collect();
+    order.extend(built.queue.order(built.now_ms));
+    order
 }
 
-/// Promises first, the earliest first; then who waits longest.
-fn turn(promised: Option<Promise>, since: Time) -> (bool, Option<Time>, Time) {
-    (promised.is_none(), promised.map(|promise| promise.at), since)
+/// Amounts of what a site has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// Thousandths of CPU cores.
+    pub cpus_milli: u64,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Accelerators of all models.
+    pub gpus: u64,
 }
 
-fn decide<'a>(job: &'a Waiting, spaces: &mut BTreeMap<SiteId, Space<'a>>) -> Decision {
-    let sites: BTreeSet<SiteId> = job.sites.iter().copied().collect();
-    if sites.is_empty() {
-        let reason = "no site may hold its data: none is left by the residency policy and the place of its datasets";
-        return Decision::Never { job: job.job, reason: reason.into() };
-    }
-    if let Some(reason) = never(job, &sites, spaces) {
-        return Decision::Never { job: job.job, reason };
-    }
-    let best = sites
-        .iter()
-        .filter_map(|site| spaces.get(site).filter(|space| space.takes(job)).map(|space| (space.left_by(job), *site)))
-        .min();
-    if let Some((_, site)) = best {
-        if let Some(space) = spaces.get_mut(&site) {
-            space.take(job);
+impl Room {
+    /// All it has, accelerators that are not fit for work included.
+    pub fn all(&self) -> Amounts {
+        let mut all = Amounts::default();
+        for node in &self.nodes {
+            all.cpus_milli += u64::from(node.cpus_milli);
+            all.memory_bytes = all.memory_bytes.saturating_add(node.memory_bytes);
+            all.gpus += node.gpus.len() as u64 + node.gpus_broken.len() as u64;
         }
-        if let Some(space) = job.promised.and_then(|promised| spaces.get_mut(&promised.site)) {
-            space.let_go(job.job);
-        }
-        return Decision::Start { job: job.job, site };
+        all
     }
-    let missing = waits_for(job, &sites, spaces);
-    let promise = promise(job, &sites, spaces);
-    let reason = match promise {
-        Some(promise) => format!("{missing}; starts no later than {}", moment(promise.at)),
-        None => missing,
-    };
-    Decision::Wait { job: job.job, reason, promise }
-}
 
-/// Keeps the room of a job that was promised a start, before anybody else is looked at.
-fn keep(job: &Waiting, spaces: &mut BTreeMap<SiteId, Space<'_>>) {
-    let Some(promised) = job.promised.filter(|promised| job.sites.contains(&promised.site)) else { return };
-    let Some(space) = spaces.get_mut(&promised.site).filter(|space| space.could(job)) else { return };
-    match space.earliest(job) {
-        Earliest::At(at) => space.promise(job, Some(at)),
-        Earliest::Unknown => space.promise(job, None),
-        Earliest::Never => {}
-    }
-}
-
-/// What a job that waits is promised: what was kept for it, else a start at the site where it can be earliest of those
-/// where nobody was promised one. Where nobody knows when it could start, those behind are kept away.
-fn promise<'a>(
-    job: &'a Waiting,
-    sites: &BTreeSet<SiteId>,
-    spaces: &mut BTreeMap<SiteId, Space<'a>>,
-) -> Option<Promise> {
-    let old = job.promised.filter(|old| sites.contains(&old.site));
-    let kept = old.and_then(|old| Some((old, spaces.get(&old.site)?))).filter(|(_, space)| space.keeps_for(job.job));
-    if let Some((old, space)) = kept {
-        // While nobody knows better, what was said stands.
-        return Some(space.kept_until().map_or(old, |at| newer(old, Promise { at, ..old })));
-    }
-    let could: Vec<(SiteId, Earliest)> = sites
-        .iter()
-        .filter_map(|site| spaces.get(site).filter(|space| space.could(job)).map(|space| (*site, space.earliest(job))))
-        .collect();
-    let at = |(site, earliest): &(SiteId, Earliest)| match earliest {
-        Earliest::At(at) => Some(Promise { at: *at, site: *site }),
-        Earliest::Unknown | Earliest::Never => None,
-    };
-    if let Some(found) = could.iter().filter_map(at).min() {
-        if let Some(space) = spaces.get_mut(&found.site) {
-            space.promise(job, Some(found.at));
+    /// What is taken of it. It may be more than there is, where a site lost something.
+    pub fn taken(&self) -> Amounts {
+        let mut taken = Amounts::default();
+        for item in self.bound.iter().map(|bound| &bound.item) {
+            taken.cpus_milli += u64::from(item.cpus_milli);
+            taken.memory_bytes = taken.memory_bytes.saturating_add(item.memory_bytes);
+            taken.gpus += u64::from(item.gpus);
         }
-        return Some(old.map_or(found, |old| newer(old, found)));
+        taken
     }
-    for (site, _) in could.iter().filter(|(_, earliest)| *earliest == Earliest::Unknown) {
-        if let Some(space) = spaces.get_mut(site) {
-            space.ahead += 1;
+
+    /// Whether it has ever said what it has.
+    pub fn is_known(&self) -> bool {
+        self.nodes.iter().any(|node| node.cpus_milli > 0 && node.memory_bytes > 0)
+    }
+
+    /// How a site that does not answer is spoken of. What is bound to it stays bound: unreachable is not failed.
+    pub fn silence(&self) -> String {
+        match self.silent_since {
+            Some(since) => {
+                format!("site `{}` unreachable since {since}; what runs there is not started elsewhere", self.name)
+            }
+            None => format!("site `{}` has never dialled in", self.name),
         }
     }
-    old
-}
-
-/// The newer promise where it says something new: a later start must be said; an earlier one is news only if it is earlier
-/// by something.
-fn newer(old: Promise, new: Promise) -> Promise {
-    let stands = new.at <= old.at && old.at.millis_since(new.at) < SOONER_MS;
-    if stands { Promise { site: new.site, ..old } } else { new }
-}
-
-/// Why no site can ever run it, if none can. A site that is unknown or has not said what it has leaves hope.
-fn never(job: &Waiting, sites: &BTreeSet<SiteId>, spaces: &BTreeMap<SiteId, Space<'_>>) -> Option<String> {
-    let mut short = Vec::with_capacity(sites.len());
-    for site in sites {
-        let space = spaces.get(site).filter(|space| space.is_known())?;
-        short.push(format!("{} at `{}`, with nothing else running", space.room.shortage(job)?, space.room.name));
-    }
-    Some(format!("{}: ask for less, or for a site that has more", listed(short)))
-}
-
-fn waits_for(job: &Waiting, sites: &BTreeSet<SiteId>, spaces: &BTreeMap<SiteId, Space<'_>>) -> String {
-    let unknown = || "a site it may run at has not said what it has yet".to_owned();
-    let parts: BTreeSet<String> =
-        sites.iter().map(|site| spaces.get(site).map_or_else(unknown, |space| space.refusal(job))).collect();
-    listed(parts.into_iter().collect())
 }

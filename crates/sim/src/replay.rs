@@ -6,8 +6,8 @@ use std::{
 };
 
 use gregal_core::{
-    id::{JobId, OrganisationId, SiteId},
-    schedule::{Bound, Decision, Promise, Room, Snapshot, Waiting, schedule},
+    id::{JobId, OrganisationId, ProjectId, SiteId},
+    schedule::{Bound, Decision, Item, Node, Promise, Room, Snapshot, Waiting, schedule},
     time::Time,
 };
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,8 @@ struct World {
     total: Pool,
     waiting: Vec<usize>,
     promised: BTreeMap<usize, Promise>,
-    ends: BinaryHeap<Reverse<(u64, usize)>>,
+    /// When it ends, which it is, and when it began.
+    ends: BinaryHeap<Reverse<(u64, usize, u64)>>,
     waits: Vec<u64>,
     never: usize,
     digest: Sha256,
@@ -73,9 +74,9 @@ pub fn replay(load: &[Request], pool: Pool) -> Outcome {
     let mut last_end = 0;
     loop {
         let next_arrival = arrivals.peek().map(|(_, request)| request.arrival_s);
-        let next_end = world.ends.peek().map(|Reverse((end, _))| *end);
+        let next_end = world.ends.peek().map(|Reverse((end, ..))| *end);
         let Some(now) = next_arrival.into_iter().chain(next_end).min() else { break };
-        while let Some(Reverse((end, index))) = world.ends.peek().copied() {
+        while let Some(Reverse((end, index, _))) = world.ends.peek().copied() {
             if end > now {
                 break;
             }
@@ -100,7 +101,8 @@ impl World {
             promised: self.promised.get(index).copied(),
             ..waiting(*index, load[*index], site)
         });
-        let snapshot = Snapshot { waiting: waiting.collect(), rooms: vec![self.room(load, site)] };
+        let rooms = vec![self.room(load, site)];
+        let snapshot = Snapshot { waiting: waiting.collect(), rooms, ..Snapshot::default() };
         let mut promises: BTreeMap<JobId, Promise> = BTreeMap::new();
         let mut decided: BTreeMap<JobId, bool> = BTreeMap::new();
         for decision in schedule(&snapshot, at(now)) {
@@ -108,6 +110,8 @@ impl World {
                 Decision::Start { job, .. } => drop(decided.insert(job, true)),
                 Decision::Never { job, .. } => drop(decided.insert(job, false)),
                 Decision::Wait { job, promise, .. } => promises.extend(promise.map(|promise| (job, promise))),
+                // Nobody of a load can be stopped.
+                Decision::Stop { .. } => {}
             }
         }
         let before = std::mem::take(&mut self.waiting);
@@ -128,32 +132,33 @@ impl World {
         self.free.cpus -= request.cpus;
         self.free.gpus -= request.gpus;
         self.waits.push(now - request.arrival_s);
-        self.ends.push(Reverse((now + request.duration_s, index)));
+        self.ends.push(Reverse((now + request.duration_s, index, now)));
         self.digest.update((index as u64).to_be_bytes());
         self.digest.update(now.to_be_bytes());
     }
 
     fn room(&self, load: &[Request], site: SiteId) -> Room {
-        let bound = |Reverse((end, index)): &Reverse<(u64, usize)>| Bound {
-            cpus_milli: load[*index].cpus * 1000,
-            memory_bytes: 1,
-            gpus: load[*index].gpus,
-            gpu_model: None,
+        let bound = |Reverse((end, index, since)): &Reverse<(u64, usize, u64)>| Bound {
+            job: Some(JobId::from_u128(*index as u128)),
+            item: item(load[*index]),
+            node: 0,
+            since: at(*since),
             // What is known is the limit.
             free_at: Some(at(end - load[*index].duration_s + load[*index].limit_s)),
+            told: None,
         };
-        let gpus = |count: u32| vec![GPU.to_owned(); count as usize];
+        let node = Node {
+            cpus_milli: self.total.cpus * 1000,
+            memory_bytes: u64::MAX >> 1,
+            gpus: vec![GPU.to_owned(); self.total.gpus as usize],
+            gpus_broken: Vec::new(),
+        };
         Room {
             site,
             name: "pool".into(),
             alive: true,
             silent_since: None,
-            cpus_milli_free: self.free.cpus * 1000,
-            cpus_milli_total: self.total.cpus * 1000,
-            memory_bytes_free: u64::MAX >> 1,
-            memory_bytes_total: u64::MAX >> 1,
-            gpus_free: gpus(self.free.gpus),
-            gpus_total: gpus(self.total.gpus),
+            nodes: vec![node],
             bound: self.ends.iter().map(bound).collect(),
         }
     }
@@ -186,15 +191,27 @@ fn at(second: u64) -> Time {
 fn waiting(index: usize, request: Request, site: SiteId) -> Waiting {
     Waiting {
         job: JobId::from_u128(index as u128),
-        organisation: OrganisationId::from_u128(1),
+        item: item(request),
         since: at(request.arrival_s),
+        sites: vec![site],
+        limit_ms: request.limit_s.saturating_mul(1000),
+        promised: None,
+    }
+}
+
+fn item(request: Request) -> Item {
+    Item {
+        organisation: OrganisationId::from_u128(1),
+        project: ProjectId::from_u128(1),
+        sku: "any".into(),
         cpus_milli: request.cpus * 1000,
         memory_bytes: 1,
         gpus: request.gpus,
         gpu_model: None,
-        sites: vec![site],
-        limit_ms: request.limit_s.saturating_mul(1000),
-        promised: None,
+        priority: 0,
+        preemptible: false,
+        stops: 0,
+        worked_ms: 0,
     }
 }
 

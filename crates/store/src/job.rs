@@ -40,6 +40,12 @@ impl View {
         self.nouns_all(in_states(states)).await
     }
 
+    /// Jobs that have ended, the newest submitted first, at most so many.
+    pub async fn jobs_ended_newest(&self, limit: u64) -> Result<Vec<Job>> {
+        const ENDED: [JobState; 3] = [JobState::Succeeded, JobState::Failed, JobState::Cancelled];
+        self.nouns_newest(in_states(&ENDED), limit).await
+    }
+
     /// Every job of a site in one of these states, oldest first.
     pub async fn jobs_at_site(&self, site: SiteId, states: &[JobState]) -> Result<Vec<Job>> {
         self.nouns_all(in_states(states).add(row::Column::Site.eq(site.to_string()))).await

@@ -170,6 +170,20 @@ impl View {
         count(found.unwrap_or(0), N::NOUN)
     }
 
+    /// The newest few: ids sort by birth.
+    pub(crate) async fn nouns_newest<N: Noun>(&self, condition: Condition, limit: u64) -> Result<Vec<N>> {
+        let found = N::Entity::find()
+            .filter(condition)
+            .order_by_desc(N::ID)
+            .limit(limit)
+            .select_only()
+            .column(N::DOCUMENT)
+            .into_tuple::<String>()
+            .all(&self.db())
+            .await?;
+        found.iter().map(|document| decode(document, N::NOUN)).collect()
+    }
+
     /// A whole list, which fails rather than end early.
     pub(crate) async fn nouns_all<N: Noun>(&self, condition: Condition) -> Result<Vec<N>> {
         let found = self.nouns_read::<N>(condition, LIST_MAX + 1).await?;

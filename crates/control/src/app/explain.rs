@@ -4,8 +4,10 @@ use gregal_api::job::{AskedView, DecisionView, JobExplanation, ReplayView, RoomV
 use gregal_core::{
     access::Action,
     id::JobId,
-    schedule::record::{self, RULES},
+    job::Job,
+    schedule::record::{self, Irreproducible, RULES, Record},
 };
+use gregal_store::PassDecision;
 
 use crate::{Control, Cx, Error, Result};
 
@@ -26,7 +28,7 @@ impl Control {
             }
         };
         let replay = match wanted {
-            Some(decided) => Some(self.pass_replay(id, decided.pass).await?),
+            Some(decided) => Some(self.pass_replay(&job, decided).await?),
             None => None,
         };
         let place = self.queue_place(id).await?;
@@ -44,11 +46,16 @@ impl Control {
         })
     }
 
-    async fn pass_replay(&self, id: JobId, pass: u64) -> Result<ReplayView> {
+    async fn pass_replay(&self, job: &Job, decided: &PassDecision) -> Result<ReplayView> {
+        let (id, pass) = (job.id, decided.pass);
         let chain = self.store().schedule_pass_chain(pass).await?;
         let broken = |why: String| Error::Broken(format!("scheduling pass {pass} cannot be made again: {why}"));
         let last = chain.last().ok_or_else(|| broken("it is not there".into()))?;
-        let replay = record::replay(&chain).map_err(|error| broken(error.to_string()))?;
+        let replay = match record::replay(&chain) {
+            Ok(replay) => replay,
+            Err(Irreproducible::OtherRules { .. }) => return self.pass_of_other_rules(job, decided, last),
+            Err(error) => return Err(broken(error.to_string())),
+        };
         let asked = replay.snapshot.waiting.iter().find(|waiting| waiting.job == id);
         let asked = asked.ok_or_else(|| broken("the job did not wait then".into()))?;
         let decision = replay.decisions.iter().find(|decision| decision.job() == id);
@@ -61,12 +68,32 @@ impl Control {
             decision: DecisionView::new(pass, last.at, decision),
             same: replay.same,
             asked: AskedView {
-                cpus_milli: asked.cpus_milli,
-                memory_bytes: asked.memory_bytes,
-                gpus: asked.gpus,
-                gpu_model: asked.gpu_model.clone(),
+                cpus_milli: asked.item.cpus_milli,
+                memory_bytes: asked.item.memory_bytes,
+                gpus: asked.item.gpus,
+                gpu_model: asked.item.gpu_model.clone(),
             },
             sites: rooms.map(RoomView::from).collect(),
+        })
+    }
+
+    /// A pass that was made by other rules than today's: what was said then stands, and cannot be made again.
+    fn pass_of_other_rules(&self, job: &Job, decided: &PassDecision, record: &Record) -> Result<ReplayView> {
+        let sku = self.sku(&job.sku);
+        let sku = sku.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", job.id, job.sku)))?;
+        Ok(ReplayView {
+            rules: record.rules,
+            rules_now: RULES,
+            inputs_digest: record.inputs_digest.clone(),
+            decision: DecisionView::new(decided.pass, decided.at, &decided.decision),
+            same: false,
+            asked: AskedView {
+                cpus_milli: sku.cpus_milli,
+                memory_bytes: sku.memory_bytes,
+                gpus: sku.gpus,
+                gpu_model: sku.gpu_model.clone(),
+            },
+            sites: Vec::new(),
         })
     }
 }

@@ -13,7 +13,7 @@ use gregal_core::{
     money::{Nano, Overflow},
     organisation::Project,
     price::{self, PriceBook},
-    schedule::{self, Decision, Promise, Snapshot, Waiting},
+    schedule::{self, Decision, Snapshot, Waiting},
     site::Site,
     sku::Sku,
 };
@@ -26,7 +26,7 @@ use crate::{
     context::Facts as _,
     metrics::Metric,
     names,
-    tasks::schedule::room,
+    tasks::schedule::{item, room},
     wakes::Wake,
 };
 
@@ -144,19 +144,16 @@ impl Control {
         if let (true, Some(first)) = (lawful.is_empty(), sites.first()) {
             return Err(Error::residency(&place(first), Placement::Job));
         }
-        let waiting = waiting(
-            JobId::from_u128(0),
-            organisation,
-            cx.now,
-            sku,
-            lawful.iter().map(|site| site.id).collect(),
-            1,
-            None,
-        );
-        let snapshot = Snapshot {
-            waiting: vec![waiting],
-            rooms: lawful.iter().map(|site| room(site, cx.now, &[], self.skus())).collect(),
+        let waiting = Waiting {
+            job: JobId::from_u128(0),
+            item: item(organisation, ProjectId::from_u128(0), sku),
+            since: cx.now,
+            sites: lawful.iter().map(|site| site.id).collect(),
+            limit_ms: 1,
+            promised: None,
         };
+        let rooms = lawful.iter().map(|site| room(site, cx.now, &[], self.skus())).collect();
+        let snapshot = Snapshot { waiting: vec![waiting], rooms, ..Snapshot::default() };
         match schedule::schedule(&snapshot, cx.now).into_iter().next() {
             Some(Decision::Never { reason, .. }) => Err(Error::refused(Code::NeverFits, reason)),
             _ => Ok(()),
@@ -318,6 +315,7 @@ fn queued(
         preemptible,
         stops: 0,
         stopped_for: None,
+        ready_at: None,
         state: JobState::Queued,
         promised: None,
         waits_for: Some("its turn: the scheduler has not looked at it yet".into()),
@@ -334,30 +332,6 @@ fn queued(
         ended_at: None,
         version: 1,
     })
-}
-
-/// A job as the scheduler sees it.
-pub(crate) fn waiting(
-    job: JobId,
-    organisation: OrganisationId,
-    since: gregal_core::time::Time,
-    sku: &Sku,
-    sites: Vec<gregal_core::id::SiteId>,
-    limit_ms: u64,
-    promised: Option<Promise>,
-) -> Waiting {
-    Waiting {
-        job,
-        organisation,
-        since,
-        cpus_milli: sku.cpus_milli,
-        memory_bytes: sku.memory_bytes,
-        gpus: sku.gpus,
-        gpu_model: sku.gpu_model.clone(),
-        sites,
-        limit_ms,
-        promised,
-    }
 }
 
 /// The most a job can cost: its whole shape for its whole time, rounded up.

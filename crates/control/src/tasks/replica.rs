@@ -9,14 +9,14 @@ use gregal_core::{
     audit::AuditEntry,
     endpoint::{Endpoint, EndpointMove, EndpointState},
     hold::{self, Hold, HoldState},
-    id::{EndpointId, JobId, OrganisationId},
+    id::{EndpointId, JobId, OrganisationId, ProjectId},
     job::Billed,
     ledger::PostingKind,
     money::Nano,
     organisation::Project,
     price,
     replica::{self, Renewal, Standing, WINDOW_MS},
-    schedule::{self, Decision, ENDLESS_MS, Room, Snapshot, Waiting},
+    schedule::{self, Bound, Decision, ENDLESS_MS, Room, Snapshot, Waiting},
     site::Site,
     sku::Sku,
 };
@@ -25,9 +25,9 @@ use gregal_store::{Tx, View};
 
 use crate::{
     Control, Cx, Error, Result,
-    app::{self, money::HoldFor},
+    app::money::HoldFor,
     context::Facts as _,
-    tasks::schedule::room,
+    tasks::schedule::{item, room},
     wakes::Wake,
 };
 
@@ -44,10 +44,17 @@ pub(crate) fn decided_of<'a>(waiting: &'a [Endpoint], decision: &Decision) -> Op
 /// A site's room beside the endpoints that stand there.
 pub(crate) fn beside(mut room: Room, endpoints: &[Endpoint], skus: &[Sku]) -> Room {
     let standing = endpoints.iter().filter(|endpoint| endpoint.takes_room());
-    for sku in standing.filter_map(|endpoint| skus.iter().find(|sku| sku.name == endpoint.sku)) {
-        room.cpus_milli_free = room.cpus_milli_free.saturating_sub(sku.cpus_milli);
-        room.memory_bytes_free = room.memory_bytes_free.saturating_sub(sku.memory_bytes);
-    }
+    room.bound.extend(standing.filter_map(|endpoint| {
+        let sku = skus.iter().find(|sku| sku.name == endpoint.sku)?;
+        Some(Bound {
+            job: None,
+            item: item(endpoint.organisation, endpoint.project, sku),
+            node: 0,
+            since: endpoint.placed_at.unwrap_or(endpoint.created_at),
+            free_at: None,
+            told: None,
+        })
+    }));
     room
 }
 
@@ -73,15 +80,15 @@ impl Control {
                 site.id == endpoint.site && self.policies().place(&residency, site, Placement::Endpoint).allowed
             };
             let gone = || Error::Broken(format!("{} asks for `{}`, which is gone", endpoint.id, endpoint.sku));
-            asked.push(app::job::waiting(
-                queued_as(endpoint.id),
-                endpoint.organisation,
-                endpoint.created_at,
-                self.sku(&endpoint.sku).ok_or_else(gone)?,
-                sites.iter().filter(lawful).map(|site| site.id).collect(),
-                ENDLESS_MS,
-                endpoint.promised,
-            ));
+            let sku = self.sku(&endpoint.sku).ok_or_else(gone)?;
+            asked.push(Waiting {
+                job: queued_as(endpoint.id),
+                item: item(endpoint.organisation, endpoint.project, sku),
+                since: endpoint.created_at,
+                sites: sites.iter().filter(lawful).map(|site| site.id).collect(),
+                limit_ms: ENDLESS_MS,
+                promised: endpoint.promised,
+            });
         }
         Ok(asked)
     }
@@ -110,6 +117,7 @@ impl Control {
             Decision::Never { reason, .. } => {
                 (EndpointMove::Fail { why: reason.clone() }, entry("endpoint:failed").fact("why", reason.as_str()))
             }
+            Decision::Stop { .. } => return Err(Error::Broken("what waits is not stopped".into())),
         };
         self.endpoint_put(tx, &endpoint.apply(step)?).await?;
         Ok(Some(entry))
@@ -117,9 +125,16 @@ impl Control {
 
     /// Refuses at once what can never stand at a site: as the scheduler would see it with nothing else there.
     pub(crate) fn replica_fits(&self, cx: &Cx, site: &Site, sku: &Sku) -> Result<()> {
-        let nobody = OrganisationId::from_u128(0);
-        let asked = app::job::waiting(JobId::from_u128(0), nobody, cx.now, sku, vec![site.id], ENDLESS_MS, None);
-        let snapshot = Snapshot { waiting: vec![asked], rooms: vec![room(site, cx.now, &[], self.skus())] };
+        let asked = Waiting {
+            job: JobId::from_u128(0),
+            item: item(OrganisationId::from_u128(0), ProjectId::from_u128(0), sku),
+            since: cx.now,
+            sites: vec![site.id],
+            limit_ms: ENDLESS_MS,
+            promised: None,
+        };
+        let rooms = vec![room(site, cx.now, &[], self.skus())];
+        let snapshot = Snapshot { waiting: vec![asked], rooms, ..Snapshot::default() };
         match schedule::schedule(&snapshot, cx.now).into_iter().next() {
             Some(Decision::Never { reason, .. }) => Err(Error::refused(Code::NeverFits, reason)),
             _ => Ok(()),

@@ -1,26 +1,31 @@
 //! Gives waiting jobs to sites: core decides from a snapshot, this writes down what it decided.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::{Mutex, PoisonError},
 };
 
 use gregal_core::{
     audit::AuditEntry,
-    id::JobId,
-    job::{Job, JobEnd, JobMove, JobState},
+    endpoint::Endpoint,
+    id::{JobId, OrganisationId, ProjectId},
+    job::{Job, JobEnd, JobMove, JobState, PRIORITY_DEFAULT},
+    quota::Quota,
     schedule::{
-        self, Bound, Decision, END_MS, Room, Snapshot,
+        self, Bound, Decision, END_MS, Item, Node, PAST_MAX, QuotaRow, Room, Run, Snapshot, Waiting, Weight,
         record::{CHAIN_MAX, Record},
     },
-    site::Site,
+    site::{Capacity, Site},
     sku::Sku,
     time::Time,
 };
 use gregal_policy::Placement;
 use gregal_store::{PassPlace, Tx, View};
 
-use crate::{Control, Cx, Error, Result, app, context::Facts as _, metrics::Metric, tasks::replica, wakes::Wake};
+use crate::{Control, Cx, Error, Result, context::Facts as _, metrics::Metric, tasks::replica, wakes::Wake};
+
+/// How many ended jobs are read for what they teach. They are read at every pass, so fewer than a pass would look at.
+const RUNS_READ: u64 = PAST_MAX as u64 / 4;
 
 /// The newest pass that was kept, and what it looked at: the next one keeps only what changed since.
 #[derive(Debug, Default)]
@@ -60,8 +65,7 @@ impl Control {
         let queued = tx.jobs_in_states(&[JobState::Queued]).await?;
         let sites = tx.sites_all().await?;
         let replicas = self.replicas_waiting(&tx).await?;
-        let mut snapshot = self.snapshot(&cx, &tx, &queued, &sites).await?;
-        snapshot.waiting.extend(self.replicas_asked(&tx, &replicas, &sites).await?);
+        let snapshot = self.snapshot(cx.now, &tx, &queued, &replicas, &sites).await?;
         let decisions = schedule::schedule(&snapshot, cx.now);
         let jobs: BTreeMap<JobId, &Job> = queued.iter().map(|job| (job.id, job)).collect();
         let mut entries = Vec::new();
@@ -69,6 +73,12 @@ impl Control {
         for decision in &decisions {
             if let Some(endpoint) = replica::decided_of(&replicas, decision) {
                 entries.extend(self.replica_decided(&cx, &tx, endpoint, decision).await?);
+                continue;
+            }
+            if let Decision::Stop { job, reason, .. } = decision {
+                let job = tx.job_get(*job).await?.ok_or_else(|| Error::missing("job", job))?;
+                entries.push(self.job_told_to_stop(&cx, &tx, &job, reason.clone()).await?.1);
+                news.push(decision.clone());
                 continue;
             }
             let Some(job) = jobs.get(&decision.job()) else {
@@ -100,14 +110,26 @@ impl Control {
     /// Where a job that waits stands: its place in the queue from 1, and how many wait.
     pub(crate) async fn queue_place(&self, id: JobId) -> Result<Option<(u32, u32)>> {
         let queued = self.store().jobs_in_states(&[JobState::Queued]).await?;
-        let waiting: Vec<_> = queued.iter().map(|job| (job.id, job.promised, job.created_at)).collect();
-        let order = schedule::order(&waiting);
+        if !queued.iter().any(|job| job.id == id) {
+            return Ok(None);
+        }
+        let sites = self.store().sites_all().await?;
+        let now = self.now();
+        let replicas = self.replicas_waiting(self.store()).await?;
+        let order = schedule::order(&self.snapshot(now, self.store(), &queued, &replicas, &sites).await?, now);
         let place = order.iter().position(|job| *job == id);
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(place.map(|place| (count(place + 1), count(order.len()))))
     }
 
-    async fn snapshot(&self, cx: &Cx, view: &View, queued: &[Job], sites: &[Site]) -> Result<Snapshot> {
+    async fn snapshot(
+        &self,
+        now: Time,
+        view: &View,
+        queued: &[Job],
+        replicas: &[Endpoint],
+        sites: &[Site],
+    ) -> Result<Snapshot> {
         let mut ceilings = BTreeMap::new();
         let mut waiting = Vec::with_capacity(queued.len());
         for job in queued {
@@ -122,24 +144,40 @@ impl Control {
             let may = lawful.iter().copied().filter(|site| job.site.is_none_or(|pinned| pinned == *site)).collect();
             let sku = self.sku(&job.sku);
             let sku = sku.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", job.id, job.sku)))?;
-            waiting.push(app::job::waiting(
-                job.id,
-                job.organisation,
-                job.created_at,
-                sku,
-                may,
-                // What earlier attempts were billed is gone from its limit.
-                (u64::from(job.seconds_max) * 1000).saturating_sub(job.billed.ms),
-                job.promised,
-            ));
+            waiting.push(Waiting {
+                job: job.id,
+                item: item_of(job, sku),
+                since: job.created_at,
+                sites: may,
+                limit_ms: u64::from(job.seconds_max) * 1000,
+                promised: job.promised,
+            });
         }
+        waiting.extend(self.replicas_asked(view, replicas, sites).await?);
         let mut rooms = Vec::with_capacity(sites.len());
         for site in sites {
             let bound = view.jobs_at_site(site.id, &JobState::BOUND).await?;
             let standing = view.endpoints_live_at_site(site.id).await?;
-            rooms.push(replica::beside(room(site, cx.now, &bound, self.skus()), &standing, self.skus()));
+            rooms.push(replica::beside(room(site, now, &bound, self.skus()), &standing, self.skus()));
         }
-        Ok(Snapshot { waiting, rooms })
+        let quotas = view.quotas_all().await?.into_iter().map(quota_row).collect();
+        let weights = self.weights(view, &waiting, &rooms).await?;
+        let past = view.jobs_ended_newest(RUNS_READ).await?.iter().filter_map(|job| ran(job, self.skus())).collect();
+        Ok(Snapshot { waiting, rooms, quotas, weights, past })
+    }
+
+    /// The weights of organisations that want or have something, where they are not 1.
+    async fn weights(&self, view: &View, waiting: &[Waiting], rooms: &[Room]) -> Result<Vec<Weight>> {
+        let bound = rooms.iter().flat_map(|room| &room.bound).map(|bound| bound.item.organisation);
+        let who: BTreeSet<OrganisationId> = waiting.iter().map(|one| one.item.organisation).chain(bound).collect();
+        let mut weights = Vec::new();
+        for organisation in who {
+            let weight = self.organisation_of(view, organisation).await?.share.weight;
+            if weight != 1 {
+                weights.push(Weight { organisation, weight });
+            }
+        }
+        Ok(weights)
     }
 
     /// Writes one decision down; nothing where nothing changed.
@@ -164,6 +202,7 @@ impl Control {
                 self.job_ended(tx, job, end, JobState::Failed).await?;
                 Ok(Some(entry("job:end").fact("reason", "never_started").fact("why", reason.as_str())))
             }
+            Decision::Stop { .. } => Err(Error::Broken("a waiting job is not stopped".into())),
         }
     }
 }
@@ -173,58 +212,101 @@ pub(crate) fn unreachable(site: &Site, now: Time) -> String {
     room(site, now, &[], &[]).silence()
 }
 
-/// When a bound job gives its room back at the latest. Nobody knows of one that is not ready yet, nor of one that was lost
-/// before: how much of its limit is left is the site's to say.
+/// When a bound job gives its room back at the latest: what is left of its limit after its attempt was ready. Nobody knows
+/// of one that is not ready yet.
 fn free_at(job: &Job) -> Option<Time> {
-    let ready = job.started_at.filter(|_| job.attempt == 1 && job.state != JobState::Starting)?;
-    Some(ready.plus_seconds(i64::from(job.seconds_max)).plus_millis(END_MS))
+    let ready = job.ready_at.filter(|_| job.state != JobState::Starting)?;
+    let left = (u64::from(job.seconds_max) * 1000).saturating_sub(job.billed.ms);
+    Some(ready.plus_millis(i64::try_from(left).unwrap_or(i64::MAX).saturating_add(END_MS)))
 }
 
-/// A site as the scheduler sees it, with what is bound to it taken off.
+/// A quota as the scheduler sees it.
+fn quota_row(quota: Quota) -> QuotaRow {
+    let Quota { organisation, project, sku, guarantee, borrow_max, lend_max, .. } = quota;
+    QuotaRow { organisation, project, sku, guarantee, borrow_max, lend_max }
+}
+
+/// A job as the scheduler sees it.
+fn item_of(job: &Job, sku: &Sku) -> Item {
+    Item {
+        priority: job.priority,
+        preemptible: job.preemptible,
+        stops: job.stops,
+        worked_ms: job.billed.ms,
+        ..item(job.organisation, job.project, sku)
+    }
+}
+
+/// Whose something is, and what a SKU takes. It has the usual priority, and is not stopped for others.
+pub(crate) fn item(organisation: OrganisationId, project: ProjectId, sku: &Sku) -> Item {
+    Item {
+        organisation,
+        project,
+        sku: sku.name.clone(),
+        cpus_milli: sku.cpus_milli,
+        memory_bytes: sku.memory_bytes,
+        gpus: sku.gpus,
+        gpu_model: sku.gpu_model.clone(),
+        priority: PRIORITY_DEFAULT,
+        preemptible: false,
+        stops: 0,
+        worked_ms: 0,
+    }
+}
+
+/// A job's run, once it has ended: what is expected of the next one like it. One that was never ready taught nothing.
+fn ran(job: &Job, skus: &[Sku]) -> Option<Run> {
+    let (started, ended) = (job.started_at?, job.ended_at?);
+    let sku = skus.iter().find(|sku| sku.name == job.sku)?;
+    let took = u64::try_from(ended.millis_since(started)).unwrap_or(0);
+    Some(Run {
+        job: job.id,
+        organisation: job.organisation,
+        project: job.project,
+        sku: job.sku.clone(),
+        gpus: sku.gpus,
+        limit_ms: u64::from(job.seconds_max) * 1000,
+        ended,
+        // Between attempts it did not run; it never runs beyond its limit.
+        ran_ms: took.min(u64::from(job.seconds_max) * 1000),
+    })
+}
+
+/// A site as the scheduler sees it, with what is bound to it.
 pub(crate) fn room(site: &Site, now: Time, bound: &[Job], skus: &[Sku]) -> Room {
-    let empty = Room {
+    let bound = bound.iter().filter_map(|job| {
+        let sku = skus.iter().find(|sku| sku.name == job.sku)?;
+        Some(Bound {
+            job: Some(job.id),
+            item: item_of(job, sku),
+            node: 0,
+            since: job.ready_at.filter(|_| job.state != JobState::Starting).unwrap_or(now),
+            free_at: free_at(job),
+            // When exactly is nowhere written; it gives its room back within the time a stop is allowed from now.
+            told: (job.state == JobState::Stopping).then_some(now),
+        })
+    });
+    Room {
         site: site.id,
         name: site.name.clone(),
         alive: site.alive_at(now),
         silent_since: site.lease_until.filter(|_| !site.alive_at(now)),
-        cpus_milli_free: 0,
-        cpus_milli_total: 0,
-        memory_bytes_free: 0,
-        memory_bytes_total: 0,
-        gpus_free: Vec::new(),
-        gpus_total: Vec::new(),
-        bound: Vec::new(),
-    };
-    let Some(capacity) = &site.capacity else { return empty };
-    let healthy = capacity.accelerators.iter().filter(|accelerator| accelerator.healthy);
-    let mut gpus_free: Vec<String> = healthy.map(|accelerator| accelerator.model.clone()).collect();
-    let (mut cpus, mut memory) = (capacity.cpus_milli, capacity.memory_bytes);
-    let mut taken = Vec::with_capacity(bound.len());
-    for (job, sku) in bound.iter().filter_map(|job| Some((job, skus.iter().find(|sku| sku.name == job.sku)?))) {
-        taken.push(Bound {
-            cpus_milli: sku.cpus_milli,
-            memory_bytes: sku.memory_bytes,
-            gpus: sku.gpus,
-            gpu_model: sku.gpu_model.clone(),
-            free_at: free_at(job),
-        });
-        cpus = cpus.saturating_sub(sku.cpus_milli);
-        memory = memory.saturating_sub(sku.memory_bytes);
-        for _ in 0..sku.gpus {
-            // Which ones it got is the site's choice; of a model it asked for, one of that model is gone.
-            let index = gpus_free.iter().position(|model| sku.gpu_model.as_ref().is_none_or(|wanted| wanted == model));
-            index.map(|index| gpus_free.swap_remove(index));
-        }
+        nodes: site.capacity.iter().map(node).collect(),
+        bound: bound.collect(),
     }
-    Room {
-        cpus_milli_free: cpus,
-        cpus_milli_total: capacity.cpus_milli,
-        memory_bytes_free: memory,
-        memory_bytes_total: capacity.memory_bytes,
-        gpus_free,
-        bound: taken,
-        gpus_total: capacity.accelerators.iter().map(|accelerator| accelerator.model.clone()).collect(),
-        ..empty
+}
+
+/// A site is one machine today.
+fn node(capacity: &Capacity) -> Node {
+    let models = |healthy: bool| {
+        let those = capacity.accelerators.iter().filter(|accelerator| accelerator.healthy == healthy);
+        those.map(|accelerator| accelerator.model.clone()).collect()
+    };
+    Node {
+        cpus_milli: capacity.cpus_milli,
+        memory_bytes: capacity.memory_bytes,
+        gpus: models(true),
+        gpus_broken: models(false),
     }
 }
 
@@ -237,7 +319,7 @@ mod tests {
         let place = |sequence| PassPlace { sequence, base: 1 };
         let passes = Passes::default();
         let keep = |length| {
-            passes.put(Newest { place: place(5), length, snapshot: Snapshot { waiting: vec![], rooms: vec![] } });
+            passes.put(Newest { place: place(5), length, snapshot: Snapshot::default() });
         };
         assert!(passes.take(Some(place(5))).is_none(), "nothing is known after a restart");
         keep(1);

@@ -26,8 +26,13 @@ pub struct Class {
 }
 
 impl Class {
+    /// The class of such a job.
+    pub fn of(share: ShareId, sku: u16, gpus: u32, limit_ms: Option<u64>) -> Self {
+        Self { share, sku, gpus, limit_bits: Self::bits(limit_ms) }
+    }
+
     /// What a stated limit counts as.
-    pub(super) fn bits(limit_ms: Option<u64>) -> u8 {
+    fn bits(limit_ms: Option<u64>) -> u8 {
         limit_ms.map_or(0, |limit| u8::try_from(u64::BITS - (limit / 1000).max(1).leading_zeros()).unwrap_or(u8::MAX))
     }
 
@@ -91,7 +96,7 @@ pub struct Usage {
 impl Usage {
     /// This usage as it stands at a later time.
     #[must_use]
-    pub(super) fn at(self, now_ms: u64, half_life_ms: u64) -> Self {
+    pub(crate) fn at(self, now_ms: u64, half_life_ms: u64) -> Self {
         let elapsed = now_ms.saturating_sub(self.at_ms);
         if elapsed == 0 {
             return self;

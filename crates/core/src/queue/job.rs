@@ -17,16 +17,34 @@ pub struct Ask {
     pub job: JobId,
     /// Whose share it uses.
     pub share: ShareId,
-    /// Which kind of accelerator, by its place in the configuration.
+    /// Which kind, by its place in the configuration: what the quota tree counts it as.
     pub sku: u16,
-    /// How many accelerators, all at once or none.
+    /// How many accelerators, all at once or none. On mixed ground the units of its shape.
     pub gpus: u32,
+    /// Its shape, by its place among those of a mixed ground; 0 on uniform ground.
+    #[serde(default)]
+    pub shape: u32,
     /// How long it may run at most, in milliseconds of work: what its owner says, not what it will take.
     pub limit_ms: Option<u64>,
     /// Higher goes first.
     pub priority: u8,
     /// Whether it can save its work and be stopped for others.
     pub preemptible: bool,
+}
+
+/// When what runs gives its accelerators back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// By its limit, counted from when it got them.
+    #[default]
+    Limit,
+    /// At this time at the latest, in milliseconds.
+    At(u64),
+    /// Nobody knows: it is not ready yet, say. Nothing is promised where it runs, and it is not stopped for others.
+    Unknown,
+    /// Never by itself: it stands, as a served model does. It is not stopped for others.
+    Never,
 }
 
 /// Where a job stands.
@@ -71,6 +89,9 @@ pub struct Record {
     pub stops: u32,
     /// The start it was promised: it starts no later.
     pub promised_ms: Option<u64>,
+    /// When it ends, if it runs.
+    #[serde(default)]
+    pub end: End,
     /// Where it stands.
     pub stage: Stage,
 }
@@ -78,12 +99,7 @@ pub struct Record {
 impl Record {
     /// The class it is alike to.
     pub(super) fn class(&self) -> Class {
-        Class {
-            share: self.ask.share,
-            sku: self.ask.sku,
-            gpus: self.ask.gpus,
-            limit_bits: Class::bits(self.ask.limit_ms),
-        }
+        Class::of(self.ask.share, self.ask.sku, self.ask.gpus, self.ask.limit_ms)
     }
 
     /// Where its accelerators are; nothing while it waits.
@@ -109,7 +125,11 @@ impl Record {
     pub(super) fn ends_ms_max(&self, policy: &Policy) -> Option<u64> {
         match &self.stage {
             Stage::Waiting { .. } => None,
-            Stage::Running { since_ms, .. } => Some(since_ms.saturating_add(self.hold_ms_max(policy))),
+            Stage::Running { since_ms, .. } => match self.end {
+                End::Limit => Some(since_ms.saturating_add(self.hold_ms_max(policy))),
+                End::At(at_ms) => Some(at_ms),
+                End::Unknown | End::Never => None,
+            },
             Stage::Stopping { told_ms, .. } => {
                 let checkpoint = policy.preemption.as_ref().map_or(0, |preemption| preemption.checkpoint_ms);
                 Some(told_ms.saturating_add(checkpoint))
@@ -141,6 +161,11 @@ impl Record {
         let Some(preemption) = &policy.preemption else { return 0 };
         let work = self.worked_ms_at(now_ms, policy).saturating_mul(u64::from(self.ask.gpus));
         u32::try_from(preemption.levels.iter().filter(|level| work >= **level).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether this run may be stopped for others at all: now, or later.
+    pub(super) fn may_stop(&self) -> bool {
+        self.ask.preemptible && matches!(self.end, End::Limit | End::At(_))
     }
 
     /// How long this run is left alone.

@@ -15,6 +15,7 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LaneKey {
     pub(super) class: Class,
+    pub(super) shape: u32,
     pub(super) priority: u8,
     pub(super) level: u32,
 }
@@ -22,7 +23,12 @@ pub(super) struct LaneKey {
 impl LaneKey {
     /// The lane of a waiting job. Its level stays as long as it waits: it does no work.
     pub(super) fn of(record: &Record, policy: &Policy) -> Self {
-        Self { class: record.class(), priority: record.ask.priority, level: record.level(0, policy) }
+        Self {
+            class: record.class(),
+            shape: record.ask.shape,
+            priority: record.ask.priority,
+            level: record.level(0, policy),
+        }
     }
 }
 

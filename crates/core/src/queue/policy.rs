@@ -82,6 +82,12 @@ impl Policy {
         })
     }
 
+    /// What drives the live plane: the default, but for that the first who waits is promised a start at once. There every
+    /// job states a limit and its owner holds the money for it, so a promise is near and worth making.
+    pub fn live() -> Self {
+        Self { promise_after_ms: Some(0), ..Self::default() }
+    }
+
     /// First come, first served; who cannot start stops all behind.
     pub fn fifo() -> Self {
         Self {

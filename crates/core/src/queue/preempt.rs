@@ -6,15 +6,19 @@
 //!
 //! Accelerators come free when the work is saved. Until then a claim stands for the length of a pass and is found anew in
 //! the next: it costs nothing to claim what is being freed, so the same node is found again.
+//!
+//! On mixed ground the same is done with cores, memory and accelerators by model, a node at a time.
 
 use std::collections::BTreeSet;
 
 use super::{
+    field::Field,
     job::{Record, Stage},
     pass::{Pass, waits},
     policy::Order,
-    pool::Slot,
-    quota::Quotas,
+    pool::{Pool, Slot},
+    quota::{Quotas, ShareId},
+    space::Space,
     state::{Decision, Queue},
 };
 
@@ -23,7 +27,7 @@ const PLANS_MAX: usize = 256;
 
 /// What is being freed, and for whom it is kept during one pass.
 pub(super) struct Room {
-    /// Accelerators being freed and not claimed, by node.
+    /// Accelerators being freed and not claimed, by node; mixed ground keeps its own count.
     pending: Vec<u32>,
     /// The quotas as they will stand when everything that is told to stop has stopped and every claim has started.
     quotas: Quotas,
@@ -62,6 +66,8 @@ impl Hint {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     gpus: u32,
+    shape: u32,
+    sku: u16,
     priority: u8,
     level: u32,
     due_ms: u64,
@@ -86,15 +92,15 @@ impl Queue {
             return false;
         };
         let Some(record) = self.records.get(&seq).filter(|record| waits(record)) else { return false };
-        let rank = self.rank(pass.sku, record);
+        let rank = self.rank(record);
         let mut room = match pass.room.take() {
             Some(room) => room,
-            None => self.room(pass.sku),
+            None => self.room(pass.field),
         };
         let mut claimed = false;
         if room.searches < searches_max && !room.claimants.contains(&seq) && !room.failed.contains(&rank) {
             room.searches += 1;
-            if let Some((nodes, victims)) = self.plan(pass.sku, &mut room, rank) {
+            if let Some((nodes, victims)) = self.plan(pass.field, &mut room, rank) {
                 self.claim(pass, &mut room, seq, &nodes, &victims);
                 claimed = room.claimants.insert(seq);
             } else {
@@ -108,11 +114,14 @@ impl Queue {
     /// Gives back what was kept for claims.
     pub(super) fn claims_end(&mut self, pass: &mut Pass) {
         if let Some(room) = pass.room.take() {
-            self.kinds[pass.sku].pool.give_back(&room.kept);
+            match &mut self.kinds[pass.field].space {
+                Space::Pool(pool) => pool.give_back(&room.kept),
+                Space::Field(field) => field.claims_end(),
+            }
         }
     }
 
-    fn rank(&self, sku: usize, record: &Record) -> Rank {
+    fn rank(&self, record: &Record) -> Rank {
         let policy = &self.config.policy;
         let overdue = match (policy.overdue_after_ms, &record.stage) {
             (Some(after), Stage::Waiting { since_ms }) => self.now_ms.saturating_sub(*since_ms) >= after,
@@ -120,17 +129,19 @@ impl Queue {
         };
         Rank {
             gpus: record.ask.gpus,
+            shape: record.ask.shape,
+            sku: record.ask.sku,
             priority: record.ask.priority,
             level: record.level(self.now_ms, policy),
             due_ms: record.due_ms(policy),
             share: record.ask.share.0,
             overdue,
-            own: self.quotas.within_own(record.ask.share, sku, record.ask.gpus),
+            own: self.quotas.within_own(record.ask.share, usize::from(record.ask.sku), record.ask.gpus),
         }
     }
 
-    fn room(&self, sku: usize) -> Room {
-        let kind = &self.kinds[sku];
+    fn room(&self, field: usize) -> Room {
+        let kind = &self.kinds[field];
         let mut room = Room {
             pending: vec![0; kind.on_node.len()],
             quotas: self.quotas.clone(),
@@ -141,26 +152,26 @@ impl Queue {
             hints: vec![Hint::NOTHING; kind.on_node.len()],
             movable: Vec::new(),
         };
-        self.look_for_movable(sku, &mut room);
+        self.look_for_movable(field, &mut room);
         for record in kind.stopping.iter().filter_map(|seq| self.records.get(seq)) {
             for slot in record.slots() {
                 room.pending[slot.node as usize] += slot.gpus;
             }
-            room.quotas.give_back(record.ask.share, sku, record.ask.gpus);
+            room.quotas.give_back(record.ask.share, usize::from(record.ask.sku), record.ask.gpus);
         }
         room
     }
 
-    fn look_for_movable(&self, sku: usize, room: &mut Room) {
+    fn look_for_movable(&self, field: usize, room: &mut Room) {
         let mut movable: Vec<&Record> = Vec::new();
-        for record in self.kinds[sku].ends.iter().filter_map(|(_, seq)| self.records.get(seq)) {
+        for record in self.kinds[field].ends.iter().filter_map(|(_, seq)| self.records.get(seq)) {
             let Stage::Running { since_ms, .. } = record.stage else { continue };
             let policy = &self.config.policy;
-            if !record.ask.preemptible || self.now_ms.saturating_sub(since_ms) < record.protected_ms(policy) {
+            if !record.may_stop() || self.now_ms.saturating_sub(since_ms) < record.protected_ms(policy) {
                 continue;
             }
             let (level, due_ms) = (record.level(self.now_ms, policy), record.due_ms(policy));
-            let borrowed = self.quotas.borrows(record.ask.share, sku);
+            let borrowed = self.quotas.borrows(record.ask.share, usize::from(record.ask.sku));
             for slot in record.slots() {
                 let hint = &mut room.hints[slot.node as usize];
                 hint.gpus += slot.gpus;
@@ -176,19 +187,67 @@ impl Queue {
     }
 
     /// Nodes to claim on, how much on each, and whom to stop; cheapest first, then the node added first.
-    fn plan(&self, sku: usize, room: &mut Room, rank: Rank) -> Option<(Vec<Slot>, Vec<u64>)> {
-        let kind = &self.kinds[sku];
-        let size = kind.pool.gpus_per_node();
+    fn plan(&self, field: usize, room: &mut Room, rank: Rank) -> Option<(Vec<Slot>, Vec<u64>)> {
+        match &self.kinds[field].space {
+            Space::Pool(pool) => self.plan_in_pool(field, pool, room, rank),
+            Space::Field(mixed) => self.plan_in_field(field, mixed, room, rank),
+        }
+    }
+
+    /// One node of mixed ground to claim, and whom to stop there.
+    fn plan_in_field(&self, field: usize, mixed: &Field, room: &mut Room, rank: Rank) -> Option<(Vec<Slot>, Vec<u64>)> {
+        let shape = mixed.shape(rank.shape);
+        let fits = |node: u32, victims: &[&Record]| {
+            let gone: Vec<u32> = victims.iter().map(|record| record.ask.shape).collect();
+            mixed.free_soon(node, shape, &gone).fits(shape)
+        };
+        let mut plans: Vec<Plan> = Vec::new();
+        for node in mixed.alive_for(shape) {
+            let hint = &room.hints[node as usize];
+            if !fits(node, &[]) && !hint.may_give_way(&rank) {
+                continue;
+            }
+            if plans.len() >= PLANS_MAX {
+                break;
+            }
+            let mut chosen: Vec<&Record> = Vec::new();
+            for record in self.candidates(field, node, rank) {
+                if fits(node, &chosen) {
+                    break;
+                }
+                chosen.push(record);
+            }
+            if !fits(node, &chosen) {
+                continue;
+            }
+            // Whoever is not needed after all is left alone, the highest first.
+            for index in (0..chosen.len()).rev() {
+                let record = chosen.remove(index);
+                if !fits(node, &chosen) {
+                    chosen.insert(index, record);
+                }
+            }
+            let cost = chosen.iter().map(|record| u64::from(record.ask.gpus)).sum();
+            plans.push(Plan { cost, node, victims: chosen.iter().map(|record| record.seq).collect() });
+        }
+        let plan = plans.into_iter().min_by_key(|plan| (plan.cost, plan.node))?;
+        let slot = Slot { node: plan.node, gpus: rank.gpus };
+        let victims = self.plan_quota(room, rank, plan.victims.into_iter().collect())?;
+        Some((vec![slot], victims.into_iter().collect()))
+    }
+
+    fn plan_in_pool(&self, field: usize, pool: &Pool, room: &mut Room, rank: Rank) -> Option<(Vec<Slot>, Vec<u64>)> {
+        let size = pool.gpus_per_node();
         let part = rank.gpus.min(size);
         let nodes_needed = rank.gpus.div_ceil(size) as usize;
         let mut plans: Vec<Plan> = Vec::new();
         for (node, pending) in (0_u32..).zip(room.pending.iter().copied()) {
-            let (hint, have) = (&room.hints[node as usize], kind.pool.free()[node as usize] + pending);
+            let (hint, have) = (&room.hints[node as usize], pool.free()[node as usize] + pending);
             let hopeless = have < part && (have + hint.gpus < part || !hint.may_give_way(&rank));
             if hopeless {
                 continue;
             }
-            let Some(plan) = self.plan_on(sku, rank, node, part, pending) else { continue };
+            let Some(plan) = self.plan_on(field, pool, rank, (node, part, pending)) else { continue };
             let free = plan.cost == 0;
             plans.push(plan);
             if (free && nodes_needed == 1) || plans.len() >= nodes_needed.saturating_add(PLANS_MAX) {
@@ -210,36 +269,22 @@ impl Queue {
             victims.extend(plan.victims);
             slots.push(Slot { node: plan.node, gpus });
         }
-        let victims = self.plan_quota(sku, room, rank, victims);
+        let victims = self.plan_quota(room, rank, victims);
         victims.map(|victims| (slots, victims.into_iter().collect()))
     }
 
     /// The cheapest way to so many accelerators on one node.
-    fn plan_on(&self, sku: usize, rank: Rank, node: u32, need: u32, pending: u32) -> Option<Plan> {
-        let kind = &self.kinds[sku];
-        let mut have = kind.pool.free()[node as usize] + pending;
+    fn plan_on(&self, field: usize, pool: &Pool, rank: Rank, (node, need, pending): (u32, u32, u32)) -> Option<Plan> {
+        let mut have = pool.free()[node as usize] + pending;
         if have >= need {
             return Some(Plan { cost: 0, node, victims: Vec::new() });
         }
-        let mut candidates: Vec<(&Record, u32)> = Vec::new();
-        for record in kind.on_node[node as usize].iter().filter_map(|seq| self.records.get(seq)) {
-            if self.gives_way(sku, record, rank) {
-                let here = record.slots().iter().find(|slot| slot.node == node).map_or(0, |slot| slot.gpus);
-                candidates.push((record, here));
-            }
-        }
-        // The lowest first, then whose work is interrupted least, then who came last.
-        let level = |record: &Record| record.level(self.now_ms, &self.config.policy);
-        let due = |record: &Record| record.due_ms(&self.config.policy);
-        candidates.sort_by_key(|(record, _)| {
-            let (level, due) = (u32::MAX - level(record), u64::MAX - due(record));
-            (record.ask.priority, level, due, record.ask.gpus, u64::MAX - record.seq)
-        });
         let mut chosen: Vec<(&Record, u32)> = Vec::new();
-        for (record, here) in candidates {
+        for record in self.candidates(field, node, rank) {
             if have >= need {
                 break;
             }
+            let here = record.slots().iter().find(|slot| slot.node == node).map_or(0, |slot| slot.gpus);
             have += here;
             chosen.push((record, here));
         }
@@ -258,16 +303,30 @@ impl Queue {
         Some(Plan { cost, node, victims: chosen.iter().map(|(record, _)| record.seq).collect() })
     }
 
+    /// Who may make room on a node: the lowest first, then whose work is interrupted least, then who came last.
+    fn candidates(&self, field: usize, node: u32, rank: Rank) -> Vec<&Record> {
+        let here = self.kinds[field].on_node[node as usize].iter().filter_map(|seq| self.records.get(seq));
+        let mut candidates: Vec<&Record> = here.filter(|record| self.gives_way(record, rank)).collect();
+        let level = |record: &Record| record.level(self.now_ms, &self.config.policy);
+        let due = |record: &Record| record.due_ms(&self.config.policy);
+        candidates.sort_by_key(|record| {
+            let (level, due) = (u32::MAX - level(record), u64::MAX - due(record));
+            (record.ask.priority, level, due, record.ask.gpus, u64::MAX - record.seq)
+        });
+        candidates
+    }
+
     /// Adds whoever must stop so that the quota allows the job, and moves the quotas on. None: it will not.
-    fn plan_quota(&self, sku: usize, room: &mut Room, rank: Rank, mut victims: BTreeSet<u64>) -> Option<BTreeSet<u64>> {
-        let share = super::quota::ShareId(rank.share);
+    fn plan_quota(&self, room: &mut Room, rank: Rank, mut victims: BTreeSet<u64>) -> Option<BTreeSet<u64>> {
+        let (share, sku) = (ShareId(rank.share), usize::from(rank.sku));
+        let column = |record: &Record| usize::from(record.ask.sku);
         let mut quotas = room.quotas.clone();
         for record in victims.iter().filter_map(|seq| self.records.get(seq)) {
-            quotas.give_back(record.ask.share, sku, record.ask.gpus);
+            quotas.give_back(record.ask.share, column(record), record.ask.gpus);
         }
         if quotas.available(share, sku) < u64::from(rank.gpus) {
             for record in room.movable.iter().filter_map(|seq| self.records.get(seq)) {
-                if victims.contains(&record.seq) || !self.gives_way(sku, record, rank) {
+                if column(record) != sku || victims.contains(&record.seq) || !self.gives_way(record, rank) {
                     continue;
                 }
                 let before = quotas.available(share, sku);
@@ -294,10 +353,16 @@ impl Queue {
     }
 
     /// Whether a running job makes room for one of this rank.
-    fn gives_way(&self, sku: usize, record: &Record, rank: Rank) -> bool {
+    fn gives_way(&self, record: &Record, rank: Rank) -> bool {
         let Stage::Running { since_ms, .. } = record.stage else { return false };
+        let sku = usize::from(record.ask.sku);
         let policy = &self.config.policy;
-        if !record.ask.preemptible || self.now_ms.saturating_sub(since_ms) < record.protected_ms(policy) {
+        if !record.may_stop() || self.now_ms.saturating_sub(since_ms) < record.protected_ms(policy) {
+            return false;
+        }
+        // A run whose limit ends it before its work is saved gives nothing, and saving might outlast what was promised of it.
+        let saved_ms = self.now_ms.saturating_add(policy.preemption.as_ref().map_or(0, |paid| paid.checkpoint_ms));
+        if record.ends_ms_max(policy).is_none_or(|ends_ms| ends_ms <= saved_ms) {
             return false;
         }
         let borrows = self.quotas.borrows(record.ask.share, sku);
@@ -326,11 +391,21 @@ impl Queue {
             self.stop(pass, room, *victim, for_job);
         }
         for slot in nodes {
+            let kind = &mut self.kinds[pass.field];
+            let pool = match &mut kind.space {
+                Space::Pool(pool) => pool,
+                Space::Field(mixed) => {
+                    if let Some(record) = self.records.get(&seq) {
+                        mixed.claim(slot.node, record.ask.shape);
+                    }
+                    continue;
+                }
+            };
             let pending = &mut room.pending[slot.node as usize];
             let from_pending = slot.gpus.min(*pending);
             *pending -= from_pending;
             let kept = Slot { node: slot.node, gpus: slot.gpus - from_pending };
-            if kept.gpus > 0 && self.kinds[pass.sku].pool.take(&[kept]) {
+            if kept.gpus > 0 && pool.take(&[kept]) {
                 room.kept.push(kept);
             }
         }
@@ -338,7 +413,7 @@ impl Queue {
 
     fn stop(&mut self, pass: &mut Pass, room: &mut Room, victim: u64, for_job: crate::id::JobId) {
         let policy = &self.config.policy;
-        let kind = &mut self.kinds[pass.sku];
+        let kind = &mut self.kinds[pass.field];
         let Some(record) = self.records.get_mut(&victim) else { return };
         let Stage::Running { since_ms, slots } = &record.stage else { return };
         let stage = Stage::Stopping { since_ms: *since_ms, told_ms: self.now_ms, slots: slots.clone() };

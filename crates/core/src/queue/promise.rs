@@ -1,65 +1,183 @@
 //! When a job that lacks accelerators starts at the latest, by the limits of what runs.
 
 use super::{
-    job::Ask,
-    pool::{Later, Slot},
+    job::{Ask, Stage},
+    pool::Slot,
     quota::Quotas,
+    space::{Later, Space},
     state::Queue,
 };
 
-/// What a pass knows of the promise it must not delay.
+/// What a pass knows of a promise it must not delay.
 #[derive(Debug, Clone)]
-pub(super) struct Guard {
-    /// Who was promised.
-    pub(super) seq: u64,
-    /// When it starts at the latest, as far as is known now.
-    pub(super) at_ms: u64,
+pub(crate) struct Guard {
+    /// Who was promised, or may be next.
+    pub(crate) seq: u64,
+    /// Where the start is kept: the site on mixed ground.
+    pub(crate) place: usize,
+    /// When it starts at the latest, as far as is known now. None: nobody knows, and nobody passes there.
+    pub(crate) at_ms: Option<u64>,
     /// What is free then, and whether the job still fits.
     pub(super) later: Later,
     /// The quotas as they stand then.
     pub(super) quotas: Quotas,
-    ask: Ask,
+    pub(super) ask: Ask,
+    /// Who was promised a start before and is counted in those quotas already.
+    reserved: Vec<u64>,
+}
+
+/// When a job could start at a place by the limits of what runs.
+pub(super) enum Earliest {
+    /// Then, at the latest.
+    At(Guard),
+    /// Nobody knows: what runs there has no known end, or the place does not answer.
+    Unknown(Guard),
+    /// Not even when all that ends has ended.
+    Never,
+    /// It could not run there with nothing else running.
+    Hopeless,
 }
 
 impl Guard {
+    /// Whether a job that has its accelerators until then may delay the promised one.
+    pub(super) fn binds(&self, seq: u64, until_ms: u64) -> bool {
+        self.seq != seq && self.at_ms.is_none_or(|at_ms| until_ms > at_ms)
+    }
+
     /// Lets a job stay past the promised start if the promised job can still start then; else changes nothing.
-    pub(super) fn admit(&mut self, ask: &Ask, slots: &[Slot]) -> bool {
+    pub(super) fn admit(&mut self, seq: u64, ask: &Ask, slots: &[Slot], space: &Space) -> bool {
+        if self.at_ms.is_none() {
+            return slots.iter().all(|slot| space.place_of(slot.node) != self.place);
+        }
         let sku = usize::from(ask.sku);
-        if !self.quotas.take(ask.share, sku, ask.gpus) {
+        let counted = self.reserved.contains(&seq);
+        if !counted && !self.quotas.take(ask.share, sku, ask.gpus) {
             return false;
         }
-        let allowed = self.quotas.available(self.ask.share, sku) >= u64::from(self.ask.gpus);
-        if allowed && self.later.occupy(slots) {
+        let allowed = self.quotas.available(self.ask.share, usize::from(self.ask.sku)) >= u64::from(self.ask.gpus);
+        if allowed && self.later.occupy(slots, ask, space) {
             return true;
         }
-        self.quotas.give_back(ask.share, sku, ask.gpus);
+        if !counted {
+            self.quotas.give_back(ask.share, sku, ask.gpus);
+        }
         false
+    }
+
+    /// Takes back what `admit` allowed.
+    fn undo(&mut self, seq: u64, ask: &Ask, slots: &[Slot], space: &Space) {
+        if self.at_ms.is_some() {
+            if !self.reserved.contains(&seq) {
+                self.quotas.give_back(ask.share, usize::from(ask.sku), ask.gpus);
+            }
+            self.later.release(slots, ask, space);
+        }
     }
 }
 
+/// Lets a job stay until then if no promised start is delayed; else changes nothing.
+pub(super) fn admit_all(
+    guards: &mut [Guard],
+    (seq, until_ms): (u64, u64),
+    ask: &Ask,
+    slots: &[Slot],
+    space: &Space,
+) -> bool {
+    for index in 0..guards.len() {
+        if guards[index].binds(seq, until_ms) && !guards[index].admit(seq, ask, slots, space) {
+            for guard in guards[..index].iter_mut().filter(|guard| guard.binds(seq, until_ms)) {
+                guard.undo(seq, ask, slots, space);
+            }
+            return false;
+        }
+    }
+    true
+}
+
 impl Queue {
-    /// The earliest time at which the limits of what runs leave room for a job, and what will be free then.
-    pub(super) fn guard(&self, sku: usize, seq: u64) -> Option<Guard> {
-        let kind = &self.kinds[sku];
-        let ask = self.records.get(&seq)?.ask;
-        let mut guard = Guard {
-            seq,
-            at_ms: self.now_ms,
-            later: Later::of(&kind.pool, ask.gpus, self.config.policy.counted),
-            quotas: self.quotas.clone(),
-            ask,
-        };
-        let fits = |guard: &Guard| guard.later.fits() && guard.quotas.available(ask.share, sku) >= u64::from(ask.gpus);
+    /// The earliest time at which the limits of what runs leave room for a job at a place, and what will be free then. Whoever
+    /// was promised a start before has it by then, wherever that is.
+    pub(super) fn earliest(&self, (field, place): (usize, usize), seq: u64, before: &[Guard]) -> Earliest {
+        let kind = &self.kinds[field];
+        let Some(record) = self.records.get(&seq) else { return Earliest::Hopeless };
+        let ask = record.ask;
+        let (share, sku) = (ask.share, usize::from(ask.sku));
+        let later = kind.space.later(place, &ask, self.config.policy.counted);
+        if !later.hope() {
+            return Earliest::Hopeless;
+        }
+        let mut guard =
+            Guard { seq, place, at_ms: None, later, quotas: self.quotas.clone(), ask, reserved: Vec::new() };
+        for Guard { seq: other, ask, .. } in before.iter().filter(|other| other.seq != seq && other.at_ms.is_some()) {
+            guard.quotas.take_anyway(ask.share, usize::from(ask.sku), ask.gpus);
+            guard.reserved.push(*other);
+        }
+        let fits = |guard: &Guard| guard.later.fits() && guard.quotas.available(share, sku) >= u64::from(ask.gpus);
+        let mut at_ms = self.now_ms;
         for (ends_ms, running) in &kind.ends {
-            if *ends_ms > guard.at_ms && fits(&guard) {
+            if *ends_ms > at_ms && fits(&guard) {
                 break;
             }
+            let Some(record) = self.records.get(running) else { continue };
             // A run beyond its limit is about to end: nothing ends in the past.
-            guard.at_ms = guard.at_ms.max(*ends_ms);
-            let record = self.records.get(running)?;
-            guard.later.release(record.slots());
-            guard.quotas.give_back(record.ask.share, sku, record.ask.gpus);
+            at_ms = at_ms.max(*ends_ms);
+            guard.later.release(record.slots(), &record.ask, &kind.space);
+            guard.quotas.give_back(record.ask.share, usize::from(record.ask.sku), record.ask.gpus);
         }
-        fits(&guard).then_some(guard)
+        let found = fits(&guard);
+        if guard.later.unknown() {
+            // What was promised may count on a node of which nobody knows now: whoever passed might take its place.
+            let kept = record.promised_ms.is_none_or(|promised| at_ms <= promised);
+            let holds = kind.holders.get(place) == Some(&Some(seq));
+            if !found || (holds && !kept) {
+                return Earliest::Unknown(guard);
+            }
+        }
+        if !found {
+            return Earliest::Never;
+        }
+        guard.at_ms = Some(at_ms);
+        Earliest::At(guard)
+    }
+
+    /// The promise kept for a job that holds one, as far as anybody knows when. None: nothing can be kept.
+    pub(super) fn guard(&self, (field, place): (usize, usize), seq: u64, before: &[Guard]) -> Option<Guard> {
+        match self.earliest((field, place), seq, before) {
+            Earliest::At(guard) | Earliest::Unknown(guard) => Some(guard),
+            Earliest::Never | Earliest::Hopeless => None,
+        }
+    }
+
+    /// When a job could start at the latest by the limits of what runs, if nobody went before it.
+    pub(super) fn by_limits_ms(&self, field: usize, seq: u64) -> Option<u64> {
+        let ask = self.records.get(&seq)?.ask;
+        let places = self.kinds[field].space.places(&ask);
+        places.into_iter().filter_map(|place| self.guard((field, place), seq, &[])?.at_ms).min()
+    }
+
+    /// Who holds promises on a field, the earliest promise first, with the place each is kept at.
+    pub(super) fn holders(&self, field: usize) -> Vec<(usize, u64)> {
+        let mut holders: Vec<(usize, u64)> =
+            (self.kinds[field].holders.iter().enumerate()).filter_map(|(place, seq)| Some((place, (*seq)?))).collect();
+        holders.sort_by_key(|(_, seq)| (self.records.get(seq).and_then(|record| record.promised_ms), *seq));
+        holders
+    }
+
+    /// All promises of a field, each computed as though those before it were kept.
+    pub(super) fn guards(&self, field: usize) -> Vec<Guard> {
+        let mut guards = Vec::new();
+        for (place, seq) in self.holders(field) {
+            let guard = self.guard((field, place), seq, &guards);
+            guards.extend(guard);
+        }
+        guards
+    }
+
+    /// Since when a job waits; none if it does not.
+    pub(super) fn waits_since_ms(&self, seq: u64) -> Option<u64> {
+        match self.records.get(&seq)?.stage {
+            Stage::Waiting { since_ms } => Some(since_ms),
+            Stage::Running { .. } | Stage::Stopping { .. } => None,
+        }
     }
 }

@@ -184,16 +184,20 @@ impl Quotas {
 
     /// Uses so many, if they are there. False: they are not, and nothing changed.
     pub(super) fn take(&mut self, share: ShareId, sku: usize, gpus: u32) -> bool {
-        let gpus = u64::from(gpus);
-        if self.available(share, sku) < gpus {
-            return false;
+        let there = self.available(share, sku) >= u64::from(gpus);
+        if there {
+            self.take_anyway(share, sku, gpus);
         }
-        self.walk(share, sku, gpus, |cell, amount| {
+        there
+    }
+
+    /// Uses so many whatever the limits say: what holds them already, when limits were lowered.
+    pub(super) fn take_anyway(&mut self, share: ShareId, sku: usize, gpus: u32) {
+        self.walk(share, sku, u64::from(gpus), |cell, amount| {
             let above = amount.saturating_sub(cell.left_kept());
             cell.used += amount;
             above
         });
-        true
     }
 
     /// Gives so many back. They were taken before.

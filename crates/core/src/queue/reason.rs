@@ -4,7 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{job::Stage, state::Queue};
+use super::{
+    job::{Record, Stage},
+    space::Space,
+    state::Queue,
+};
 use crate::{id::JobId, time::Time};
 
 /// Why a job waits: what is missing, how much, until when, and what would help.
@@ -57,35 +61,44 @@ impl Queue {
         let record = self.record(job)?;
         let Stage::Waiting { .. } = record.stage else { return None };
         let (ask, sku) = (record.ask, usize::from(record.ask.sku));
-        let kind = &self.kinds[sku];
-        let holds = kind.holder == Some(record.seq);
+        let field = self.config.ground.field(&ask);
+        let kind = &self.kinds[field];
+        let holds = kind.holds(record.seq);
         let available = self.quotas.available(ask.share, sku);
-        let fits = kind.pool.best_fit(ask.gpus).is_some();
+        let fits = kind.space.best_fit(&ask).is_some();
         let short_by_quota = available < u64::from(ask.gpus);
         if short_by_quota && (fits || !self.quotas.short_at_top(ask.share, sku, ask.gpus)) {
             let (used, owned) = self.quotas.used_owned(ask.share, sku);
             return Some(Reason::Quota { asked: ask.gpus, available, used, owned });
         }
         if !fits {
-            let nodes = u32::try_from(kind.pool.nodes_empty()).unwrap_or(u32::MAX);
-            let whole = nodes.saturating_mul(kind.pool.gpus_per_node());
+            let (fits, free, total) = match &kind.space {
+                Space::Pool(pool) => {
+                    let nodes = u32::try_from(pool.nodes_empty()).unwrap_or(u32::MAX);
+                    let whole = nodes.saturating_mul(pool.gpus_per_node());
+                    (pool.widest().max(whole), pool.gpus_free(), pool.gpus_total())
+                }
+                // What is missing of which node is said by who knows the sites' names.
+                Space::Field(_) => (0, 0, kind.space.units_total(ask.sku)),
+            };
+            let by_limits_ms = self.by_limits_ms(field, record.seq);
             return Some(Reason::Gpus {
                 asked: ask.gpus,
-                fits: kind.pool.widest().max(whole),
-                free: kind.pool.gpus_free(),
-                total: kind.pool.gpus_total(),
-                by_limits_ms: self.guard(sku, record.seq).map(|guard| guard.at_ms),
+                fits,
+                free,
+                total,
+                by_limits_ms,
                 promised_ms: record.promised_ms,
             });
         }
-        if let Some(guard) = kind.holder.filter(|_| !holds).and_then(|holder| self.guard(sku, holder)) {
-            let limit_ms = guard.at_ms.saturating_sub(self.now_ms.saturating_add(record.restart_ms(self.policy())));
-            return Some(Reason::Promised { at_ms: guard.at_ms, limit_ms });
+        let kept = if holds { None } else { self.guards(field).into_iter().find_map(|guard| guard.at_ms) };
+        if let Some(at_ms) = kept {
+            let limit_ms = at_ms.saturating_sub(self.now_ms.saturating_add(record.restart_ms(self.policy())));
+            return Some(Reason::Promised { at_ms, limit_ms });
         }
-        let ahead = self
-            .records
-            .range(..record.seq)
-            .filter(|(_, other)| other.ask.sku == ask.sku && matches!(other.stage, Stage::Waiting { .. }));
+        let alike = |other: &Record| self.config.ground.field(&other.ask) == field;
+        let waits = |other: &Record| matches!(other.stage, Stage::Waiting { .. });
+        let ahead = self.records.range(..record.seq).filter(|(_, other)| alike(other) && waits(other));
         Some(Reason::Ahead { jobs: ahead.count() as u64 })
     }
 }

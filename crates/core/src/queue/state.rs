@@ -5,34 +5,22 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    ground::{Ground, GroundError},
     history::{Class, History, Usage},
-    job::{Ask, Record, Stage},
+    job::{Ask, End, Record, Stage},
     lane::Lanes,
     policy::Policy,
-    pool::{Pool, Slot},
+    pool::Slot,
     quota::{Quotas, Share, ShareError, ShareId},
+    space::Space,
 };
 use crate::id::JobId;
-
-/// The most accelerators one node may have.
-const GPUS_PER_NODE_MAX: u32 = 1024;
-/// The most nodes of one kind.
-const NODES_MAX: u32 = 1_000_000;
-
-/// One kind of accelerator: nodes of one size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sku {
-    /// How many nodes.
-    pub nodes: u32,
-    /// How many accelerators each has.
-    pub gpus_per_node: u32,
-}
 
 /// What a queue is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
-    /// The kinds of accelerators.
-    pub skus: Vec<Sku>,
+    /// What jobs run on.
+    pub ground: Ground,
     /// The quota tree, parents first.
     pub shares: Vec<Share>,
     /// How to decide.
@@ -42,15 +30,9 @@ pub struct Config {
 /// Why a configuration makes no queue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// A kind has nothing, or more than a queue takes.
-    #[error("kind {sku}: needs 1 to {NODES_MAX} nodes of 1 to {GPUS_PER_NODE_MAX} accelerators")]
-    Sku {
-        /// Which kind.
-        sku: usize,
-    },
-    /// There are too many kinds.
-    #[error("more than 65,535 kinds of accelerators, or none")]
-    Skus,
+    /// There is nothing to run on, or it contradicts itself.
+    #[error(transparent)]
+    Ground(#[from] GroundError),
     /// The shares make no tree.
     #[error(transparent)]
     Shares(#[from] ShareError),
@@ -97,7 +79,7 @@ pub enum Refusal {
     /// A job of this id waits or runs.
     #[error("a job of this id waits or runs already")]
     Duplicate,
-    /// There is no such share or kind.
+    /// There is no such share, kind or shape.
     #[error("there is no such share or kind of accelerator")]
     Unknown,
     /// It asks for nothing.
@@ -144,22 +126,22 @@ pub struct Snapshot {
     pub history: Vec<(Class, Vec<u64>)>,
     /// What families have used, by kind.
     pub usage: Vec<(ShareId, u16, Usage)>,
-    /// Who holds a promise, by kind.
+    /// Who holds a promise, by kind; on mixed ground by site.
     pub holders: Vec<Option<u64>>,
 }
 
-/// What concerns one kind of accelerator.
+/// What concerns one pool, or the mixed ground.
 #[derive(Debug, Clone)]
 pub(super) struct Kind {
-    pub(super) pool: Pool,
+    pub(super) space: Space,
     pub(super) lanes: Lanes,
     /// Running jobs by when they end at the latest.
     pub(super) ends: BTreeSet<(u64, u64)>,
     /// Running jobs by node.
     pub(super) on_node: Vec<Vec<u64>>,
     pub(super) stopping: BTreeSet<u64>,
-    /// The waiting job that was promised a start.
-    pub(super) holder: Option<u64>,
+    /// The waiting jobs that were promised a start: one a pool, one a site.
+    pub(super) holders: Vec<Option<u64>>,
 }
 
 /// The queue.
@@ -180,25 +162,14 @@ pub struct Queue {
 impl Queue {
     /// An empty queue.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
-        if config.skus.is_empty() || config.skus.len() > usize::from(u16::MAX) {
-            return Err(ConfigError::Skus);
-        }
-        let sound =
-            |sku: &Sku| (1..=NODES_MAX).contains(&sku.nodes) && (1..=GPUS_PER_NODE_MAX).contains(&sku.gpus_per_node);
-        if let Some(sku) = config.skus.iter().position(|sku| !sound(sku)) {
-            return Err(ConfigError::Sku { sku });
-        }
-        let kind = |sku: &Sku| Kind {
-            pool: Pool::new(sku.nodes, sku.gpus_per_node),
-            lanes: Lanes::default(),
-            ends: BTreeSet::new(),
-            on_node: vec![Vec::new(); sku.nodes as usize],
-            stopping: BTreeSet::new(),
-            holder: None,
+        config.ground.checked()?;
+        let kinds = match &config.ground {
+            Ground::Uniform(skus) => skus.iter().map(|sku| Kind::new(Space::pool(*sku), 1)).collect(),
+            Ground::Mixed(mixed) => vec![Kind::new(Space::field(mixed), usize::from(mixed.sites))],
         };
         Ok(Self {
-            kinds: config.skus.iter().map(kind).collect(),
-            quotas: Quotas::new(&config.shares, config.skus.len())?,
+            kinds,
+            quotas: Quotas::new(&config.shares, config.ground.skus())?,
             config,
             now_ms: 0,
             next_seq: 0,
@@ -220,37 +191,53 @@ impl Queue {
             let seq = record.seq;
             queue.put_back(record).map_err(|what| ConfigError::Snapshot { seq, what })?;
         }
-        for (sku, holder) in snapshot.holders.into_iter().enumerate() {
+        let places: Vec<(usize, usize)> = queue.kinds.iter().enumerate().flat_map(Kind::places).collect();
+        for (place, holder) in places.into_iter().zip(snapshot.holders) {
             let Some(seq) = holder else { continue };
-            let wrong = |what| ConfigError::Snapshot { seq, what };
-            let record = queue.records.get(&seq).ok_or(wrong("a promise to nobody"))?;
-            if usize::from(record.ask.sku) != sku || !matches!(record.stage, Stage::Waiting { .. }) {
-                return Err(wrong("a promise to a job that does not wait there"));
-            }
-            queue.kinds[sku].holder = Some(seq);
+            let what = "a promise to a job that does not wait there";
+            queue.hold(place, seq).ok_or(ConfigError::Snapshot { seq, what })?;
         }
         Ok(queue)
     }
 
+    /// Notes who holds the promise of a place.
+    fn hold(&mut self, (field, place): (usize, usize), seq: u64) -> Option<()> {
+        let record = self.records.get(&seq).filter(|record| matches!(record.stage, Stage::Waiting { .. }))?;
+        let kind = self.kinds.get_mut(field).filter(|_| self.config.ground.field(&record.ask) == field)?;
+        if !kind.space.places(&record.ask).contains(&place) || kind.holders.contains(&Some(seq)) {
+            return None;
+        }
+        *kind.holders.get_mut(place)? = Some(seq);
+        Some(())
+    }
+
     fn put_back(&mut self, record: Record) -> Result<(), &'static str> {
         let (seq, ask) = (record.seq, record.ask);
-        self.fits_ever(&ask).map_err(|_| "asks for what is not there")?;
+        let fits = self.fits_ever(&ask);
+        // A live ground and its quotas shrink while jobs wait and run.
+        let mixed = matches!(self.config.ground, Ground::Mixed(_));
+        let shrunk = mixed && matches!(fits, Err(Refusal::TooBig { .. } | Refusal::OverQuota { .. }));
+        if fits.is_err() && !shrunk {
+            return Err("asks for what is not there");
+        }
         if seq >= self.next_seq || self.records.contains_key(&seq) || self.seqs.insert(ask.job, seq).is_some() {
             return Err("its id or its place is taken");
         }
-        let sku = usize::from(ask.sku);
+        let (field, sku) = (self.config.ground.field(&ask), usize::from(ask.sku));
         let slots = record.slots();
         if slots.is_empty() {
-            self.kinds[sku].lanes.insert(&record, &self.config.policy);
+            self.kinds[field].lanes.insert(&record, &self.config.policy);
         } else {
             let held: u64 = slots.iter().map(|slot| u64::from(slot.gpus)).sum();
-            if held != u64::from(ask.gpus) || !self.kinds[sku].pool.take(slots) {
+            if held != u64::from(ask.gpus) || !self.kinds[field].space.put_back(slots, &ask) {
                 return Err("holds what is not free");
             }
-            if !self.quotas.take(ask.share, sku, ask.gpus) {
+            if mixed {
+                self.quotas.take_anyway(ask.share, sku, ask.gpus);
+            } else if !self.quotas.take(ask.share, sku, ask.gpus) {
                 return Err("runs beyond its quota");
             }
-            self.kinds[sku].settle_in(&record, &self.config.policy);
+            self.kinds[field].settle_in(&record, &self.config.policy);
         }
         self.records.insert(seq, record);
         Ok(())
@@ -265,7 +252,7 @@ impl Queue {
             records: self.records.values().cloned().collect(),
             history: self.history.records(),
             usage: self.usage.iter().map(|((share, sku), usage)| (*share, *sku, *usage)).collect(),
-            holders: self.kinds.iter().map(|kind| kind.holder).collect(),
+            holders: self.kinds.iter().flat_map(|kind| kind.holders.iter().copied()).collect(),
         }
     }
 
@@ -279,8 +266,17 @@ impl Queue {
         let seq = self.next_seq;
         self.next_seq += 1;
         let stage = Stage::Waiting { since_ms: self.now_ms };
-        let record = Record { ask, seq, submitted_ms: self.now_ms, worked_ms: 0, stops: 0, promised_ms: None, stage };
-        self.kinds[usize::from(ask.sku)].lanes.insert(&record, &self.config.policy);
+        let record = Record {
+            ask,
+            seq,
+            submitted_ms: self.now_ms,
+            worked_ms: 0,
+            stops: 0,
+            promised_ms: None,
+            end: End::Limit,
+            stage,
+        };
+        self.kinds[self.config.ground.field(&ask)].lanes.insert(&record, &self.config.policy);
         self.seqs.insert(ask.job, seq);
         self.records.insert(seq, record);
         Ok(())
@@ -309,7 +305,8 @@ impl Queue {
         record.stops = record.stops.saturating_add(1);
         record.promised_ms = None;
         record.stage = Stage::Waiting { since_ms: self.now_ms };
-        self.kinds[usize::from(record.ask.sku)].lanes.insert(&record, &self.config.policy);
+        record.end = End::Limit;
+        self.kinds[self.config.ground.field(&record.ask)].lanes.insert(&record, &self.config.policy);
         self.seqs.insert(job, record.seq);
         self.records.insert(record.seq, record);
         Ok(())
@@ -332,13 +329,16 @@ impl Queue {
 
     /// What a share uses and what it owns of one kind; a share or kind that is not there has neither.
     pub fn used_owned(&self, share: ShareId, sku: u16) -> (u64, u64) {
-        let known = self.quotas.has(share) && usize::from(sku) < self.kinds.len();
+        let known = self.quotas.has(share) && usize::from(sku) < self.config.ground.skus();
         if known { self.quotas.used_owned(share, usize::from(sku)) } else { (0, 0) }
     }
 
-    /// Accelerators of one kind that are free, and all.
+    /// Accelerators of one pool that are free, and all; of mixed ground, none.
     pub fn gpus_free_total(&self, sku: u16) -> (u64, u64) {
-        self.kinds.get(usize::from(sku)).map_or((0, 0), |kind| (kind.pool.gpus_free(), kind.pool.gpus_total()))
+        match self.kinds.get(usize::from(sku)).map(|kind| &kind.space) {
+            Some(Space::Pool(pool)) => (pool.gpus_free(), pool.gpus_total()),
+            _ => (0, 0),
+        }
     }
 
     /// Time never goes back in here: an earlier clock counts as the latest one seen.
@@ -347,15 +347,22 @@ impl Queue {
     }
 
     fn fits_ever(&self, ask: &Ask) -> Result<(), Refusal> {
-        let kind = self.kinds.get(usize::from(ask.sku)).ok_or(Refusal::Unknown)?;
+        let kind = self.kinds.get(self.config.ground.field(ask)).ok_or(Refusal::Unknown)?;
         if !self.quotas.has(ask.share) {
             return Err(Refusal::Unknown);
         }
         if ask.gpus == 0 {
             return Err(Refusal::Nothing);
         }
-        let most = kind.pool.gpus_total();
-        if u64::from(ask.gpus) > most {
+        let too_big = match &kind.space {
+            Space::Pool(pool) => Some(pool.gpus_total()).filter(|most| u64::from(ask.gpus) > *most),
+            Space::Field(field) if !field.has(ask) => return Err(Refusal::Unknown),
+            Space::Field(field) => {
+                let shape = field.shape(ask.shape);
+                (!field.could_anywhere(shape)).then(|| field.units_total(ask.sku))
+            }
+        };
+        if let Some(most) = too_big {
             return Err(Refusal::TooBig { asked: ask.gpus, most });
         }
         let most = self.quotas.ceiling(ask.share, usize::from(ask.sku));
@@ -372,13 +379,13 @@ impl Queue {
         let record = self.records.remove(&seq).ok_or(Refusal::NoSuchJob)?;
         self.seqs.remove(&job);
         let (ask, sku) = (record.ask, usize::from(record.ask.sku));
-        let kind = &mut self.kinds[sku];
+        let kind = &mut self.kinds[self.config.ground.field(&ask)];
         if record.slots().is_empty() {
             kind.lanes.remove(&record, &self.config.policy);
-            kind.holder.take_if(|holder| *holder == seq);
+            kind.let_go(seq);
         } else {
             kind.move_out(&record, &self.config.policy);
-            kind.pool.give_back(record.slots());
+            kind.space.give_back(record.slots(), &ask);
             self.quotas.give_back(ask.share, sku, ask.gpus);
             self.count_usage(&ask, |gpus| gpus.saturating_sub(u64::from(ask.gpus)));
         }
@@ -393,11 +400,39 @@ impl Queue {
 }
 
 impl Kind {
+    fn new(space: Space, places: usize) -> Self {
+        Self {
+            lanes: Lanes::default(),
+            ends: BTreeSet::new(),
+            on_node: vec![Vec::new(); space.nodes()],
+            stopping: BTreeSet::new(),
+            holders: vec![None; places],
+            space,
+        }
+    }
+
+    /// Where promises are kept, as field and place.
+    fn places((field, kind): (usize, &Self)) -> impl Iterator<Item = (usize, usize)> {
+        (0..kind.holders.len()).map(move |place| (field, place))
+    }
+
+    /// Nothing is kept for this job any more. True: something was.
+    pub(super) fn let_go(&mut self, seq: u64) -> bool {
+        let kept = self.holders.iter_mut().find(|holder| **holder == Some(seq));
+        kept.and_then(Option::take).is_some()
+    }
+
+    /// Whether a start is promised to this job.
+    pub(super) fn holds(&self, seq: u64) -> bool {
+        self.holders.contains(&Some(seq))
+    }
+
     /// Notes a job that has accelerators.
     pub(super) fn settle_in(&mut self, record: &Record, policy: &Policy) {
-        if let Some(ends_ms) = record.ends_ms_max(policy) {
+        if let Some(ends_ms) = record.ends_ms_max(policy).filter(|_| self.space.ends_known(record)) {
             self.ends.insert((ends_ms, record.seq));
         }
+        self.space.settle_in(record, true);
         if matches!(record.stage, Stage::Stopping { .. }) {
             self.stopping.insert(record.seq);
         }
@@ -414,6 +449,7 @@ impl Kind {
         if let Some(ends_ms) = record.ends_ms_max(policy) {
             self.ends.remove(&(ends_ms, record.seq));
         }
+        self.space.settle_in(record, false);
         self.stopping.remove(&record.seq);
         for slot in record.slots() {
             self.on_node[slot.node as usize].retain(|seq| *seq != record.seq);

@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Decision, Room, Snapshot, Waiting, schedule};
+use super::{Decision, QuotaRow, Room, Run, Snapshot, Waiting, Weight, schedule};
 use crate::{
     id::{JobId, SiteId},
     time::Time,
 };
 
 /// The version of the rules of [`schedule`]. Raised when the same inputs may lead to another answer.
-pub const RULES: u32 = 2;
+pub const RULES: u32 = 3;
 /// The most records from one that holds all its inputs to the next.
 pub const CHAIN_MAX: usize = 64;
 
@@ -43,6 +43,9 @@ pub enum Inputs {
     Whole(Snapshot),
     /// What changed since the record before.
     Since(Change),
+    /// What other rules looked at, as it was written then.
+    #[serde(untagged)]
+    Other(serde_json::Value),
 }
 
 /// What changed from one snapshot to the next.
@@ -56,6 +59,18 @@ pub struct Change {
     pub gone: Vec<SiteId>,
     /// Sites that are new or not as before.
     pub rooms: Vec<Room>,
+    /// Ended runs that no longer count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past_gone: Vec<JobId>,
+    /// Runs that ended since, or stand otherwise than before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past: Vec<Run>,
+    /// All quotas, if any is not as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quotas: Option<Vec<QuotaRow>>,
+    /// All weights, if any is not as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Vec<Weight>>,
 }
 
 /// Why a pass cannot be made again.
@@ -64,6 +79,12 @@ pub enum Irreproducible {
     /// The chain does not begin with a record that holds all its inputs.
     #[error("the record of the whole queue that this one builds on is missing")]
     NoBeginning,
+    /// A pass was made by other rules than today's: what it looked at means nothing to these.
+    #[error("the pass was made by version {rules} of the rules, and this is version {RULES}")]
+    OtherRules {
+        /// By which.
+        rules: u32,
+    },
     /// What was put together is not what the pass looked at.
     #[error("the recorded inputs are not those the pass looked at: a record is missing or was changed")]
     OtherInputs,
@@ -102,6 +123,9 @@ impl Record {
 
 /// Makes the last pass of a chain again. The chain begins with a record that holds all its inputs.
 pub fn replay(chain: &[Record]) -> Result<Replay, Irreproducible> {
+    if let Some(other) = chain.iter().find(|record| record.rules != RULES) {
+        return Err(Irreproducible::OtherRules { rules: other.rules });
+    }
     let mut records = chain.iter();
     let Some(Record { inputs: Inputs::Whole(first), .. }) = records.next() else {
         return Err(Irreproducible::NoBeginning);
@@ -111,6 +135,7 @@ pub fn replay(chain: &[Record]) -> Result<Replay, Irreproducible> {
         match &record.inputs {
             Inputs::Whole(whole) => snapshot = whole.clone(),
             Inputs::Since(change) => change.apply(&mut snapshot),
+            Inputs::Other(_) => return Err(Irreproducible::OtherInputs),
         }
     }
     let last = &chain[chain.len() - 1];
@@ -123,10 +148,13 @@ pub fn replay(chain: &[Record]) -> Result<Replay, Irreproducible> {
 }
 
 impl Snapshot {
-    /// The same, with its sites by id: their order means nothing, and one form has one digest.
+    /// The same, with all but the queue sorted: its order means nothing, and one form has one digest.
     fn in_order(&self) -> Self {
         let mut ordered = self.clone();
         ordered.rooms.sort_by_key(|room| room.site);
+        ordered.past.sort_by_key(|run| (run.ended, run.job));
+        ordered.quotas.sort();
+        ordered.weights.sort();
         ordered
     }
 }
@@ -136,7 +164,16 @@ impl Change {
         let old_rooms: BTreeMap<SiteId, &Room> = before.rooms.iter().map(|room| (room.site, room)).collect();
         let new_rooms: BTreeMap<SiteId, &Room> = after.rooms.iter().map(|room| (room.site, room)).collect();
         let stays = staying(before, after);
+        let old_past: BTreeMap<JobId, &Run> = before.past.iter().map(|run| (run.job, run)).collect();
+        let new_past: BTreeMap<JobId, &Run> = after.past.iter().map(|run| (run.job, run)).collect();
         Self {
+            past_gone: old_past.keys().filter(|job| !new_past.contains_key(job)).copied().collect(),
+            past: (new_past.iter())
+                .filter(|(job, run)| old_past.get(job) != Some(run))
+                .map(|(_, run)| (*run).clone())
+                .collect(),
+            quotas: (before.quotas != after.quotas).then(|| after.quotas.clone()),
+            weights: (before.weights != after.weights).then(|| after.weights.clone()),
             left: before.waiting.iter().filter(|job| !stays.contains_key(&job.job)).map(|job| job.job).collect(),
             came: (after.waiting.iter().enumerate())
                 .filter(|(_, job)| !stays.contains_key(&job.job))
@@ -161,6 +198,12 @@ impl Change {
         rooms.retain(|site, _| !self.gone.contains(site));
         rooms.extend(self.rooms.iter().map(|room| (room.site, room.clone())));
         snapshot.rooms = rooms.into_values().collect();
+        let mut past: BTreeMap<JobId, Run> = snapshot.past.drain(..).map(|run| (run.job, run)).collect();
+        past.retain(|job, _| !self.past_gone.contains(job));
+        past.extend(self.past.iter().map(|run| (run.job, run.clone())));
+        snapshot.past = past.into_values().collect();
+        snapshot.quotas = self.quotas.clone().unwrap_or(std::mem::take(&mut snapshot.quotas));
+        snapshot.weights = self.weights.clone().unwrap_or(std::mem::take(&mut snapshot.weights));
     }
 }
 

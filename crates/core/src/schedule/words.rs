@@ -1,7 +1,21 @@
 //! How the scheduler speaks to people.
 
-use super::{Waiting, space::Amounts};
-use crate::time::Time;
+use super::{Item, Room};
+use crate::{queue::Free, time::Time};
+
+/// What a job could use of a node; accelerators of the model it asks for only.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Amounts {
+    pub(super) cpus_milli: u64,
+    pub(super) memory_bytes: u64,
+    pub(super) gpus: u32,
+}
+
+impl From<Free> for Amounts {
+    fn from(free: Free) -> Self {
+        Self { cpus_milli: free.cpus_milli, memory_bytes: free.memory_bytes, gpus: free.gpus }
+    }
+}
 
 /// Says the first few; more would not be read.
 pub(super) fn listed(mut parts: Vec<String>) -> String {
@@ -16,30 +30,47 @@ pub(super) fn jobs_ahead(count: u32) -> String {
     if count == 1 { "1 job ahead of it waits".into() } else { format!("{count} jobs ahead of it wait") }
 }
 
+/// What is missing for a job even when nothing else runs at a site: nothing, if one of its nodes would do.
+pub(super) fn shortage_of_all(item: &Item, room: &Room) -> Option<String> {
+    let mut first = None;
+    for node in &room.nodes {
+        let models = node.gpus.iter().chain(&node.gpus_broken);
+        let usable = models.filter(|model| item.gpu_model.as_ref().is_none_or(|wanted| wanted == *model)).count();
+        let all = Amounts {
+            cpus_milli: u64::from(node.cpus_milli),
+            memory_bytes: node.memory_bytes,
+            gpus: u32::try_from(usable).unwrap_or(u32::MAX),
+        };
+        let short = shortage(item, &all, &all)?;
+        first.get_or_insert(short);
+    }
+    first
+}
+
 /// What a job lacks, in words: cores, memory, accelerators free, and of how many in all.
-pub(super) fn shortage(job: &Waiting, free: &Amounts, all: &Amounts) -> Option<String> {
+pub(super) fn shortage(item: &Item, free: &Amounts, all: &Amounts) -> Option<String> {
     let mut short = Vec::new();
-    if job.cpus_milli > free.cpus_milli {
-        let (lack, asked) = (cores(job.cpus_milli - free.cpus_milli), cores(job.cpus_milli));
+    if u64::from(item.cpus_milli) > free.cpus_milli {
+        let (lack, asked) = (cores(u64::from(item.cpus_milli) - free.cpus_milli), cores(u64::from(item.cpus_milli)));
         let (free, all) = (cores(free.cpus_milli), cores(all.cpus_milli));
         short.push(format!("{lack} of {asked} cores short ({free} of {all} free)"));
     }
-    if job.memory_bytes > free.memory_bytes {
-        let (lack, asked) = (bytes(job.memory_bytes - free.memory_bytes), bytes(job.memory_bytes));
+    if item.memory_bytes > free.memory_bytes {
+        let (lack, asked) = (bytes(item.memory_bytes - free.memory_bytes), bytes(item.memory_bytes));
         let (free, all) = (bytes(free.memory_bytes), bytes(all.memory_bytes));
         short.push(format!("{lack} of {asked} memory short ({free} of {all} free)"));
     }
-    if job.gpus > free.gpus {
-        let model = job.gpu_model.as_deref();
+    if item.gpus > free.gpus {
+        let model = item.gpu_model.as_deref();
         let kind = model.map_or_else(|| "accelerators".into(), |model| format!("`{model}` accelerators"));
-        let lack = job.gpus - free.gpus;
-        short.push(format!("{lack} of {} {kind} short ({} of {} free)", job.gpus, free.gpus, all.gpus));
+        let lack = item.gpus - free.gpus;
+        short.push(format!("{lack} of {} {kind} short ({} of {} free)", item.gpus, free.gpus, all.gpus));
     }
     if short.is_empty() { None } else { Some(short.join(", ")) }
 }
 
 /// Thousandths of cores in words: `4`, `1.5`, `0.125`.
-fn cores(milli: u32) -> String {
+fn cores(milli: u64) -> String {
     let text = format!("{}.{:03}", milli / 1000, milli % 1000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

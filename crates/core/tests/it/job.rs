@@ -36,6 +36,7 @@ fn job(state: JobState) -> Job {
         preemptible: true,
         stops: 0,
         stopped_for: None,
+        ready_at: None,
         state,
         promised: None,
         waits_for: (state == JobState::Queued).then(|| "room".into()),

@@ -15,3 +15,4 @@ mod price;
 mod replica;
 mod residency;
 mod schedule;
+mod schedule_world;

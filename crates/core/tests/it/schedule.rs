@@ -1,10 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gregal_core::{
-    id::{JobId, OrganisationId, SiteId},
+    id::{JobId, OrganisationId, ProjectId, SiteId},
     schedule::{
-        Bound, Decision, END_MS, Promise, Room, START_MS, Snapshot, Waiting, order,
-        record::{Inputs, Irreproducible, Record, replay},
+        Bound, Decision, END_MS, Item, Node, QuotaRow, Room, Run, START_MS, Snapshot, Waiting, Weight, order,
+        record::{Inputs, Irreproducible, RULES, Record, replay},
         schedule,
     },
     time::Time,
@@ -20,15 +20,27 @@ fn site(number: u128) -> SiteId {
     SiteId::from_u128(number)
 }
 
-fn waiting(number: u128, cores: u32, sites: &[u128]) -> Waiting {
-    Waiting {
-        job: JobId::from_u128(number),
+fn item(cores: u32) -> Item {
+    Item {
         organisation: OrganisationId::from_u128(1),
-        since: Time::default(),
+        project: ProjectId::from_u128(1),
+        sku: format!("cpu.{cores}"),
         cpus_milli: cores * 1000,
         memory_bytes: u64::from(cores) * GIB,
         gpus: 0,
         gpu_model: None,
+        priority: 0,
+        preemptible: false,
+        stops: 0,
+        worked_ms: 0,
+    }
+}
+
+fn waiting(number: u128, cores: u32, sites: &[u128]) -> Waiting {
+    Waiting {
+        job: JobId::from_u128(number),
+        item: item(cores),
+        since: Time::default(),
         sites: sites.iter().map(|number| site(*number)).collect(),
         limit_ms: HOUR_MS,
         promised: None,
@@ -36,7 +48,17 @@ fn waiting(number: u128, cores: u32, sites: &[u128]) -> Waiting {
 }
 
 fn gpu_job(number: u128, gpus: u32, model: Option<&str>) -> Waiting {
-    Waiting { gpus, gpu_model: model.map(Into::into), ..waiting(number, 1, &[1]) }
+    let item = Item { sku: format!("gpu.{gpus}"), gpus, gpu_model: model.map(Into::into), ..item(1) };
+    Waiting { item, ..waiting(number, 1, &[1]) }
+}
+
+fn node(cores: u32, gpus: &[&str]) -> Node {
+    Node {
+        cpus_milli: cores * 1000,
+        memory_bytes: u64::from(cores) * GIB,
+        gpus: gpus.iter().map(ToString::to_string).collect(),
+        gpus_broken: vec![],
+    }
 }
 
 fn room(number: u128, cores_free: u32, cores: u32) -> Room {
@@ -45,41 +67,53 @@ fn room(number: u128, cores_free: u32, cores: u32) -> Room {
         name: format!("home-{number}"),
         alive: true,
         silent_since: None,
-        cpus_milli_free: cores_free * 1000,
-        cpus_milli_total: cores * 1000,
-        memory_bytes_free: u64::from(cores_free) * GIB,
-        memory_bytes_total: u64::from(cores) * GIB,
-        gpus_free: vec![],
-        gpus_total: vec![],
-        bound: vec![bound(cores - cores_free, None)],
+        nodes: if cores == 0 { vec![] } else { vec![node(cores, &[])] },
+        bound: vec![bound(900 + number, cores - cores_free, None)],
     }
 }
 
 /// What is bound to a site until a time of some milliseconds, if anybody knows.
-fn bound(cores: u32, free_at: Option<i64>) -> Bound {
+fn bound(number: u128, cores: u32, free_at: Option<i64>) -> Bound {
     Bound {
-        cpus_milli: cores * 1000,
-        memory_bytes: u64::from(cores) * GIB,
-        gpus: 0,
-        gpu_model: None,
+        job: Some(JobId::from_u128(number)),
+        item: item(cores),
+        node: 0,
+        since: Time::default(),
         free_at: free_at.map(Time::from_millis),
+        told: None,
     }
 }
 
-fn gpu_room(free: &[&str], total: &[&str]) -> Room {
-    let models = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-    Room { gpus_free: models(free), gpus_total: models(total), ..room(1, 64, 64) }
+/// A room whose accelerators are all there is; of those, some are taken until nobody knows when.
+fn gpu_room(total: &[&str], taken: &[&str]) -> Room {
+    let holds = |(number, model): (u128, &&str)| {
+        let item = Item { cpus_milli: 0, memory_bytes: 0, gpus: 1, gpu_model: Some((*model).into()), ..item(1) };
+        Bound { item, ..bound(700 + number, 0, None) }
+    };
+    let mut room = room(1, 64, 64);
+    room.nodes = vec![node(64, total)];
+    room.bound.extend((0..).zip(taken).map(holds));
+    room
+}
+
+fn at(waiting: Vec<Waiting>, rooms: Vec<Room>) -> Snapshot {
+    Snapshot { waiting, rooms, ..Snapshot::default() }
 }
 
 /// What a pass says: the site's number, or the words.
 fn said(waiting: Vec<Waiting>, rooms: Vec<Room>) -> Vec<String> {
-    let names: BTreeMap<SiteId, String> = rooms.iter().map(|room| (room.site, room.name.clone())).collect();
+    said_of(&at(waiting, rooms))
+}
+
+fn said_of(snapshot: &Snapshot) -> Vec<String> {
+    let names: BTreeMap<SiteId, String> = snapshot.rooms.iter().map(|room| (room.site, room.name.clone())).collect();
     let word = |decision: Decision| match decision {
         Decision::Start { site, .. } => format!("start at {}", names[&site]),
         Decision::Wait { reason, .. } => format!("wait: {reason}"),
         Decision::Never { reason, .. } => format!("never: {reason}"),
+        Decision::Stop { reason, .. } => format!("stop: {reason}"),
     };
-    schedule(&Snapshot { waiting, rooms }, Time::default()).into_iter().map(word).collect()
+    schedule(snapshot, Time::default()).into_iter().map(word).collect()
 }
 
 #[test]
@@ -90,22 +124,25 @@ fn a_job_takes_the_site_it_fills_best() {
 
 #[test]
 fn work_without_accelerators_stays_away_from_free_ones() {
-    let tight = gpu_room(&["H100"], &["H100"]);
+    let tight = gpu_room(&["H100"], &[]);
     assert_eq!(said(vec![waiting(1, 60, &[1, 2])], vec![tight, room(2, 128, 128)]), ["start at home-2"]);
 }
 
 #[test]
 fn a_full_site_says_how_much_is_missing() {
-    let short = Waiting { memory_bytes: 4 * GIB, ..waiting(1, 4, &[1]) };
+    let short = waiting(1, 4, &[1]);
     assert_eq!(
         said(vec![short], vec![room(1, 2, 8)]),
         ["wait: 2 of 4 cores short (2 of 8 free), 2 GiB of 4 GiB memory short (2 GiB of 8 GiB free) at `home-1`"]
     );
     assert_eq!(
-        said(vec![gpu_job(1, 4, Some("H100"))], vec![gpu_room(&["H100", "L40S"], &["H100"; 4])]),
+        said(
+            vec![gpu_job(1, 4, Some("H100"))],
+            vec![gpu_room(&["H100", "H100", "H100", "H100", "L40S"], &["H100"; 3])]
+        ),
         ["wait: 3 of 4 `H100` accelerators short (1 of 4 free) at `home-1`"]
     );
-    let half = Waiting { cpus_milli: 1500, memory_bytes: 1, ..waiting(1, 1, &[1]) };
+    let half = Waiting { item: Item { cpus_milli: 1500, memory_bytes: 1, ..item(1) }, ..waiting(1, 1, &[1]) };
     assert_eq!(said(vec![half], vec![room(1, 1, 2)]), ["wait: 0.5 of 1.5 cores short (1 of 2 free) at `home-1`"]);
 }
 
@@ -120,8 +157,8 @@ fn what_can_never_fit_is_refused_at_once_and_keeps_nothing() {
         ]
     );
     assert!(said(vec![waiting(1, 1, &[])], vec![room(1, 8, 8)])[0].starts_with("never: no site may hold its data"));
-    assert!(said(vec![gpu_job(1, 1, Some("H200"))], vec![gpu_room(&["H100"], &["H100"])])[0].starts_with("never"));
-    assert!(said(vec![gpu_job(1, 3, None)], vec![gpu_room(&["H100"], &["H100", "L40S"])])[0].starts_with("never"));
+    assert!(said(vec![gpu_job(1, 1, Some("H200"))], vec![gpu_room(&["H100"], &[])])[0].starts_with("never"));
+    assert!(said(vec![gpu_job(1, 3, None)], vec![gpu_room(&["H100", "L40S"], &[])])[0].starts_with("never"));
 }
 
 #[test]
@@ -152,7 +189,7 @@ fn nobody_overtakes_a_job_that_waits_for_the_same_site() {
 fn who_waited_longer_goes_first_and_then_who_submitted_first() {
     let early = Waiting { since: Time::from_millis(-1), ..waiting(1, 4, &[1]) };
     let jobs = vec![waiting(9, 4, &[1]), waiting(2, 4, &[1]), early];
-    let decisions = schedule(&Snapshot { waiting: jobs, rooms: vec![room(1, 8, 8)] }, Time::default());
+    let decisions = schedule(&at(jobs, vec![room(1, 8, 8)]), Time::default());
     let starts: Vec<_> = decisions.iter().filter(|decision| matches!(decision, Decision::Start { .. })).collect();
     assert_eq!(starts.iter().map(|decision| decision.job()).collect::<Vec<_>>(), [1, 9].map(JobId::from_u128));
 }
@@ -161,25 +198,23 @@ fn who_waited_longer_goes_first_and_then_who_submitted_first() {
 fn a_short_job_passes_and_a_long_one_learns_which_limit_would_let_it() {
     let hours = |hours: u64| i64::try_from(hours * HOUR_MS).unwrap();
     // Two of four cores are free; the others will be in ten hours. One that fits beside the promised job may always pass.
-    let home = Room { bound: vec![bound(2, Some(hours(10)))], ..room(1, 2, 4) };
-    let large = waiting(1, 3, &[1]);
-    let jobs = vec![
-        large,
-        Waiting { limit_ms: 11 * HOUR_MS, ..waiting(2, 1, &[1]) },
-        Waiting { limit_ms: 11 * HOUR_MS, ..waiting(3, 1, &[1]) },
-        Waiting { limit_ms: 2 * HOUR_MS, ..waiting(4, 1, &[1]) },
-    ];
+    let home = Room { bound: vec![bound(901, 2, Some(hours(10)))], ..room(1, 2, 4) };
+    let long = |number| Waiting { limit_ms: 11 * HOUR_MS, ..waiting(number, 1, &[1]) };
+    let jobs = vec![waiting(1, 3, &[1]), long(2), long(3)];
     assert_eq!(
-        said(jobs, vec![home.clone()]),
+        said(jobs.clone(), vec![home.clone()]),
         [
-            "wait: 1 of 3 cores short (2 of 4 free), 1 GiB of 3 GiB memory short (2 GiB of 4 GiB free) at `home-1`; \
+            "wait: 2 of 3 cores short (1 of 4 free), 2 GiB of 3 GiB memory short (1 GiB of 4 GiB free) at `home-1`; \
              starts no later than 1970-01-01T10:00:00.000Z",
             "start at home-1",
             "wait: a job ahead of it was promised the room at `home-1` for 1970-01-01T10:00:00.000Z; \
              a limit of 35640 s or less would let it start now",
-            "start at home-1",
         ]
     );
+    let short = Waiting { limit_ms: 2 * HOUR_MS, ..waiting(4, 1, &[1]) };
+    let decisions = schedule(&at([jobs, vec![short]].concat(), vec![home.clone()]), Time::default());
+    let starts = decisions.iter().filter(|decision| matches!(decision, Decision::Start { .. }));
+    assert_eq!(starts.map(Decision::job).collect::<Vec<_>>(), [4, 2].map(JobId::from_u128), "the shorter one first");
     // Even to the last instant; not beyond.
     let least = u64::try_from(hours(10) - START_MS - END_MS).unwrap();
     for (limit_ms, word) in [(least, "start at home-1"), (least + 1, "wait: a job ahead")] {
@@ -191,7 +226,8 @@ fn a_short_job_passes_and_a_long_one_learns_which_limit_would_let_it() {
 #[test]
 fn what_has_to_go_by_itself_promises_nothing_and_holds_nobody_up() {
     // Two cores are taken by something that is no job, such as a served model.
-    let home = Room { bound: vec![], ..room(1, 2, 4) };
+    let stands = Bound { job: None, ..bound(0, 2, None) };
+    let home = Room { bound: vec![stands], ..room(1, 2, 4) };
     let words = said(vec![waiting(1, 3, &[1]), waiting(2, 1, &[1])], vec![home]);
     assert!(words[0].ends_with("at `home-1`") && words[1] == "start at home-1", "{words:?}");
 }
@@ -199,32 +235,75 @@ fn what_has_to_go_by_itself_promises_nothing_and_holds_nobody_up() {
 #[test]
 fn accelerators_whose_model_the_site_chooses_are_not_promised_twice() {
     let jobs = vec![gpu_job(1, 1, None), gpu_job(2, 1, Some("H100")), gpu_job(3, 1, Some("H100"))];
-    let words = said(jobs, vec![gpu_room(&["H100", "H100", "L40S"], &["H100", "H100", "L40S"])]);
+    let words = said(jobs, vec![gpu_room(&["H100", "H100", "L40S"], &[])]);
     // The first may have got an H100, so one is all that is left for sure.
     assert_eq!(words[..2], ["start at home-1", "start at home-1"]);
     assert!(words[2].starts_with("wait: 1 of 1 `H100` accelerators short"));
 }
 
+#[test]
+fn a_quota_that_is_used_up_says_how_much_and_what_helps() {
+    let row = QuotaRow {
+        organisation: OrganisationId::from_u128(1),
+        project: None,
+        sku: "cpu.1".into(),
+        guarantee: 0,
+        borrow_max: Some(1),
+        lend_max: None,
+    };
+    let jobs = vec![waiting(1, 1, &[1]), waiting(2, 1, &[1])];
+    let snapshot = Snapshot { quotas: vec![row], ..at(jobs, vec![room(1, 8, 8)]) };
+    let words = said_of(&snapshot);
+    assert_eq!(words[0], "start at home-1");
+    assert!(
+        words[1].starts_with("wait: 1 of 1 instances of `cpu.1` short within its quota (1 used, 0 its own)"),
+        "{words:?}"
+    );
+}
+
+#[test]
+fn a_job_of_higher_priority_stops_only_what_may_be_stopped() {
+    let hours = |hours: i64| Time::from_millis(hours * 3_600_000);
+    let may_stop = Bound { item: Item { preemptible: true, ..item(4) }, ..bound(901, 4, Some(20 * 3_600_000)) };
+    let urgent = Waiting { item: Item { priority: 1, ..item(2) }, ..waiting(1, 2, &[1]) };
+    let decided = |bound: Bound, alive: bool| {
+        let home = Room { bound: vec![bound], alive, ..room(1, 0, 4) };
+        schedule(&at(vec![urgent.clone()], vec![home]), hours(10))
+    };
+    let stops = decided(may_stop.clone(), true);
+    let Decision::Stop { job, for_job, reason } = &stops[1] else { panic!("{stops:?}") };
+    assert_eq!((*job, *for_job), (JobId::from_u128(901), JobId::from_u128(1)));
+    assert!(reason.contains("gives way to a job of priority 1; this one has 0"), "{reason}");
+    // While it saves its work, nobody else is stopped; so with what stands, is not ready, or is out of sight.
+    for (spared, alive) in [
+        (Bound { told: Some(hours(10)), ..may_stop.clone() }, true),
+        (Bound { job: None, ..may_stop.clone() }, true),
+        (Bound { free_at: None, ..may_stop.clone() }, true),
+        (Bound { since: hours(10), ..may_stop.clone() }, true),
+        (may_stop, false),
+    ] {
+        assert_eq!(decided(spared.clone(), alive).len(), 1, "{spared:?}");
+    }
+}
+
 const MODELS: [&str; 2] = ["H100", "L40S"];
 
+/// A site of one node, with one job on it that ends some time.
 fn any_room(number: u128) -> impl Strategy<Value = Room> {
     let gpus = prop::collection::vec((prop::sample::select(&MODELS[..]), any::<bool>()), 0..5);
     (prop::bool::weighted(0.8), 0..9u32, 0..9u32, 0..9u64, 0..9u64, gpus).prop_map(
-        move |(alive, cpus, cpus_more, memory, memory_more, gpus)| Room {
-            bound: vec![Bound {
-                cpus_milli: cpus_more * 500,
-                memory_bytes: memory_more * GIB,
-                ..bound(0, Some(i64::from(cpus) * 1_000_000))
-            }],
-            alive,
-            silent_since: None,
-            cpus_milli_free: cpus * 500,
-            cpus_milli_total: (cpus + cpus_more) * 500,
-            memory_bytes_free: memory * GIB,
-            memory_bytes_total: (memory + memory_more) * GIB,
-            gpus_free: gpus.iter().filter(|(_, free)| *free).map(|(model, _)| (*model).to_owned()).collect(),
-            gpus_total: gpus.iter().map(|(model, _)| (*model).to_owned()).collect(),
-            ..room(number, 0, 0)
+        move |(alive, cpus, cpus_more, memory, memory_more, gpus)| {
+            let (broken, healthy): (Vec<_>, Vec<_>) = gpus.into_iter().partition(|(_, broken)| *broken);
+            let models = |some: Vec<(&str, bool)>| some.into_iter().map(|(model, _)| model.to_owned()).collect();
+            let node = Node {
+                cpus_milli: (cpus + cpus_more) * 500,
+                memory_bytes: (memory + memory_more) * GIB,
+                gpus: models(healthy),
+                gpus_broken: models(broken),
+            };
+            let item = Item { cpus_milli: cpus_more * 500, memory_bytes: memory_more * GIB, ..item(0) };
+            let bound = Bound { item, ..bound(900 + number, 0, Some(i64::from(cpus) * 1_000_000)) };
+            Room { nodes: vec![node], bound: vec![bound], alive, ..room(number, 0, 0) }
         },
     )
 }
@@ -232,25 +311,78 @@ fn any_room(number: u128) -> impl Strategy<Value = Room> {
 fn any_job() -> impl Strategy<Value = Waiting> {
     let sites = prop::sample::subsequence(vec![1u128, 2, 3, 4, 5], 0..=5);
     let model = prop::option::of(prop::sample::select(&MODELS[..]));
-    (0..4i64, 0..8u32, 0..8u64, 0..3u32, model, sites).prop_map(|(since, cpus, memory, gpus, model, sites)| Waiting {
-        since: Time::from_millis(since),
-        cpus_milli: cpus * 500,
-        memory_bytes: memory * GIB,
-        gpus,
-        gpu_model: model.map(Into::into),
-        ..waiting(0, 0, &sites)
+    (0..4i64, 0..8u32, 0..8u64, 0..3u32, model, sites, 0..3u128, 0..3u8).prop_map(
+        |(since, cpus, memory, gpus, model, sites, organisation, priority)| {
+            let item = Item {
+                organisation: OrganisationId::from_u128(organisation),
+                sku: format!("{cpus}-{memory}-{gpus}"),
+                cpus_milli: cpus * 500,
+                memory_bytes: memory * GIB,
+                gpus,
+                gpu_model: model.map(Into::into),
+                priority,
+                ..item(0)
+            };
+            Waiting { item, since: Time::from_millis(since), ..waiting(0, 0, &sites) }
+        },
+    )
+}
+
+fn any_past() -> impl Strategy<Value = Vec<Run>> {
+    let run =
+        (0..20u128, 0..3u128, 0..3u32, 0..100i64, 0..HOUR_MS).prop_map(|(job, organisation, gpus, ended, ran_ms)| {
+            Run {
+                job: JobId::from_u128(2000 + job),
+                organisation: OrganisationId::from_u128(organisation),
+                project: ProjectId::from_u128(1),
+                sku: "0-0-0".into(),
+                gpus,
+                limit_ms: HOUR_MS,
+                ended: Time::from_millis(ended),
+                ran_ms,
+            }
+        });
+    prop::collection::vec(run, 0..4).prop_map(|runs| {
+        let once: BTreeMap<JobId, Run> = runs.into_iter().map(|run| (run.job, run)).collect();
+        once.into_values().collect()
+    })
+}
+
+fn any_quotas() -> impl Strategy<Value = (Vec<QuotaRow>, Vec<Weight>)> {
+    let row = (0..3u128, prop::option::of(Just(1u128)), 0..4u32, prop::option::of(0..4u32), prop::option::of(0..4u32));
+    let rows = prop::collection::vec((row, 0..3u32), 0..3);
+    rows.prop_map(|rows| {
+        let weights = rows.iter().map(|((organisation, ..), weight)| Weight {
+            organisation: OrganisationId::from_u128(*organisation),
+            weight: *weight,
+        });
+        let weights = weights.collect();
+        let row =
+            |((organisation, project, guarantee, borrow_max, lend_max), _): ((u128, Option<u128>, u32, _, _), _)| {
+                QuotaRow {
+                    organisation: OrganisationId::from_u128(organisation),
+                    project: project.map(ProjectId::from_u128),
+                    sku: "2-2-0".into(),
+                    guarantee,
+                    borrow_max,
+                    lend_max,
+                }
+            };
+        (rows.into_iter().map(row).collect(), weights)
     })
 }
 
 fn snapshots() -> impl Strategy<Value = Snapshot> {
     // Site 5 is allowed to some and known to nobody.
     let rooms = (any_room(1), any_room(2), any_room(3), any_room(4)).prop_map(|(a, b, c, d)| vec![a, b, c, d]);
-    (prop::collection::vec(any_job(), 0..25), rooms).prop_map(|(mut waiting, rooms)| {
-        for (at, job) in waiting.iter_mut().enumerate() {
-            job.job = JobId::from_u128(1000 + at as u128);
-        }
-        Snapshot { waiting, rooms }
-    })
+    (prop::collection::vec(any_job(), 0..25), rooms, any_past(), any_quotas()).prop_map(
+        |(mut waiting, rooms, past, (quotas, weights))| {
+            for (at, job) in waiting.iter_mut().enumerate() {
+                job.job = JobId::from_u128(1000 + at as u128);
+            }
+            Snapshot { waiting, rooms, quotas, weights, past }
+        },
+    )
 }
 
 /// Jobs that started at each site.
@@ -258,7 +390,7 @@ fn started<'a>(snapshot: &'a Snapshot, decisions: &[Decision]) -> BTreeMap<SiteI
     let jobs: BTreeMap<JobId, &Waiting> = snapshot.waiting.iter().map(|job| (job.job, job)).collect();
     let mut at: BTreeMap<SiteId, Vec<&Waiting>> = BTreeMap::new();
     for decision in decisions {
-        if let Decision::Start { job, site } = decision {
+        if let Decision::Start { job, site, .. } = decision {
             at.entry(*site).or_default().push(jobs[job]);
         }
     }
@@ -266,14 +398,13 @@ fn started<'a>(snapshot: &'a Snapshot, decisions: &[Decision]) -> BTreeMap<SiteI
 }
 
 fn ever_fits(job: &Waiting, room: &Room) -> bool {
-    let gpus = room.gpus_total.iter().filter(|model| job.gpu_model.as_ref().is_none_or(|wanted| wanted == *model));
-    job.cpus_milli <= room.cpus_milli_total
-        && job.memory_bytes <= room.memory_bytes_total
-        && job.gpus as usize <= gpus.count()
-}
-
-fn is_known(room: &Room) -> bool {
-    room.cpus_milli_total > 0 && room.memory_bytes_total > 0
+    room.nodes.iter().any(|node| {
+        let all = node.gpus.iter().chain(&node.gpus_broken);
+        let gpus = all.filter(|model| job.item.gpu_model.as_ref().is_none_or(|wanted| wanted == *model)).count();
+        job.item.cpus_milli <= node.cpus_milli
+            && job.item.memory_bytes <= node.memory_bytes
+            && job.item.gpus as usize <= gpus
+    })
 }
 
 /// Queues of which some jobs and sites leave, come, change and change places.
@@ -282,7 +413,8 @@ fn queues_over_time() -> impl Strategy<Value = Vec<Snapshot>> {
         let some = move |snapshot: &Snapshot| {
             let jobs = prop::sample::subsequence(snapshot.waiting.clone(), 0..=snapshot.waiting.len()).prop_shuffle();
             let rooms = prop::sample::subsequence(snapshot.rooms.clone(), 0..=snapshot.rooms.len());
-            (jobs, rooms).prop_map(|(waiting, rooms)| Snapshot { waiting, rooms }).boxed()
+            let rest = snapshot.clone();
+            (jobs, rooms).prop_map(move |(waiting, rooms)| Snapshot { waiting, rooms, ..rest.clone() }).boxed()
         };
         prop::collection::vec(prop_oneof![3 => some(&one), 1 => some(&other)], 1..6)
     })
@@ -302,14 +434,14 @@ fn recorded(snapshots: &[Snapshot]) -> Vec<Record> {
 
 #[test]
 fn a_broken_or_edited_chain_is_not_taken_for_the_truth() {
-    let queue = |cores: u32| Snapshot { waiting: vec![waiting(1, cores, &[1])], rooms: vec![room(1, 8, 8)] };
+    let queue = |cores: u32| at(vec![waiting(1, cores, &[1])], vec![room(1, 8, 8)]);
     let records = recorded(&[queue(9), queue(4), queue(2)]);
     assert!(records[0].is_whole() && !records[1].is_whole());
     assert!(replay(&records).unwrap().same);
     assert_eq!(replay(&records[1..]).unwrap_err(), Irreproducible::NoBeginning);
     assert_eq!(replay(&[]).unwrap_err(), Irreproducible::NoBeginning);
     let Inputs::Whole(mut edited) = records[0].inputs.clone() else { unreachable!() };
-    edited.waiting[0].cpus_milli = 1000;
+    edited.waiting[0].item.cpus_milli = 1000;
     let edited = Record { inputs: Inputs::Whole(edited), ..records[0].clone() };
     assert_eq!(replay(&[edited]).unwrap_err(), Irreproducible::OtherInputs);
     // Other decisions than those that come out: told, not hidden.
@@ -318,10 +450,35 @@ fn a_broken_or_edited_chain_is_not_taken_for_the_truth() {
 }
 
 #[test]
+fn a_pass_made_by_other_rules_says_so() {
+    // As version 2 wrote it.
+    let room = r#"{"site":"SITE","name":"a","alive":true,"silent_since":null,"cpus_milli_free":1,"cpus_milli_total":1,
+        "memory_bytes_free":1,"memory_bytes_total":1,"gpus_free":[],"gpus_total":[],"bound":[]}"#;
+    let room = room.replace("SITE", &site(1).to_string());
+    for inputs in
+        [format!(r#"{{"whole":{{"waiting":[],"rooms":[{room}]}}}}"#), r#"{"whole":{"waiting":[],"rooms":[]}}"#.into()]
+    {
+        let written = format!(
+            r#"{{"at":{},"rules":2,"inputs":{inputs},"inputs_digest":"x","decisions_digest":"y"}}"#,
+            now_json()
+        );
+        let record: Record = serde_json::from_str(&written).unwrap();
+        assert_eq!(replay(std::slice::from_ref(&record)).unwrap_err(), Irreproducible::OtherRules { rules: 2 });
+        // What these rules cannot have written is no pass of theirs.
+        let claimed = Record { rules: RULES, inputs: Inputs::Other(serde_json::Value::Null), ..record };
+        assert_eq!(replay(&[claimed]).unwrap_err(), Irreproducible::NoBeginning);
+    }
+}
+
+fn now_json() -> String {
+    serde_json::to_string(&Time::default()).unwrap()
+}
+
+#[test]
 fn a_record_holds_only_what_changed() {
     let jobs: Vec<_> = (1..=100).map(|number| waiting(number, 1, &[1])).collect();
-    let before = Snapshot { waiting: jobs.clone(), rooms: vec![room(1, 8, 8), room(2, 8, 8)] };
-    let after = Snapshot { waiting: jobs[1..].to_vec(), rooms: vec![room(1, 7, 8), room(2, 8, 8)] };
+    let before = at(jobs.clone(), vec![room(1, 8, 8), room(2, 8, 8)]);
+    let after = at(jobs[1..].to_vec(), vec![room(1, 7, 8), room(2, 8, 8)]);
     let Inputs::Since(change) = recorded(&[before, after])[1].inputs.clone() else { unreachable!() };
     assert_eq!((change.left, change.came, change.gone), (vec![JobId::from_u128(1)], vec![], vec![]));
     assert_eq!(change.rooms, [room(1, 7, 8)]);
@@ -343,23 +500,24 @@ proptest! {
 
     #[test]
     fn the_order_is_the_one_jobs_are_looked_at_in(snapshot in snapshots()) {
-        let waiting: Vec<_> = snapshot.waiting.iter().map(|job| (job.job, job.promised, job.since)).collect();
         let decided: Vec<_> = schedule(&snapshot, Time::default()).iter().map(Decision::job).collect();
-        prop_assert_eq!(order(&waiting), decided);
+        prop_assert_eq!(order(&snapshot, Time::default()), decided);
     }
 
     #[test]
     fn no_pass_gives_out_more_than_is_free(snapshot in snapshots()) {
         for (site, jobs) in started(&snapshot, &schedule(&snapshot, Time::default())) {
             let room = snapshot.rooms.iter().find(|room| room.site == site).unwrap();
+            let (node, there) = (&room.nodes[0], &room.bound[0].item);
             prop_assert!(room.alive);
             prop_assert!(jobs.iter().all(|job| job.sites.contains(&site)));
-            prop_assert!(jobs.iter().map(|job| job.cpus_milli).sum::<u32>() <= room.cpus_milli_free);
-            prop_assert!(jobs.iter().map(|job| job.memory_bytes).sum::<u64>() <= room.memory_bytes_free);
-            prop_assert!(jobs.iter().map(|job| job.gpus).sum::<u32>() as usize <= room.gpus_free.len());
+            prop_assert!(jobs.iter().map(|job| job.item.cpus_milli).sum::<u32>() + there.cpus_milli <= node.cpus_milli);
+            prop_assert!(jobs.iter().map(|job| job.item.memory_bytes).sum::<u64>() + there.memory_bytes <= node.memory_bytes);
+            prop_assert!(jobs.iter().map(|job| job.item.gpus).sum::<u32>() as usize <= node.gpus.len());
             for model in MODELS {
-                let asked: u32 = jobs.iter().filter(|job| job.gpu_model.as_deref() == Some(model)).map(|job| job.gpus).sum();
-                prop_assert!(asked as usize <= room.gpus_free.iter().filter(|free| *free == model).count());
+                let of_it = jobs.iter().filter(|job| job.item.gpu_model.as_deref() == Some(model));
+                let asked: u32 = of_it.map(|job| job.item.gpus).sum();
+                prop_assert!(asked as usize <= node.gpus.iter().filter(|free| *free == model).count());
             }
         }
     }
@@ -388,9 +546,10 @@ proptest! {
         let expected: Vec<Decision> = decisions.into_iter().map(|decision| {
             let job = other_name(decision.job(), &snapshot);
             match decision {
-                Decision::Start { site, .. } => Decision::Start { job, site },
+                Decision::Start { site, node, .. } => Decision::Start { job, site, node },
                 Decision::Wait { reason, promise, .. } => Decision::Wait { job, reason, promise },
                 Decision::Never { reason, .. } => Decision::Never { job, reason },
+                Decision::Stop { for_job, reason, .. } => Decision::Stop { job, for_job, reason },
             }
         }).collect();
         prop_assert_eq!(expected, schedule(&renamed, Time::default()));
@@ -401,7 +560,7 @@ proptest! {
         for decision in schedule(&snapshot, Time::default()) {
             let job = snapshot.waiting.iter().find(|job| job.job == decision.job()).unwrap();
             let hope = job.sites.iter().any(|site| {
-                snapshot.rooms.iter().find(|room| room.site == *site).is_none_or(|room| !is_known(room) || ever_fits(job, room))
+                snapshot.rooms.iter().find(|room| room.site == *site).is_none_or(|room| !room.is_known() || ever_fits(job, room))
             });
             prop_assert_eq!(matches!(decision, Decision::Never { .. }), !hope);
         }
@@ -419,99 +578,12 @@ proptest! {
                 Decision::Start { site, .. } => prop_assert!(!kept.contains(&site)),
                 Decision::Wait { reason, .. } => {
                     prop_assert!(!reason.is_empty());
-                    let could = |room: &&Room| job.sites.contains(&room.site) && is_known(room) && ever_fits(job, room);
+                    let could = |room: &&Room| job.sites.contains(&room.site) && room.is_known() && ever_fits(job, room);
                     kept.extend(snapshot.rooms.iter().filter(could).map(|room| room.site));
                 }
-                Decision::Never { .. } => {}
+                Decision::Never { .. } | Decision::Stop { .. } => {}
             }
         }
-    }
-}
-
-/// A job of a simulated day: when it comes, how many cores it takes, its limit, and how much later it is ready and how much
-/// earlier than its limit it ends, in thousandths.
-#[derive(Debug, Clone)]
-struct Planned {
-    comes: i64,
-    cores: u32,
-    limit_ms: i64,
-    ready_milli: i64,
-    ends_milli: i64,
-    sites: Vec<u128>,
-}
-
-fn planned() -> impl Strategy<Value = Planned> {
-    let sites = prop::sample::subsequence(vec![1u128, 2], 1..=2);
-    (0..200i64, 1..=4u32, 1..60i64, 0..=1000i64, 0..=1000i64, sites).prop_map(
-        |(comes, cores, limit, ready_milli, ends_milli, sites)| Planned {
-            comes: comes * 100_000,
-            cores,
-            limit_ms: limit * 200_000,
-            ready_milli,
-            ends_milli,
-            sites,
-        },
-    )
-}
-
-/// A run: which job, where, since when it has its room, when it is ready, when it gives its room back.
-type Run = (usize, u128, i64, i64, i64);
-
-/// The sites as the control plane would see them: what is not ready yet has no known end.
-fn seen(jobs: &[Planned], runs: &[Run], now: i64) -> Vec<Room> {
-    let at = |number: u128| {
-        let here: Vec<&Run> = runs.iter().filter(|run| run.1 == number).collect();
-        let taken: u32 = here.iter().map(|run| jobs[run.0].cores).sum();
-        let free_at = |run: &Run| (run.3 <= now).then_some(run.3 + jobs[run.0].limit_ms + END_MS);
-        let bound = here.iter().map(|run| bound(jobs[run.0].cores, free_at(run))).collect();
-        Room { bound, ..room(number, 4 - taken, 4) }
-    };
-    vec![at(1), at(2)]
-}
-
-proptest! {
-    #![proptest_config(cases(256))]
-
-    #[test]
-    fn a_promised_start_is_kept_never_moved_back_and_everybody_starts(jobs in prop::collection::vec(planned(), 1..25)) {
-        let mut moments: BTreeSet<i64> = jobs.iter().map(|job| job.comes).collect();
-        let (mut runs, mut promised, mut begun): (Vec<Run>, BTreeMap<usize, Promise>, BTreeSet<usize>) = Default::default();
-        while let Some(now) = moments.pop_first() {
-            runs.retain(|run| run.4 > now);
-            let mut here: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].comes <= now && !begun.contains(at)).collect();
-            here.sort_by_key(|at| (jobs[*at].comes, *at));
-            let waiting: Vec<Waiting> = here.iter().map(|at| Waiting {
-                since: Time::from_millis(jobs[*at].comes),
-                limit_ms: jobs[*at].limit_ms.unsigned_abs(),
-                promised: promised.get(at).copied(),
-                ..waiting(*at as u128, jobs[*at].cores, &jobs[*at].sites)
-            }).collect();
-            let snapshot = Snapshot { waiting, rooms: seen(&jobs, &runs, now) };
-            for decision in schedule(&snapshot, Time::from_millis(now)) {
-                let at = here.iter().copied().find(|at| JobId::from_u128(*at as u128) == decision.job()).unwrap();
-                let old = promised.get(&at).copied();
-                match decision {
-                    Decision::Start { site: place, .. } => {
-                        prop_assert!(old.is_none_or(|old| now <= old.at.as_millis()), "{at} starts at {now}, promised {old:?}");
-                        let number = if place == site(1) { 1 } else { 2 };
-                        let ready = now + START_MS * jobs[at].ready_milli / 1000;
-                        let end = (ready + (jobs[at].limit_ms + END_MS) * jobs[at].ends_milli / 1000).max(now + 1);
-                        runs.push((at, number, now, ready, end));
-                        begun.insert(at);
-                        moments.extend([ready, end]);
-                        let taken: u32 = runs.iter().filter(|run| run.1 == number).map(|run| jobs[run.0].cores).sum();
-                        prop_assert!(taken <= 4);
-                    }
-                    Decision::Wait { promise, .. } => {
-                        prop_assert!(old.is_none_or(|old| promise.is_some_and(|new| new.at <= old.at)), "{at}: {old:?} became {promise:?}");
-                        promised.extend(promise.map(|promise| (at, promise)));
-                    }
-                    Decision::Never { .. } => prop_assert!(false, "everything fits"),
-                }
-            }
-            moments.remove(&now);
-        }
-        prop_assert_eq!(begun.len(), jobs.len());
     }
 }
 

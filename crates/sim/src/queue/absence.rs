@@ -10,7 +10,7 @@ use std::{
 
 use gregal_core::{
     id::JobId,
-    queue::{Ask, ConfigError, Queue, Record, ShareId, Slot, Snapshot, Stage},
+    queue::{Ask, Config, ConfigError, End, Ground, Queue, Record, ShareId, Sku, Slot, Snapshot, Stage},
 };
 
 use super::run::Replay;
@@ -44,6 +44,15 @@ impl Absences {
     }
 }
 
+/// The kinds of nodes of a replay.
+fn kinds(config: &Config) -> Vec<Sku> {
+    match &config.ground {
+        Ground::Uniform(skus) => skus.clone(),
+        // No replay has one.
+        Ground::Mixed(_) => Vec::new(),
+    }
+}
+
 impl Replay<'_> {
     /// Lets nodes leave and come back that do so by now.
     pub(super) fn nodes_leave_and_return(&mut self, now_ms: u64) -> Result<(), ConfigError> {
@@ -67,7 +76,7 @@ impl Replay<'_> {
         for record in snapshot.records.iter_mut().filter(|record| on(record)) {
             self.interrupt(record, absence.why, now_ms);
         }
-        for (sku, kind) in (0..).zip(snapshot.config.skus.clone()) {
+        for (sku, kind) in (0..).zip(kinds(&snapshot.config)) {
             let slots = nodes.iter().filter(|(of, _)| *of == sku);
             let slots: Vec<Slot> = slots.map(|(_, node)| Slot { node: *node, gpus: kind.gpus_per_node }).collect();
             if slots.is_empty() {
@@ -81,9 +90,11 @@ impl Replay<'_> {
                 Why::Reserved => Some(absence.until.saturating_sub(now_ms)),
             };
             let job = JobId::from_u128(u128::MAX - u128::from(seq));
-            let ask = Ask { job, share: ShareId(0), sku, gpus, limit_ms, priority: u8::MAX, preemptible: false };
+            let ask =
+                Ask { job, share: ShareId(0), sku, gpus, shape: 0, limit_ms, priority: u8::MAX, preemptible: false };
             let stage = Stage::Running { since_ms: now_ms, slots };
-            let stands = Record { ask, seq, submitted_ms: now_ms, worked_ms: 0, stops: 0, promised_ms: None, stage };
+            let (submitted_ms, end) = (now_ms, End::Limit);
+            let stands = Record { ask, seq, submitted_ms, worked_ms: 0, stops: 0, promised_ms: None, end, stage };
             self.witness.takes(ask.share, sku, stands.slots(), gpus);
             self.absences.gpus += u64::from(gpus);
             self.absences.stands[place].push(stands.clone());
@@ -107,7 +118,7 @@ impl Replay<'_> {
 
     /// Which nodes leave, of those that are not away already.
     fn leavers(&self, snapshot: &Snapshot, absence: Absence) -> BTreeSet<(u16, u32)> {
-        let kinds = (0..).zip(&snapshot.config.skus);
+        let kinds = (0..).zip(kinds(&snapshot.config));
         let all = kinds.flat_map(|(sku, kind)| (0..kind.nodes).map(move |node| (sku, node)));
         let mut there: Vec<(u16, u32)> = all.filter(|node| !self.absences.away.contains(node)).collect();
         there.reverse();

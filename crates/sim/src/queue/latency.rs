@@ -2,7 +2,7 @@
 
 use gregal_core::{
     id::JobId,
-    queue::{Ask, Config, ConfigError, Decision, Policy, Queue, Quota, Share, ShareId, Sku},
+    queue::{Ask, Config, ConfigError, Decision, Ground, Policy, Queue, Quota, Share, ShareId, Sku},
 };
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +68,7 @@ pub fn latency(load: Load, watch: &mut dyn Watch) -> Result<Option<Latency>, Con
     let mut shares = vec![share(None, gpus % SHARES)];
     shares.extend((0..SHARES).map(|_| share(Some(ShareId(0)), gpus / SHARES)));
     let skus = vec![Sku { nodes: load.nodes, gpus_per_node: load.gpus_per_node }];
-    let mut queue = Queue::new(Config { skus, shares, policy })?;
+    let mut queue = Queue::new(Config { ground: Ground::Uniform(skus), shares, policy })?;
     let mut draws = Draws(load.seed);
     let (mut running, mut next, mut now_ms) = (Vec::new(), 0, 0);
     let (mut placed, mut placing_us) = (0_u64, 0_u64);
@@ -144,6 +144,7 @@ fn submit(queue: &mut Queue, next: &mut u128, draws: &mut Draws, now_ms: u64) {
         share: ShareId(1 + u32::try_from(draws.below(u64::from(SHARES))).unwrap_or(0)),
         sku: 0,
         gpus: size.map_or(1, |(gpus, _)| *gpus),
+        shape: 0,
         limit_ms: Some(60_000 << draws.below(12)),
         priority: 0,
         preemptible: true,

@@ -7,7 +7,7 @@ use std::{
 
 use gregal_core::{
     id::JobId,
-    queue::{Ask, Config, ConfigError, Decision, Policy, Queue, Quota, Refusal, Share, ShareId, Sku},
+    queue::{Ask, Config, ConfigError, Decision, Ground, Policy, Queue, Quota, Refusal, Share, ShareId, Sku},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -244,7 +244,7 @@ fn config(trace: &Trace, options: &Options) -> Config {
     let borrows = Share { parent: Some(ShareId(0)), weight: 1, quotas: vec![quota(0); options.kinds.len()] };
     shares.extend(trace.queues.iter().map(|_| borrows.clone()));
     let sku = |kind: &NodeKind| Sku { nodes: kind.nodes, gpus_per_node: kind.gpus_per_node };
-    Config { skus: options.kinds.iter().map(sku).collect(), shares, policy: options.policy.clone() }
+    Config { ground: Ground::Uniform(options.kinds.iter().map(sku).collect()), shares, policy: options.policy.clone() }
 }
 
 fn id(index: usize) -> JobId {
@@ -263,6 +263,7 @@ impl Replay<'_> {
             share: self.shares[job.queue as usize],
             sku: self.skus[index],
             gpus: job.gpus,
+            shape: 0,
             limit_ms,
             priority: job.priority,
             preemptible: true,

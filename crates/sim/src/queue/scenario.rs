@@ -21,7 +21,7 @@
 //! at most `borrow_max` (without end, if null) from its cohort, and gets `count` workloads of every class, one each
 //! `every_ms`.
 
-use gregal_core::queue::{Config, Policy, Quota, Share, ShareId, Sku};
+use gregal_core::queue::{Config, Ground, Policy, Quota, Share, ShareId, Sku};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -201,7 +201,7 @@ impl Scenario {
         for cohort in 1..=self.cohorts {
             shares.extend((0..self.queues).map(|_| share(Some(ShareId(cohort)), queue)));
         }
-        Config { skus: vec![Sku { nodes: units, gpus_per_node: 1 }], shares, policy }
+        Config { ground: Ground::Uniform(vec![Sku { nodes: units, gpus_per_node: 1 }]), shares, policy }
     }
 
     /// The workloads in order of arrival, and of which class each is.

@@ -1,6 +1,6 @@
 //! Replays small enough to work out by hand, and what must hold in all.
 
-use gregal_core::queue::{Config, Policy, Quota, Share, ShareId, Sku, Slot};
+use gregal_core::queue::{Config, Ground, Policy, Quota, Share, ShareId, Sku, Slot};
 use proptest::prelude::*;
 
 use super::{
@@ -75,7 +75,8 @@ fn a_witness_sees_what_goes_wrong() {
         Share { parent: None, weight: 1, quotas: quota(8, None) },
         Share { parent: Some(ShareId(0)), weight: 1, quotas: quota(2, Some(1)) },
     ];
-    let config = Config { skus: vec![Sku { nodes: 2, gpus_per_node: 4 }], shares, policy: Policy::default() };
+    let config =
+        Config { ground: Ground::Uniform(vec![Sku { nodes: 2, gpus_per_node: 4 }]), shares, policy: Policy::default() };
     let violations = |takes: &[(u32, u32, u32)]| {
         let mut witness = Witness::new(&config);
         for (share, node, gpus) in takes {

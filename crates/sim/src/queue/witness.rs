@@ -1,6 +1,6 @@
 //! An independent count of what a queue gives out: it trusts nothing the queue says of itself.
 
-use gregal_core::queue::{Config, Share, ShareId, Sku, Slot};
+use gregal_core::queue::{Config, Ground, Share, ShareId, Sku, Slot};
 
 /// What is in use, by node and by share, and what went wrong.
 pub(super) struct Witness {
@@ -23,7 +23,12 @@ impl Witness {
             used_by_node: vec![0; sku.nodes as usize],
             used_by_share: vec![0; config.shares.len()],
         };
-        Self { kinds: config.skus.iter().map(kind).collect(), shares: config.shares.clone(), violations: 0 }
+        let kinds = match &config.ground {
+            Ground::Uniform(skus) => skus.iter().map(kind).collect(),
+            // No replay has one.
+            Ground::Mixed(_) => Vec::new(),
+        };
+        Self { kinds, shares: config.shares.clone(), violations: 0 }
     }
 
     pub(super) fn takes(&mut self, share: ShareId, sku: u16, slots: &[Slot], asked: u32) {

@@ -4,7 +4,7 @@ use gregal_core::{
     id::{JobId, KeyId},
     job::Progress,
     schedule::{
-        Decision, Snapshot, Waiting,
+        Decision, Item, Snapshot, Waiting,
         record::{Record, replay},
         schedule,
     },
@@ -51,8 +51,10 @@ pub(crate) async fn a_pass_is_made_again_from_its_chain(place: &Place) {
     let job_id = JobId::from_u128(1);
     let tx = store.begin().await.unwrap();
     tx.job_insert(&job(1)).await.unwrap();
-    let queue =
-        |jobs: &[u128]| Snapshot { waiting: jobs.iter().map(|number| waiting(*number)).collect(), rooms: vec![] };
+    let queue = |jobs: &[u128]| {
+        let waiting = jobs.iter().map(|number| waiting(*number)).collect();
+        Snapshot { waiting, ..Snapshot::default() }
+    };
     let snapshots = [queue(&[1, 2]), queue(&[2, 3]), queue(&[3])];
     let said = Decision::Never { job: job_id, reason: "nowhere".into() };
     let mut before: Option<(PassPlace, &Snapshot)> = None;
@@ -94,12 +96,20 @@ pub(crate) async fn a_pass_is_made_again_from_its_chain(place: &Place) {
 fn waiting(number: u128) -> Waiting {
     Waiting {
         job: JobId::from_u128(number),
-        organisation: org_id(),
+        item: Item {
+            organisation: org_id(),
+            project: project_id(),
+            sku: "cpu.1".into(),
+            cpus_milli: 1000,
+            memory_bytes: 1,
+            gpus: 0,
+            gpu_model: None,
+            priority: 0,
+            preemptible: false,
+            stops: 0,
+            worked_ms: 0,
+        },
         since: NOW,
-        cpus_milli: 1000,
-        memory_bytes: 1,
-        gpus: 0,
-        gpu_model: None,
         sites: vec![],
         limit_ms: 1,
         promised: None,

@@ -48,8 +48,8 @@ Made on ";
 const CAVEATS: &str = "
 ## What these figures do not show
 
-- Default placement and queueing do not drive the live control plane yet. Live today is `core::schedule`: first come, first served, with
-  promised starts and EASY backfill over sites.
+- Default placement does not drive the live control plane yet. Default queueing does, over mixed nodes at sites and with promises made at
+  once (`core::queue::Policy::live`); every replay here is on uniform pools.
 - The constants of default placement were chosen on these nine traces with seeds 42 up, and default queueing was tuned on philly: both
   are judged here on what they were made with (in-sample). lublin_256 is the one trace that default queueing was not made with.
 - The policies `fifo` and `fifo-*` are told exact run times, as in the replays that others published. The others know what an owner states

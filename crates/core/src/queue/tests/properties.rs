@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{
-    super::{Ask, Config, Decision, Policy, Queue, Quota, Share, ShareId, Sku},
+    super::{Ask, Config, Decision, Ground, Policy, Queue, Quota, Share, ShareId, Sku},
     world::{Life, World, policy, quota, share},
 };
 use crate::id::JobId;
@@ -19,6 +19,7 @@ fn lives(shares: u32, skus: u16) -> impl Strategy<Value = Vec<Life>> {
                 share: ShareId(share),
                 sku,
                 gpus,
+                shape: 0,
                 // Honest: nobody runs longer than they say; some say nothing.
                 limit_ms: if says { Some((run_ms + slack).min(100)) } else { None },
                 priority,
@@ -107,11 +108,11 @@ proptest! {
         let quotas = |own| vec![quota(own, None, None)];
         let shares = vec![share(None, vec![]), share(Some(0), quotas(own.0)), share(Some(0), quotas(own.1))];
         let skus = vec![Sku { nodes: gpus.div_ceil(4), gpus_per_node: 4 }];
-        let mut queue = Queue::new(Config { skus, shares, policy }).unwrap();
+        let mut queue = Queue::new(Config { ground: Ground::Uniform(skus), shares, policy }).unwrap();
         let submit = |queue: &mut Queue, share, count| {
             for _ in 0..count {
                 let job = JobId::from_u128(u128::from(queue.snapshot().next_seq));
-                let ask = Ask { job, share: ShareId(share), sku: 0, gpus: 1, limit_ms: None, priority: 0, preemptible: true };
+                let ask = Ask { job, share: ShareId(share), sku: 0, gpus: 1, shape: 0, limit_ms: None, priority: 0, preemptible: true };
                 queue.submit(ask, 0).unwrap();
             }
         };
@@ -135,12 +136,12 @@ proptest! {
             (0_u8..6, 0_u128..12, 0_u32..7, 0_u16..3, prop::sample::select(vec![0, 1, 2, 3, 7, 16, u32::MAX]),
              prop::option::of(prop::sample::select(vec![0, 1, 50, u64::MAX])), prop::sample::select(vec![0, 1, 5, 100, 10_000, u64::MAX])), 0..80))
     ) {
-        let mut queue = Queue::new(Config { skus, shares, policy: policy(name) }).unwrap();
+        let mut queue = Queue::new(Config { ground: Ground::Uniform(skus), shares, policy: policy(name) }).unwrap();
         for (what, job, share, sku, gpus, limit_ms, at_ms) in events {
             let job = JobId::from_u128(job);
             match what {
                 0 | 1 => {
-                    let ask = Ask { job, share: ShareId(share), sku, gpus, limit_ms, priority: 0, preemptible: true };
+                    let ask = Ask { job, share: ShareId(share), sku, gpus, shape: 0, limit_ms, priority: 0, preemptible: true };
                     drop(queue.submit(ask, at_ms));
                 }
                 2 => drop(queue.finish(job, at_ms)),

@@ -1,19 +1,19 @@
 //! Small tales with known ends.
 
 use super::{
-    super::{Ask, Config, ConfigError, Decision, Policy, Queue, Reason, Refusal, ShareId, Sku, Stage},
+    super::{Ask, Config, ConfigError, Decision, Ground, Policy, Queue, Reason, Refusal, ShareId, Sku, Stage},
     world::{policy, quota, share},
 };
 use crate::id::JobId;
 
 fn ask(job: u128, gpus: u32, limit_ms: u64) -> Ask {
     let job = JobId::from_u128(job);
-    Ask { job, share: ShareId(0), sku: 0, gpus, limit_ms: Some(limit_ms), priority: 0, preemptible: true }
+    Ask { job, share: ShareId(0), sku: 0, gpus, shape: 0, limit_ms: Some(limit_ms), priority: 0, preemptible: true }
 }
 
 fn queue(nodes: u32, gpus_per_node: u32, policy: Policy) -> Queue {
     let shares = vec![share(None, vec![quota(nodes * gpus_per_node, None, None)])];
-    Queue::new(Config { skus: vec![Sku { nodes, gpus_per_node }], shares, policy }).unwrap()
+    Queue::new(Config { ground: Ground::Uniform(vec![Sku { nodes, gpus_per_node }]), shares, policy }).unwrap()
 }
 
 fn started(decisions: &[Decision]) -> Vec<JobId> {
@@ -81,7 +81,7 @@ fn a_job_that_worked_long_saves_its_work_for_a_new_one_and_is_left_alone_longer_
 fn what_can_never_start_is_refused_with_what_there_is() {
     let shares = vec![share(None, vec![quota(8, None, None)]), share(Some(0), vec![quota(2, Some(1), None)])];
     let skus = vec![Sku { nodes: 1, gpus_per_node: 8 }];
-    let mut queue = Queue::new(Config { skus, shares, policy: Policy::default() }).unwrap();
+    let mut queue = Queue::new(Config { ground: Ground::Uniform(skus), shares, policy: Policy::default() }).unwrap();
     assert_eq!(queue.submit(ask(1, 9, 1), 0), Err(Refusal::TooBig { asked: 9, most: 8 }));
     assert_eq!(queue.submit(ask(1, 0, 1), 0), Err(Refusal::Nothing));
     let mine = |job, gpus| Ask { share: ShareId(1), ..ask(job, gpus, 1) };
@@ -126,7 +126,9 @@ fn who_used_less_lately_goes_first_among_alike() {
     let mut policy = policy("steady");
     policy.fairness_milli = 1000;
     let shares = vec![share(None, vec![quota(1, None, None)]), share(Some(0), vec![]), share(Some(0), vec![])];
-    let mut queue = Queue::new(Config { skus: vec![Sku { nodes: 1, gpus_per_node: 1 }], shares, policy }).unwrap();
+    let mut queue =
+        Queue::new(Config { ground: Ground::Uniform(vec![Sku { nodes: 1, gpus_per_node: 1 }]), shares, policy })
+            .unwrap();
     let of = |share, job| Ask { share: ShareId(share), ..ask(job, 1, 10) };
     queue.submit(of(2, 1), 0).unwrap();
     queue.pass(0);

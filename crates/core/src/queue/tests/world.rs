@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Ask, Config, Decision, Policy, Preemption, Queue, Quota, Share, ShareId, Sku, Slot, Stage};
+use super::super::{Ask, Config, Decision, Ground, Policy, Preemption, Queue, Quota, Share, ShareId, Sku, Slot, Stage};
 use crate::id::JobId;
 
 /// A job of a world: what is asked, when, and what nobody tells the queue.
@@ -72,7 +72,7 @@ pub(super) fn policy(name: &str) -> Policy {
 impl World {
     pub(super) fn new(skus: Vec<Sku>, shares: Vec<Share>, policy: Policy, mut lives: Vec<Life>) -> Self {
         lives.sort_by_key(|life| life.at_ms);
-        let config = Config { skus, shares, policy };
+        let config = Config { ground: Ground::Uniform(skus), shares, policy };
         Self {
             queue: Queue::new(config.clone()).expect("a sound configuration"),
             fates: vec![Fate::default(); lives.len()],
@@ -180,7 +180,8 @@ impl World {
     /// Counts everything anew from the records alone.
     fn check(&self) {
         let records = self.queue.snapshot().records;
-        for (sku, kind) in self.config.skus.iter().enumerate() {
+        let Ground::Uniform(skus) = &self.config.ground else { return };
+        for (sku, kind) in skus.iter().enumerate() {
             let mut used = vec![0; kind.nodes as usize];
             let mut by_share = vec![0_u64; self.config.shares.len()];
             for record in records.iter().filter(|record| usize::from(record.ask.sku) == sku) {

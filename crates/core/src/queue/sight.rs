@@ -1,0 +1,60 @@
+//! What the live face asks of a queue to speak of its jobs.
+
+use super::{
+    field::{Free, all_for},
+    job::Stage,
+    space::Space,
+    state::Queue,
+};
+use crate::id::JobId;
+
+/// A quota that does not allow a job now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QuotaShort {
+    /// What it allows now.
+    pub(crate) available: u64,
+    /// What the share uses.
+    pub(crate) used: u64,
+    /// What it owns.
+    pub(crate) owned: u64,
+}
+
+impl Queue {
+    /// The job at a place in the order of submission.
+    pub(crate) fn job_of(&self, seq: u64) -> Option<JobId> {
+        Some(self.records.get(&seq)?.ask.job)
+    }
+
+    /// Whether a start is promised to a waiting job.
+    pub(crate) fn is_promised(&self, seq: u64) -> bool {
+        self.kinds.iter().any(|kind| kind.holds(seq))
+    }
+
+    /// Whether a waiting job would stay within what its share owns.
+    pub(crate) fn is_guaranteed(&self, job: JobId) -> bool {
+        let within = |ask: &super::Ask| self.quotas.within_own(ask.share, usize::from(ask.sku), ask.gpus);
+        self.record(job).is_some_and(|record| within(&record.ask))
+    }
+
+    /// What its quota lacks for a waiting job. None: the quota allows it.
+    pub(crate) fn quota_short(&self, job: JobId) -> Option<QuotaShort> {
+        let record = self.record(job).filter(|record| matches!(record.stage, Stage::Waiting { .. }))?;
+        let (share, sku) = (record.ask.share, usize::from(record.ask.sku));
+        let available = self.quotas.available(share, sku);
+        let (used, owned) = self.quotas.used_owned(share, sku);
+        (available < u64::from(record.ask.gpus)).then_some(QuotaShort { available, used, owned })
+    }
+
+    /// What of a node of mixed ground is free for a job, and what it has for it in all.
+    pub(crate) fn free_all(&self, job: JobId, node: u32) -> Option<(Free, Free)> {
+        let record = self.record(job)?;
+        let Space::Field(field) = &self.kinds.get(self.config.ground.field(&record.ask))?.space else { return None };
+        let shape = field.shape(record.ask.shape);
+        Some((field.free(node, shape), all_for(field.node(node), shape)))
+    }
+
+    /// What loading its work again takes when a job starts, in milliseconds.
+    pub(crate) fn restart_ms(&self, job: JobId) -> i64 {
+        self.record(job).map_or(0, |record| i64::try_from(record.restart_ms(self.policy())).unwrap_or(i64::MAX))
+    }
+}

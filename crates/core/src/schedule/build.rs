@@ -1,0 +1,380 @@
+//! From live facts to a queue: names become places in tables, so that a pass is the same whatever things are called.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Bound, END_MS, Item, PAST_MAX, Room, Run, START_MS, Snapshot, Waiting, words};
+use crate::{
+    id::{JobId, OrganisationId, ProjectId, SiteId},
+    queue::{
+        Ask, Class, Config, End, Gpus, Ground, Mixed, Node, Policy, Queue, Quota, Record, Shape, Share, ShareId, Sight,
+        Slot, Snapshot as State, Stage, Usage,
+    },
+    time::Time,
+};
+
+/// What all organisations together may use beyond their own: the machines are the limit, not the top of the tree.
+const TOP: u32 = 1 << 30;
+
+/// A queue made of a snapshot, and what its places stand for.
+pub(super) struct Built<'a> {
+    pub(super) queue: Queue,
+    pub(super) now_ms: u64,
+    pub(super) sites: Vec<SiteId>,
+    pub(super) rooms: BTreeMap<SiteId, &'a Room>,
+    /// Site and place there of every node.
+    pub(super) nodes: Vec<(usize, u32)>,
+    pub(super) waiting: BTreeMap<JobId, &'a Waiting>,
+    pub(super) running: BTreeMap<JobId, &'a Bound>,
+    pub(super) never: Vec<(JobId, String)>,
+}
+
+/// The places that names have.
+struct Tables {
+    skus: BTreeMap<String, u16>,
+    models: BTreeMap<String, u16>,
+    sites: BTreeMap<SiteId, u16>,
+    organisations: BTreeMap<OrganisationId, ShareId>,
+    projects: BTreeMap<(OrganisationId, ProjectId), ShareId>,
+}
+
+impl<'a> Built<'a> {
+    pub(super) fn of(snapshot: &'a Snapshot, now: Time) -> Self {
+        let policy = Policy::live();
+        let rooms: BTreeMap<SiteId, &Room> = snapshot.rooms.iter().map(|room| (room.site, room)).collect();
+        let mut never = Vec::new();
+        let mut hoping = Vec::with_capacity(snapshot.waiting.len());
+        for job in &snapshot.waiting {
+            match never_fits(job, &rooms) {
+                Some(reason) => never.push((job.job, reason)),
+                None => hoping.push(job),
+            }
+        }
+        // Who waits longest came first; of one instant, who was submitted first.
+        hoping.sort_by_key(|job| job.since);
+        let tables = Tables::of(snapshot, &rooms, &hoping);
+        let mut shapes = Shapes::default();
+        let (mut nodes, mut places) = (Vec::new(), Vec::new());
+        let mut records: Vec<Record> = Vec::new();
+        let mut running = BTreeMap::new();
+        let mut seen: BTreeSet<JobId> = hoping.iter().map(|job| job.job).collect();
+        for (site, place) in &tables.sites {
+            let first = nodes.len();
+            let room = rooms.get(site);
+            let made = room.map_or_else(Vec::new, |room| room_nodes(room, *place, &tables));
+            places.extend((0..made.len()).map(|node| (usize::from(*place), count(node))));
+            nodes.extend(made);
+            if nodes.len() == first {
+                nodes.push(unknown(*place));
+                places.push((usize::from(*place), 0));
+            }
+            for bound in room.into_iter().flat_map(|room| &room.bound) {
+                let last = nodes.len() - 1 - first;
+                let node = count(first + usize::try_from(bound.node).unwrap_or(usize::MAX).min(last));
+                let seq = records.len() as u64;
+                // What stands has no job's name; none of ours comes near the end of the range.
+                let job = bound.job.unwrap_or_else(|| JobId::from_u128(u128::MAX - u128::from(seq)));
+                if seen.insert(job) {
+                    running.insert(job, bound);
+                    let ask = ask(job, &bound.item, None, &[*place], &tables, &mut shapes);
+                    records.push(bound_record(bound, ask, seq, node));
+                }
+            }
+        }
+        let mut holders: Vec<Option<(Time, u64)>> = vec![None; tables.sites.len()];
+        for job in &hoping {
+            let seq = records.len() as u64;
+            let sites: Vec<u16> = lawful(job).iter().filter_map(|site| tables.sites.get(site).copied()).collect();
+            let held = job.promised.and_then(|promised| {
+                let place = *tables.sites.get(&promised.site).filter(|place| sites.contains(place))?;
+                Some((usize::from(place), (promised.at, seq)))
+            });
+            if let Some((place, claim)) = held {
+                holders[place] = Some(holders[place].map_or(claim, |other| other.min(claim)));
+            }
+            let limit_ms = job.limit_ms.saturating_add(allowed_ms());
+            let ask = ask(job.job, &job.item, Some(limit_ms), &sites, &tables, &mut shapes);
+            records.push(waiting_record(job, ask, seq));
+        }
+        let ground = Ground::Mixed(Mixed {
+            skus: u16::try_from(tables.skus.len()).unwrap_or(u16::MAX).max(1),
+            sites: u16::try_from(tables.sites.len()).unwrap_or(u16::MAX),
+            models: u16::try_from(tables.models.len()).unwrap_or(u16::MAX),
+            nodes,
+            shapes: shapes.shapes,
+        });
+        let state = State {
+            now_ms: ms(now),
+            next_seq: records.len() as u64,
+            history: history(&snapshot.past, &tables, policy.history_runs),
+            usage: usage(snapshot, &tables, &policy, ms(now)),
+            holders: holders.into_iter().map(|holder| holder.map(|(_, seq)| seq)).collect(),
+            config: Config { ground, shares: shares(snapshot, &tables), policy },
+            records,
+        };
+        Self {
+            // Every place and share was made a line above from what is looked up in it.
+            queue: Queue::of_snapshot(state).expect("what is built of tables agrees with them"),
+            now_ms: ms(now),
+            sites: tables.sites.keys().copied().collect(),
+            rooms,
+            nodes: places,
+            waiting: hoping.into_iter().map(|job| (job.job, job)).collect(),
+            running,
+            never,
+        }
+    }
+
+    /// Which of a site's nodes one of the queue's is.
+    pub(super) fn node(&self, node: u32) -> (SiteId, u32) {
+        let (site, place) = self.nodes[node as usize];
+        (self.sites[site], place)
+    }
+}
+
+/// What a start and an end take beyond a job's limit, in milliseconds.
+pub(super) fn allowed_ms() -> u64 {
+    (START_MS + END_MS).unsigned_abs()
+}
+
+/// A time as the queue counts it: nothing was before 1970.
+pub(super) fn ms(time: Time) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(0)
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn lawful(job: &Waiting) -> BTreeSet<SiteId> {
+    job.sites.iter().copied().collect()
+}
+
+/// Why no site can ever run it, if none can. A site that is unknown or has not said what it has leaves hope.
+fn never_fits(job: &Waiting, rooms: &BTreeMap<SiteId, &Room>) -> Option<String> {
+    let sites = lawful(job);
+    if sites.is_empty() {
+        return Some(
+            "no site may hold its data: none is left by the residency policy and the place of its datasets".into(),
+        );
+    }
+    let mut short = Vec::with_capacity(sites.len());
+    for site in sites {
+        let room = rooms.get(&site).filter(|room| room.is_known())?;
+        short.push(format!(
+            "{} at `{}`, with nothing else running",
+            words::shortage_of_all(&job.item, room)?,
+            room.name
+        ));
+    }
+    Some(format!("{}: ask for less, or for a site that has more", words::listed(short)))
+}
+
+impl Tables {
+    fn of(snapshot: &Snapshot, rooms: &BTreeMap<SiteId, &Room>, waiting: &[&Waiting]) -> Self {
+        let bound = || snapshot.rooms.iter().flat_map(|room| &room.bound);
+        let items = || waiting.iter().map(|job| &job.item).chain(bound().map(|bound| &bound.item));
+        let mut skus: BTreeSet<&str> = items().map(|item| item.sku.as_str()).collect();
+        skus.extend(snapshot.past.iter().map(|run| run.sku.as_str()));
+        let nodes = snapshot.rooms.iter().flat_map(|room| &room.nodes);
+        let mut models: BTreeSet<&str> =
+            nodes.flat_map(|node| node.gpus.iter().chain(&node.gpus_broken)).map(String::as_str).collect();
+        models.extend(items().filter_map(|item| item.gpu_model.as_deref()));
+        let mut sites: BTreeSet<SiteId> = rooms.keys().copied().collect();
+        sites.extend(waiting.iter().flat_map(|job| &job.sites));
+        let mut who: BTreeSet<(OrganisationId, ProjectId)> =
+            items().map(|item| (item.organisation, item.project)).collect();
+        who.extend(snapshot.past.iter().map(|run| (run.organisation, run.project)));
+        // Whoever owns something that others may borrow is there, whether or not it wants any now.
+        let rows = snapshot.quotas.iter();
+        let owners: BTreeSet<OrganisationId> =
+            who.iter().map(|(owner, _)| *owner).chain(rows.clone().map(|row| row.organisation)).collect();
+        who.extend(rows.filter_map(|row| Some((row.organisation, row.project?))));
+        // The top of the tree is share 0.
+        let organisations: BTreeMap<_, _> = owners.into_iter().zip((1..).map(ShareId)).collect();
+        let first = count(organisations.len()) + 1;
+        let named = |names: BTreeSet<&str>| names.into_iter().map(ToOwned::to_owned).zip(0..).collect();
+        Self {
+            skus: named(skus),
+            models: named(models),
+            sites: sites.into_iter().zip(0..).collect(),
+            projects: who.into_iter().zip((first..).map(ShareId)).collect(),
+            organisations,
+        }
+    }
+
+    fn share(&self, organisation: OrganisationId, project: ProjectId) -> ShareId {
+        self.projects.get(&(organisation, project)).copied().unwrap_or(ShareId(0))
+    }
+
+    fn sku(&self, name: &str) -> u16 {
+        self.skus.get(name).copied().unwrap_or(0)
+    }
+}
+
+/// Shapes, each once.
+#[derive(Default)]
+struct Shapes {
+    places: BTreeMap<Key, u32>,
+    shapes: Vec<Shape>,
+}
+
+/// Kind, cores, memory, accelerators, their model, sites: what tells shapes apart.
+type Key = (u16, u32, u64, u32, Option<u16>, Vec<u16>);
+
+fn ask(job: JobId, item: &Item, limit_ms: Option<u64>, sites: &[u16], tables: &Tables, shapes: &mut Shapes) -> Ask {
+    let model = item.gpu_model.as_ref().and_then(|model| tables.models.get(model).copied());
+    let shape = Shape {
+        sku: tables.sku(&item.sku),
+        cpus_milli: item.cpus_milli,
+        memory_bytes: item.memory_bytes,
+        gpus: item.gpus,
+        model,
+        sites: sites.to_vec(),
+    };
+    let key = (shape.sku, shape.cpus_milli, shape.memory_bytes, shape.gpus, model, shape.sites.clone());
+    let (sku, gpus) = (shape.sku, shape.units());
+    let place = *shapes.places.entry(key).or_insert_with(|| {
+        shapes.shapes.push(shape);
+        count(shapes.shapes.len() - 1)
+    });
+    Ask {
+        job,
+        share: tables.share(item.organisation, item.project),
+        sku,
+        gpus,
+        shape: place,
+        limit_ms,
+        priority: item.priority,
+        preemptible: item.preemptible,
+    }
+}
+
+fn bound_record(bound: &Bound, ask: Ask, seq: u64, node: u32) -> Record {
+    let (since_ms, slots) = (ms(bound.since), vec![Slot { node, gpus: ask.gpus }]);
+    let end = match (bound.job, bound.free_at) {
+        (None, _) => End::Never,
+        (Some(_), None) => End::Unknown,
+        (Some(_), Some(at)) => End::At(ms(at)),
+    };
+    let stage = match bound.told {
+        Some(told) => Stage::Stopping { since_ms, told_ms: ms(told), slots },
+        None => Stage::Running { since_ms, slots },
+    };
+    let Item { worked_ms, stops, .. } = bound.item;
+    Record { ask, seq, submitted_ms: since_ms, worked_ms, stops, promised_ms: None, end, stage }
+}
+
+fn waiting_record(job: &Waiting, ask: Ask, seq: u64) -> Record {
+    let since_ms = ms(job.since);
+    Record {
+        ask,
+        seq,
+        submitted_ms: since_ms,
+        worked_ms: job.item.worked_ms,
+        stops: job.item.stops,
+        promised_ms: job.promised.map(|promised| ms(promised.at)),
+        end: End::Limit,
+        stage: Stage::Waiting { since_ms },
+    }
+}
+
+fn unknown(site: u16) -> Node {
+    Node { site, sight: Sight::Unknown, cpus_milli: 0, memory_bytes: 0, gpus: Vec::new() }
+}
+
+fn room_nodes(room: &Room, site: u16, tables: &Tables) -> Vec<Node> {
+    if !room.is_known() {
+        return Vec::new();
+    }
+    let sight = if room.alive { Sight::Alive } else { Sight::Silent };
+    let node = |node: &super::Node| {
+        let mut gpus: BTreeMap<u16, Gpus> = BTreeMap::new();
+        let models = node.gpus.iter().map(|model| (model, 1)).chain(node.gpus_broken.iter().map(|model| (model, 0)));
+        for (model, healthy) in models.filter_map(|(model, healthy)| Some((*tables.models.get(model)?, healthy))) {
+            let here = gpus.entry(model).or_insert(Gpus { model, healthy: 0, all: 0 });
+            (here.healthy, here.all) = (here.healthy + healthy, here.all + 1);
+        }
+        let gpus = gpus.into_values().collect();
+        Node { site, sight, cpus_milli: node.cpus_milli, memory_bytes: node.memory_bytes, gpus }
+    };
+    room.nodes.iter().map(node).collect()
+}
+
+/// The quota tree: everything, organisations, projects.
+fn shares(snapshot: &Snapshot, tables: &Tables) -> Vec<Share> {
+    let weights: BTreeMap<OrganisationId, u32> =
+        snapshot.weights.iter().map(|weight| (weight.organisation, weight.weight)).collect();
+    let skus = tables.skus.len().max(1);
+    let top = Quota { guarantee: TOP, ..Quota::default() };
+    let mut shares = vec![Share { parent: None, weight: 1, quotas: vec![top; skus] }];
+    let free = || vec![Quota::default(); skus];
+    for organisation in tables.organisations.keys() {
+        let weight = weights.get(organisation).copied().unwrap_or(1);
+        shares.push(Share { parent: Some(ShareId(0)), weight, quotas: free() });
+    }
+    for (organisation, _) in tables.projects.keys() {
+        let parent = tables.organisations.get(organisation).copied();
+        shares.push(Share { parent: parent.or(Some(ShareId(0))), weight: 1, quotas: free() });
+    }
+    for row in &snapshot.quotas {
+        let Some(sku) = tables.skus.get(&row.sku).map(|sku| usize::from(*sku)) else { continue };
+        let share = match row.project {
+            Some(project) => tables.share(row.organisation, project),
+            None => tables.organisations.get(&row.organisation).copied().unwrap_or(ShareId(0)),
+        };
+        // What an organisation owns holds its projects' guarantees: in the tree each stands once.
+        let of_projects = snapshot.quotas.iter().filter(|part| {
+            row.project.is_none()
+                && part.project.is_some()
+                && (part.organisation, &part.sku) == (row.organisation, &row.sku)
+        });
+        let parts = of_projects.map(|part| part.guarantee).fold(0, u32::saturating_add);
+        let (borrow_max, lend_max) = (row.borrow_max, row.lend_max);
+        shares[share.0 as usize].quotas[sku] =
+            Quota { guarantee: row.guarantee.saturating_sub(parts).min(TOP), borrow_max, lend_max };
+    }
+    shares
+}
+
+/// The runs that count, the oldest first.
+fn lately(past: &[Run]) -> Vec<&Run> {
+    let mut runs: Vec<&Run> = past.iter().collect();
+    runs.sort_by_key(|run| (run.ended, run.job));
+    runs.drain(..runs.len().saturating_sub(PAST_MAX));
+    runs
+}
+
+fn history(past: &[Run], tables: &Tables, keep: usize) -> Vec<(Class, Vec<u64>)> {
+    let mut classes: BTreeMap<Class, Vec<u64>> = BTreeMap::new();
+    for run in lately(past) {
+        let share = tables.share(run.organisation, run.project);
+        let limit_ms = run.limit_ms.saturating_add(allowed_ms());
+        let class = Class::of(share, tables.sku(&run.sku), run.gpus.max(1), Some(limit_ms));
+        // A run of more than a century is none; the sum of all stays in range.
+        classes.entry(class).or_default().push(run.ran_ms.min(1 << 42));
+    }
+    for runs in classes.values_mut() {
+        runs.drain(..runs.len().saturating_sub(keep.max(1)));
+    }
+    classes.into_iter().collect()
+}
+
+/// What every organisation used lately of each kind, and uses now.
+fn usage(snapshot: &Snapshot, tables: &Tables, policy: &Policy, now_ms: u64) -> Vec<(ShareId, u16, Usage)> {
+    let mut usage: BTreeMap<(ShareId, u16), Usage> = BTreeMap::new();
+    let mut add = |organisation, sku: &str, used: Usage, gpus: u64| {
+        let Some(share) = tables.organisations.get(&organisation) else { return };
+        let sum = usage.entry((*share, tables.sku(sku))).or_insert(Usage { faded: 0, at_ms: now_ms, gpus: 0 });
+        sum.faded = sum.faded.saturating_add(used.at(now_ms, policy.usage_half_life_ms).faded).min(u64::MAX >> 1);
+        sum.gpus += gpus;
+    };
+    for run in lately(&snapshot.past) {
+        let faded = run.ran_ms.saturating_mul(u64::from(run.gpus.max(1)));
+        add(run.organisation, &run.sku, Usage { faded, at_ms: ms(run.ended), gpus: 0 }, 0);
+    }
+    for bound in snapshot.rooms.iter().flat_map(|room| &room.bound) {
+        let gpus = u64::from(bound.item.gpus.max(1));
+        add(bound.item.organisation, &bound.item.sku, Usage { faded: 0, at_ms: ms(bound.since), gpus }, gpus);
+    }
+    usage.into_iter().map(|((share, sku), usage)| (share, sku, usage)).collect()
+}

@@ -1,0 +1,200 @@
+//! What a pass decided, in words its jobs' owners can act on. Never another tenant's names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Bound, Decision, END_MS, Promise, Room, START_MS, Waiting,
+    build::Built,
+    words::{Amounts, jobs_ahead, listed, moment, shortage},
+};
+use crate::{
+    id::{JobId, SiteId},
+    queue::{self, Guard},
+    time::Time,
+};
+
+/// A promise is moved forward only if the job would start so many milliseconds earlier: nothing moves for nothing.
+const SOONER_MS: i64 = 60_000;
+
+/// A pass that was made, to be spoken of.
+pub(super) struct Said<'a> {
+    built: &'a Built<'a>,
+    now: Time,
+    starts: BTreeMap<JobId, (SiteId, u32)>,
+    stops: Vec<(JobId, JobId)>,
+    guards: BTreeMap<SiteId, Vec<(JobId, Guard)>>,
+}
+
+impl<'a> Said<'a> {
+    pub(super) fn new(built: &'a Built<'a>, now: Time, decided: Vec<queue::Decision>, guards: Vec<Guard>) -> Self {
+        let mut said = Self { built, now, starts: BTreeMap::new(), stops: Vec::new(), guards: BTreeMap::new() };
+        for decision in decided {
+            match decision {
+                queue::Decision::Start { job, slots } => {
+                    said.starts.extend(slots.first().map(|slot| (job, built.node(slot.node))));
+                }
+                queue::Decision::Stop { job, for_job } => said.stops.push((job, for_job)),
+                // What is promised stands in the guards.
+                queue::Decision::Promise { .. } => {}
+            }
+        }
+        for guard in guards {
+            let Some((job, site)) = built.queue.job_of(guard.seq).zip(built.sites.get(guard.place)) else { continue };
+            said.guards.entry(*site).or_default().push((job, guard));
+        }
+        said
+    }
+
+    /// What is said of every job that waited, in this order.
+    pub(super) fn of(&self, order: &[JobId]) -> Vec<Decision> {
+        let mut ahead: BTreeMap<SiteId, u32> = BTreeMap::new();
+        let mut decisions = Vec::with_capacity(order.len());
+        for waiting in order.iter().filter_map(|job| self.built.waiting.get(job)) {
+            let job = waiting.job;
+            if let Some((site, node)) = self.starts.get(&job) {
+                decisions.push(Decision::Start { job, site: *site, node: *node });
+                continue;
+            }
+            let missing = self.missing(waiting, &ahead);
+            let promise = self.promise(waiting);
+            let reason = match promise {
+                Some(promise) => format!("{missing}; starts no later than {}", moment(promise.at)),
+                None => missing,
+            };
+            decisions.push(Decision::Wait { job, reason, promise });
+            for site in waiting.sites.iter().collect::<BTreeSet<_>>() {
+                let room = self.built.rooms.get(site);
+                if room.is_some_and(|room| super::words::shortage_of_all(&waiting.item, room).is_none()) {
+                    *ahead.entry(*site).or_default() += 1;
+                }
+            }
+        }
+        decisions
+    }
+
+    /// Who makes room, and why it is them.
+    pub(super) fn stops(&self) -> Vec<Decision> {
+        let said = |(job, for_job): &(JobId, JobId)| {
+            let reason = self.gives_way(self.built.running.get(job)?, self.built.waiting.get(for_job)?);
+            Some(Decision::Stop { job: *job, for_job: *for_job, reason })
+        };
+        self.stops.iter().filter_map(said).collect()
+    }
+
+    fn gives_way(&self, bound: &Bound, other: &Waiting) -> String {
+        let (mine, its) = (bound.item.priority, other.item.priority);
+        let why = if its > mine {
+            format!("to a job of priority {its}; this one has {mine}")
+        } else if self.built.queue.is_guaranteed(other.job) && bound.item.organisation != other.item.organisation {
+            "to a job that uses its organisation's own quota; this one runs on what was borrowed".into()
+        } else {
+            "to a job that has waited longer or worked less".into()
+        };
+        format!("saves its work and gives way {why}; it waits again, and goes on from its checkpoint")
+    }
+
+    /// What a job that waits is promised: what is kept for it, or else what was said before.
+    fn promise(&self, waiting: &Waiting) -> Option<Promise> {
+        let old = waiting.promised.filter(|old| waiting.sites.contains(&old.site));
+        let own = self.guards.iter().find_map(|(site, guards)| {
+            let at_ms = guards.iter().find(|(job, _)| *job == waiting.job)?.1.at_ms?;
+            Some(Promise { at: time(at_ms), site: *site })
+        });
+        // While nobody knows better, what was said stands.
+        let Some(new) = own else { return old };
+        Some(old.map_or(new, |old| newer(old, new)))
+    }
+
+    fn missing(&self, job: &Waiting, ahead: &BTreeMap<SiteId, u32>) -> String {
+        if let Some(short) = self.built.queue.quota_short(job.job) {
+            let (asked, unit) = if job.item.gpus > 0 { (job.item.gpus, "accelerators") } else { (1, "instances") };
+            let lack = u64::from(asked).saturating_sub(short.available);
+            return format!(
+                "{lack} of {asked} {unit} of `{}` short within its quota ({} used, {} its own): it helps to end a job of \
+                 the same project or organisation, or to ask for a larger quota",
+                job.item.sku, short.used, short.owned
+            );
+        }
+        let unknown = || "a site it may run at has not said what it has yet".to_owned();
+        let of_site = |site: &SiteId| {
+            let room = self.built.rooms.get(site);
+            room.map_or_else(unknown, |room| self.refusal(job, room, ahead.get(site).copied().unwrap_or(0)))
+        };
+        let parts: BTreeSet<String> = job.sites.iter().map(of_site).collect();
+        listed(parts.into_iter().collect())
+    }
+
+    /// Why a job does not start at a site now.
+    fn refusal(&self, job: &Waiting, room: &Room, ahead: u32) -> String {
+        let name = &room.name;
+        if !room.alive {
+            return room.silence();
+        }
+        if !room.is_known() {
+            return format!("`{name}` has not said what it has yet");
+        }
+        if let Some(short) = self.short(job, room) {
+            return short;
+        }
+        let guards = self.guards.get(&room.site).into_iter().flatten().filter(|(other, _)| *other != job.job);
+        let kept: Option<&Guard> = guards.map(|(_, guard)| guard).max_by_key(|guard| guard.at_ms);
+        match kept {
+            Some(guard) if guard.at_ms.is_some() || self.built.queue.is_promised(guard.seq) => {
+                self.behind(job, guard, name)
+            }
+            _ if ahead > 0 => format!("{} for room at `{name}`", jobs_ahead(ahead)),
+            _ => format!("the room at `{name}` is kept for a job that others make room for"),
+        }
+    }
+
+    /// What is missing on the node of a site that lacks least.
+    fn short(&self, job: &Waiting, room: &Room) -> Option<String> {
+        let mut least: Option<((u32, u64, u64), String)> = None;
+        let nodes = (0..).zip(&self.built.nodes).filter(|(_, (site, _))| self.built.sites[*site] == room.site);
+        for (node, _) in nodes {
+            let Some((free, all)) = self.built.queue.free_all(job.job, node) else { continue };
+            let (free, all) = (Amounts::from(free), Amounts::from(all));
+            let lack = (
+                job.item.gpus.saturating_sub(free.gpus),
+                u64::from(job.item.cpus_milli).saturating_sub(free.cpus_milli),
+                job.item.memory_bytes.saturating_sub(free.memory_bytes),
+            );
+            let is_less = least.as_ref().is_none_or(|(before, _)| lack < *before);
+            match shortage(&job.item, &free, &all) {
+                None => return None,
+                Some(short) if is_less => least = Some((lack, short)),
+                Some(_) => {}
+            }
+        }
+        let place = if room.nodes.len() > 1 { "on any one machine at" } else { "at" };
+        least.map(|(_, short)| format!("{short} {place} `{}`", room.name))
+    }
+
+    /// It would fit, but for a promise; a shorter limit may help.
+    fn behind(&self, job: &Waiting, guard: &Guard, name: &str) -> String {
+        let Some(at) = guard.at_ms.map(time) else {
+            return format!("a job ahead of it was promised the room at `{name}`");
+        };
+        // A job is told to stop by its limit in all, what it worked before included.
+        let worked = i64::try_from(job.item.worked_ms).unwrap_or(i64::MAX);
+        let left = at.millis_since(self.now) - START_MS - END_MS - self.built.queue.restart_ms(job.job);
+        let seconds = left.saturating_add(worked).div_euclid(1000);
+        let promised = format!("a job ahead of it was promised the room at `{name}` for {}", moment(at));
+        if left > 0 && seconds > 0 && u64::try_from(seconds).is_ok_and(|seconds| seconds * 1000 < job.limit_ms) {
+            format!("{promised}; a limit of {seconds} s or less would let it start now")
+        } else {
+            promised
+        }
+    }
+}
+
+/// The newer promise where it says something new: a later start must be said; an earlier one is news only if it is earlier
+/// by something.
+fn newer(old: Promise, new: Promise) -> Promise {
+    let stands = new.at <= old.at && old.at.millis_since(new.at) < SOONER_MS;
+    if stands { Promise { site: new.site, ..old } } else { new }
+}
+
+fn time(at_ms: u64) -> Time {
+    Time::from_millis(i64::try_from(at_ms).unwrap_or(i64::MAX))
+}
