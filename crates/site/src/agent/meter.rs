@@ -3,7 +3,7 @@
 //! The interval is noted in the job's state *before* its records are spooled. A crash between the two loses the interval
 //! to the tenant's favour; the other order could bill it twice under two ids.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use gregal_api::protocol::WantedAttempt;
 use gregal_core::{
@@ -13,6 +13,7 @@ use gregal_core::{
     money::Nano,
     time::Time,
 };
+use gregal_engine::{Energy, EnergyBasis, EnergyPart};
 use serde::{Deserialize, Serialize};
 
 use crate::spool::Record;
@@ -95,12 +96,45 @@ pub(crate) fn next_interval(
     (interval.millis() > 0 && (passed_ms >= at_least_ms || reaches_limit)).then_some(interval)
 }
 
-/// Energy of an interval, and how it is known.
+/// Energy of an interval that was found out in one way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IntervalEnergy {
+    /// What used it: `cpu` or `gpu`.
+    pub(crate) of: String,
+    /// In millijoules.
     pub(crate) mj: u64,
-    /// None: measured.
+    /// By which method it was estimated. None: measured.
     pub(crate) estimated: Option<String>,
+}
+
+/// The energy of a run that was billed so far, in millijoules, by what used it.
+pub(crate) type EnergyBilled = BTreeMap<String, u64>;
+
+/// What the engine counted since the last interval, each part by itself: what was measured stays measured, whatever the
+/// others are. A part that is silent for a moment is caught up with later.
+pub(crate) fn energy_since(billed: &mut EnergyBilled, counted: &Energy) -> Vec<IntervalEnergy> {
+    let interval = |part: &EnergyPart| {
+        let before = billed.entry(part.of.clone()).or_default();
+        let mj = part.mj.saturating_sub(*before);
+        *before = part.mj.max(*before);
+        let estimated = match &part.basis {
+            EnergyBasis::Estimated { method } => Some(method.clone()),
+            EnergyBasis::Measured { .. } => None,
+        };
+        IntervalEnergy { of: part.of.clone(), mj, estimated }
+    };
+    counted.parts.iter().map(interval).collect()
+}
+
+/// How all of it is known, in the words of a model's lineage: `measured ...`, or `estimated ...` if any of it was.
+pub(crate) fn energy_method(energy: &[IntervalEnergy]) -> String {
+    let methods: Vec<&str> = energy.iter().filter_map(|part| part.estimated.as_deref()).collect();
+    let measured: Vec<&str> = energy.iter().filter(|part| part.estimated.is_none()).map(|part| &*part.of).collect();
+    match (methods.is_empty(), measured.is_empty()) {
+        (true, _) => "measured by the machine's energy counters".to_owned(),
+        (false, true) => format!("estimated: {}", methods.join("; ")),
+        (false, false) => format!("estimated: {}; {} measured", methods.join("; "), measured.join(", ")),
+    }
 }
 
 /// The records of an interval. Jobs are paid from their own hold, so no allowance is named.
@@ -109,13 +143,13 @@ pub(crate) fn records(
     site: SiteId,
     run: u32,
     interval: Interval,
-    energy: &IntervalEnergy,
+    energy: &[IntervalEnergy],
 ) -> Vec<Record> {
     let subject = wanted.job.to_string();
     let occasion = format!("{}.{run}.{}", wanted.attempt, interval.start.as_millis());
-    let of = |meter, item: &str, quantity, estimated| {
+    let of = |occasion: &str, meter, item: &str, quantity, estimated| {
         let event = UsageEvent {
-            id: UsageEvent::id_of(site, &subject, meter, &occasion),
+            id: UsageEvent::id_of(site, &subject, meter, occasion),
             organisation: wanted.organisation,
             project: wanted.project,
             site,
@@ -131,12 +165,17 @@ pub(crate) fn records(
         Record { event, cost: Nano::ZERO }
     };
     let core_ms = u64::from(wanted.sku.cpus_milli).saturating_mul(interval.millis()) / 1000;
-    let mut records = vec![of(Meter::ComputeCore, &wanted.sku.name, core_ms, None)];
+    let mut records = vec![of(&occasion, Meter::ComputeCore, &wanted.sku.name, core_ms, None)];
     if wanted.sku.gpus > 0 {
         let accelerator_ms = u64::from(wanted.sku.gpus).saturating_mul(interval.millis());
-        records.push(of(Meter::Accelerator, &wanted.sku.name, accelerator_ms, None));
+        records.push(of(&occasion, Meter::Accelerator, &wanted.sku.name, accelerator_ms, None));
     }
-    records.push(of(Meter::Energy, "-", energy.mj, energy.estimated.clone()));
+    // Several of one interval and meter, so what used it is part of the occasion.
+    records.extend(
+        energy
+            .iter()
+            .map(|part| of(&format!("{occasion}.{}", part.of), Meter::Energy, "-", part.mj, part.estimated.clone())),
+    );
     records
 }
 
@@ -145,6 +184,7 @@ pub(crate) fn energy_estimate(cpus_milli: u32, core_mw: u64, millis: u64) -> Int
     // A milliwatt for a millisecond is a microjoule; thousandths of a core take another thousand.
     let mj = u128::from(cpus_milli) * u128::from(core_mw) * u128::from(millis) / 1_000_000;
     IntervalEnergy {
+        of: "cpu".to_owned(),
         mj: u64::try_from(mj).unwrap_or(u64::MAX),
         estimated: Some(format!("cores sold x {core_mw} mW a core x time")),
     }
@@ -152,6 +192,12 @@ pub(crate) fn energy_estimate(cpus_milli: u32, core_mw: u64, millis: u64) -> Int
 
 #[cfg(test)]
 mod tests {
+    use gregal_core::{
+        id::{JobId, OrganisationId, ProjectId},
+        job::Program,
+        sku::{self, Sku},
+    };
+
     use super::*;
 
     fn at(millis: i64) -> Time {
@@ -184,6 +230,59 @@ mod tests {
         // And a crash that lasted a minute is not billed.
         let clock = RunClock::begin(at(65_000), Instant::now(), &metered);
         assert_eq!(next_interval(&metered, clock.began(), at(65_000), 60_000, 1), None);
+    }
+
+    fn counted(cpu_mj: u64, gpu: Option<(u64, EnergyBasis)>) -> Energy {
+        let method = "processor seconds".to_owned();
+        let cpu = EnergyPart { of: "cpu".into(), mj: cpu_mj, basis: EnergyBasis::Estimated { method } };
+        let gpu = gpu.map(|(mj, basis)| EnergyPart { of: "gpu".into(), mj, basis });
+        Energy { parts: std::iter::once(cpu).chain(gpu).collect() }
+    }
+
+    #[test]
+    fn what_was_measured_stands_apart_from_what_was_estimated() {
+        let measured = || EnergyBasis::Measured { uncertainty_percent: 15 };
+        let short = EnergyBasis::Estimated { method: "too short".into() };
+        let mut billed = EnergyBilled::new();
+        let first = energy_since(&mut billed, &counted(100, Some((5_000, short))));
+        assert_eq!(energy_method(&first), "estimated: processor seconds; too short");
+        let second = energy_since(&mut billed, &counted(150, Some((9_000, measured()))));
+        let told: Vec<_> = second.iter().map(|part| (&*part.of, part.mj, part.estimated.as_deref())).collect();
+        assert_eq!(told, [("cpu", 50, Some("processor seconds")), ("gpu", 4_000, None)]);
+        assert_eq!(energy_method(&second), "estimated: processor seconds; gpu measured");
+        // Silent for one interval, then caught up with; and a part that shrinks takes nothing back.
+        assert_eq!(energy_since(&mut billed, &counted(160, None)).len(), 1);
+        let fourth = energy_since(&mut billed, &counted(155, Some((12_000, measured()))));
+        assert_eq!(fourth.iter().map(|part| part.mj).collect::<Vec<_>>(), [0, 3_000]);
+        let fifth = energy_since(&mut billed, &counted(170, None));
+        assert_eq!(fifth[0].mj, 10, "nor is anything billed twice after that");
+        assert_eq!(energy_method(&fourth[1..]), "measured by the machine's energy counters");
+    }
+
+    #[test]
+    fn each_record_of_an_interval_has_an_id_of_its_own_and_the_same_one_when_it_is_made_again() {
+        let wanted = WantedAttempt {
+            job: JobId::from_u128(1),
+            attempt: 1,
+            organisation: OrganisationId::from_u128(2),
+            project: ProjectId::from_u128(3),
+            program: Program::Command { argv: vec!["true".into()], inputs: Vec::new(), network: false },
+            inputs: Vec::new(),
+            sku: Sku { gpus: 1, ..sku::default_skus().remove(0) },
+            seconds_max: 60,
+            billed: Billed::default(),
+            cancel: false,
+        };
+        let interval = Interval { start: at(1_000), end: at(3_000) };
+        let measured = EnergyBasis::Measured { uncertainty_percent: 15 };
+        let energy = energy_since(&mut EnergyBilled::new(), &counted(20, Some((700, measured))));
+        let ids = || {
+            let records = records(&wanted, SiteId::from_u128(4), 1, interval, &energy);
+            records.into_iter().map(|record| record.event.id).collect::<Vec<_>>()
+        };
+        let distinct: std::collections::BTreeSet<_> = ids().into_iter().collect();
+        assert_eq!((ids().len(), distinct.len()), (4, 4), "cores, GPUs, and the energy of both");
+        assert_eq!(ids(), ids());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Bills an attempt: interval after interval while it is ready, and the rest of one when it is over.
 
-use gregal_engine::{EnergyBasis, Observation};
+use gregal_engine::Observation;
 
 use super::attempt::{Attempt, time_of};
 use crate::agent::meter::{self, IntervalEnergy};
@@ -24,11 +24,9 @@ impl Attempt {
         let before = self.state.metered.clone();
         self.state.metered.until = Some(interval.end);
         self.state.metered.billed_ms += interval.millis();
-        self.state.metered.energy_mj = self.state.metered.energy_mj.saturating_add(energy.mj);
-        self.state.energy_method = Some(energy.estimated.as_ref().map_or_else(
-            || "measured by the machine's energy counters".to_owned(),
-            |method| format!("estimated: {method}"),
-        ));
+        let energy_mj = energy.iter().fold(0_u64, |sum, part| sum.saturating_add(part.mj));
+        self.state.metered.energy_mj = self.state.metered.energy_mj.saturating_add(energy_mj);
+        self.state.energy_method = Some(meter::energy_method(&energy));
         // The note first: what happens after it can only lose an interval, never bill it twice.
         if self.save().await {
             self.pending.extend(meter::records(&self.state.wanted, site, self.state.run, interval, &energy));
@@ -39,24 +37,13 @@ impl Attempt {
     }
 
     /// The energy of the interval that ends now: what the engine counted since the last one, else an estimate.
-    fn energy(&mut self, observation: &Observation, millis: u64) -> IntervalEnergy {
+    fn energy(&mut self, observation: &Observation, millis: u64) -> Vec<IntervalEnergy> {
         let counted = &observation.usage.energy;
         let sku = &self.state.wanted.sku;
         let Some(live) = self.live.as_mut().filter(|_| !counted.parts.is_empty()) else {
-            return meter::energy_estimate(sku.cpus_milli, self.shared.options.core_mw, millis);
+            return vec![meter::energy_estimate(sku.cpus_milli, self.shared.options.core_mw, millis)];
         };
-        let total = counted.total_mj();
-        let mj = total.saturating_sub(live.energy_mj);
-        live.energy_mj = live.energy_mj.max(total);
-        let methods: Vec<&str> = counted
-            .parts
-            .iter()
-            .filter_map(|part| match &part.basis {
-                EnergyBasis::Estimated { method } => Some(method.as_str()),
-                EnergyBasis::Measured { .. } => None,
-            })
-            .collect();
-        IntervalEnergy { mj, estimated: counted.is_estimated().then(|| methods.join("; ")) }
+        meter::energy_since(&mut live.energy, counted)
     }
 
     /// Hands noted intervals to the spool; what a failing disk refuses is tried again with the next look.
