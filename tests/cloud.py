@@ -15,11 +15,11 @@ import urllib.request
 class Cloud:
     """`gregal up` on an empty folder, with an organisation, a project and its key made through the public API."""
 
-    def __init__(self):
+    def __init__(self, *flags):
         self.program = os.environ["GREGAL_TEST_PROGRAM"]
         self.folder = tempfile.TemporaryDirectory(prefix="gregal-test-")
         self.process = subprocess.Popen(
-            [self.program, "up", "--data-dir", self.folder.name, "--control-listen", "127.0.0.1:0", "--site-listen", "127.0.0.1:0"],
+            [self.program, "up", "--data-dir", self.folder.name, "--control-listen", "127.0.0.1:0", "--site-listen", "127.0.0.1:0", *flags],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 /// Nothing below these is shown: they hold the machine's secrets, doors to what runs on it (sockets can be spoken to even
 /// where nothing can be written), or what a sandbox has of its own.
 const CLOSED: [&str; 9] = ["/proc", "/sys", "/dev", "/etc", "/run", "/var/run", "/var/tmp", "/boot", "/gregal"];
-/// Folders of many owners: what is below may be shown, but never all of it.
+/// Folders of many owners: what is below may be shown, but never all of it. (`/` always holds the data folder.)
 const NOT_WHOLE: [&str; 5] = ["/root", "/home", "/var", "/tmp", "/srv"];
 
 /// The paths as they were given, or what is wrong with the first that may not be shown.
@@ -39,8 +39,8 @@ fn refused(path: &Path, data: &Path) -> Option<String> {
     if path.starts_with(data) || data.starts_with(path) {
         return Some("holds or is part of the data folder".to_owned());
     }
-    if let Some(closed) = CLOSED.iter().find(|closed| path.starts_with(closed) || Path::new(closed).starts_with(path)) {
-        return Some(format!("holds or is part of {closed}"));
+    if let Some(closed) = CLOSED.iter().find(|closed| path.starts_with(closed)) {
+        return Some(format!("is part of {closed}"));
     }
     NOT_WHOLE.iter().find(|whole| path == Path::new(whole)).map(|whole| format!("is all of {whole}"))
 }
@@ -60,7 +60,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         fs::create_dir_all(data.join("site")).unwrap();
-        for path in ["/", "/proc", "/proc/self", "/sys", "/dev", "/etc", "/etc/passwd", "/tmp"] {
+        for path in ["/proc", "/proc/self", "/sys", "/dev", "/etc/passwd"] {
             let said = said(Path::new(path), &data);
             assert!(said.contains(&format!("`{path}`")) && said.contains("every tenant"), "{said}");
         }
@@ -70,6 +70,18 @@ mod tests {
         for (name, target) in [("to-data", data.join("site")), ("to-etc", "/etc".into())] {
             symlink(target, folder.path().join(name)).unwrap();
             assert!(said(&folder.path().join(name), &data).contains("every tenant"), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_lies_around_a_closed_folder_and_all_of_a_folder_of_many_owners_is_refused() {
+        let refused = |path: &str| refused(Path::new(path), Path::new("/data/gregal"));
+        for path in ["/", "/var", "/etc", "/run/user", "/var/tmp/x", "/gregal/input", "/home", "/root", "/tmp", "/data"]
+        {
+            assert!(refused(path).is_some(), "{path}");
+        }
+        for path in ["/opt", "/home/ada/venv", "/tmp/venv", "/procedures", "/data/gregal-venv", "/var/lib/venv"] {
+            assert_eq!(refused(path), None, "{path}");
         }
     }
 

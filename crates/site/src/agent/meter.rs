@@ -3,7 +3,7 @@
 //! The interval is noted in its state *before* its records are spooled. A crash between the two loses the interval
 //! to the tenant's favour; the other order could bill it twice under two ids.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use gregal_core::{
     id::{OrganisationId, ProjectId, SiteId},
@@ -13,7 +13,7 @@ use gregal_core::{
     sku::Sku,
     time::Time,
 };
-use gregal_engine::{Energy, EnergyBasis};
+use gregal_engine::{Energy, EnergyBasis, EnergyPart};
 use serde::{Deserialize, Serialize};
 
 use crate::spool::Record;
@@ -96,12 +96,52 @@ pub(crate) fn next_interval(
     (interval.millis() > 0 && (passed_ms >= at_least_ms || reaches_limit)).then_some(interval)
 }
 
-/// Energy of an interval, and how it is known.
+/// Energy of an interval that was found out in one way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IntervalEnergy {
+    /// What used it: `cpu` or `gpu`.
+    pub(crate) of: String,
+    /// In millijoules.
     pub(crate) mj: u64,
-    /// None: measured.
+    /// By which method it was estimated. None: measured.
     pub(crate) estimated: Option<String>,
+}
+
+/// The energy of a run that was billed so far, in millijoules, by what used it.
+pub(crate) type EnergyBilled = BTreeMap<String, u64>;
+
+/// What the engine counted since the last interval, each part by itself: what was measured stays measured, whatever the
+/// others are. A part that is silent for a moment is caught up with later. Where it counts nothing, an estimate.
+pub(crate) fn energy_since(
+    billed: &mut EnergyBilled,
+    counted: &Energy,
+    estimate: impl FnOnce() -> IntervalEnergy,
+) -> Vec<IntervalEnergy> {
+    if counted.parts.is_empty() {
+        return vec![estimate()];
+    }
+    let interval = |part: &EnergyPart| {
+        let before = billed.entry(part.of.clone()).or_default();
+        let mj = part.mj.saturating_sub(*before);
+        *before = part.mj.max(*before);
+        let estimated = match &part.basis {
+            EnergyBasis::Estimated { method } => Some(method.clone()),
+            EnergyBasis::Measured { .. } => None,
+        };
+        IntervalEnergy { of: part.of.clone(), mj, estimated }
+    };
+    counted.parts.iter().map(interval).collect()
+}
+
+/// How all of it is known, in the words of a model's lineage: `measured ...`, or `estimated ...` if any of it was.
+pub(crate) fn energy_method(energy: &[IntervalEnergy]) -> String {
+    let methods: Vec<&str> = energy.iter().filter_map(|part| part.estimated.as_deref()).collect();
+    let measured: Vec<&str> = energy.iter().filter(|part| part.estimated.is_none()).map(|part| &*part.of).collect();
+    match (methods.is_empty(), measured.is_empty()) {
+        (true, _) => "measured by the machine's energy counters".to_owned(),
+        (false, true) => format!("estimated: {}", methods.join("; ")),
+        (false, false) => format!("estimated: {}; {} measured", methods.join("; "), measured.join(", ")),
+    }
 }
 
 /// Who used what was sold, on which occasion.
@@ -120,11 +160,11 @@ pub(crate) struct Sold<'a> {
 }
 
 /// The records of an interval. What is sold by time is paid from its own hold, so no allowance is named.
-pub(crate) fn records(sold: &Sold<'_>, interval: Interval, energy: &IntervalEnergy) -> Vec<Record> {
+pub(crate) fn records(sold: &Sold<'_>, interval: Interval, energy: &[IntervalEnergy]) -> Vec<Record> {
     let occasion = format!("{}.{}", sold.occasion, interval.start.as_millis());
-    let of = |meter, item: &str, quantity, estimated| {
+    let of = |occasion: &str, meter, item: &str, quantity, estimated| {
         let event = UsageEvent {
-            id: UsageEvent::id_of(sold.site, &sold.subject, meter, &occasion),
+            id: UsageEvent::id_of(sold.site, &sold.subject, meter, occasion),
             organisation: sold.organisation,
             project: sold.project,
             site: sold.site,
@@ -140,36 +180,18 @@ pub(crate) fn records(sold: &Sold<'_>, interval: Interval, energy: &IntervalEner
         Record { event, cost: Nano::ZERO }
     };
     let core_ms = u64::from(sold.sku.cpus_milli).saturating_mul(interval.millis()) / 1000;
-    let mut records = vec![of(sold.cores, &sold.sku.name, core_ms, None)];
+    let mut records = vec![of(&occasion, sold.cores, &sold.sku.name, core_ms, None)];
     if sold.sku.gpus > 0 {
         let accelerator_ms = u64::from(sold.sku.gpus).saturating_mul(interval.millis());
-        records.push(of(Meter::Accelerator, &sold.sku.name, accelerator_ms, None));
+        records.push(of(&occasion, Meter::Accelerator, &sold.sku.name, accelerator_ms, None));
     }
-    records.push(of(Meter::Energy, "-", energy.mj, energy.estimated.clone()));
+    // Several of one interval and meter, so what used it is part of the occasion.
+    records.extend(
+        energy
+            .iter()
+            .map(|part| of(&format!("{occasion}.{}", part.of), Meter::Energy, "-", part.mj, part.estimated.clone())),
+    );
     records
-}
-
-/// The energy of the interval that ends now: what the engine counted since `before`, which moves on, else an estimate.
-pub(crate) fn energy_since(
-    before: &mut u64,
-    counted: &Energy,
-    estimate: impl FnOnce() -> IntervalEnergy,
-) -> IntervalEnergy {
-    if counted.parts.is_empty() {
-        return estimate();
-    }
-    let total = counted.total_mj();
-    let mj = total.saturating_sub(*before);
-    *before = (*before).max(total);
-    let methods: Vec<&str> = counted
-        .parts
-        .iter()
-        .filter_map(|part| match &part.basis {
-            EnergyBasis::Estimated { method } => Some(method.as_str()),
-            EnergyBasis::Measured { .. } => None,
-        })
-        .collect();
-    IntervalEnergy { mj, estimated: counted.is_estimated().then(|| methods.join("; ")) }
 }
 
 /// Estimates the energy of an interval from what was sold, where the engine tells none.
@@ -177,6 +199,7 @@ pub(crate) fn energy_estimate(cpus_milli: u32, core_mw: u64, millis: u64) -> Int
     // A milliwatt for a millisecond is a microjoule; thousandths of a core take another thousand.
     let mj = u128::from(cpus_milli) * u128::from(core_mw) * u128::from(millis) / 1_000_000;
     IntervalEnergy {
+        of: "cpu".to_owned(),
         mj: u64::try_from(mj).unwrap_or(u64::MAX),
         estimated: Some(format!("cores sold x {core_mw} mW a core x time")),
     }
@@ -184,6 +207,11 @@ pub(crate) fn energy_estimate(cpus_milli: u32, core_mw: u64, millis: u64) -> Int
 
 #[cfg(test)]
 mod tests {
+    use gregal_core::{
+        id::{JobId, OrganisationId, ProjectId},
+        sku::{self, Sku},
+    };
+
     use super::*;
 
     fn at(millis: i64) -> Time {
@@ -216,6 +244,61 @@ mod tests {
         // And a crash that lasted a minute is not billed.
         let clock = RunClock::begin(at(65_000), Instant::now(), &metered);
         assert_eq!(next_interval(&metered, clock.began(), at(65_000), 60_000, 1), None);
+    }
+
+    fn counted(cpu_mj: u64, gpu: Option<(u64, EnergyBasis)>) -> Energy {
+        let method = "processor seconds".to_owned();
+        let cpu = EnergyPart { of: "cpu".into(), mj: cpu_mj, basis: EnergyBasis::Estimated { method } };
+        let gpu = gpu.map(|(mj, basis)| EnergyPart { of: "gpu".into(), mj, basis });
+        Energy { parts: std::iter::once(cpu).chain(gpu).collect() }
+    }
+
+    fn nothing() -> IntervalEnergy {
+        unreachable!("the engine counts")
+    }
+
+    #[test]
+    fn what_was_measured_stands_apart_from_what_was_estimated() {
+        let measured = || EnergyBasis::Measured { uncertainty_percent: 15 };
+        let short = EnergyBasis::Estimated { method: "too short".into() };
+        let mut billed = EnergyBilled::new();
+        let first = energy_since(&mut billed, &counted(100, Some((5_000, short))), nothing);
+        assert_eq!(energy_method(&first), "estimated: processor seconds; too short");
+        let second = energy_since(&mut billed, &counted(150, Some((9_000, measured()))), nothing);
+        let told: Vec<_> = second.iter().map(|part| (&*part.of, part.mj, part.estimated.as_deref())).collect();
+        assert_eq!(told, [("cpu", 50, Some("processor seconds")), ("gpu", 4_000, None)]);
+        assert_eq!(energy_method(&second), "estimated: processor seconds; gpu measured");
+        // Silent for one interval, then caught up with; and a part that shrinks takes nothing back.
+        assert_eq!(energy_since(&mut billed, &counted(160, None), nothing).len(), 1);
+        let fourth = energy_since(&mut billed, &counted(155, Some((12_000, measured()))), nothing);
+        assert_eq!(fourth.iter().map(|part| part.mj).collect::<Vec<_>>(), [0, 3_000]);
+        let fifth = energy_since(&mut billed, &counted(170, None), nothing);
+        assert_eq!(fifth[0].mj, 10, "nor is anything billed twice after that");
+        assert_eq!(energy_method(&fourth[1..]), "measured by the machine's energy counters");
+    }
+
+    #[test]
+    fn each_record_of_an_interval_has_an_id_of_its_own_and_the_same_one_when_it_is_made_again() {
+        let sku = Sku { gpus: 1, ..sku::default_skus().remove(0) };
+        let sold = Sold {
+            organisation: OrganisationId::from_u128(2),
+            project: ProjectId::from_u128(3),
+            site: SiteId::from_u128(4),
+            subject: JobId::from_u128(1).to_string(),
+            sku: &sku,
+            cores: Meter::ComputeCore,
+            occasion: "1.1".into(),
+        };
+        let interval = Interval { start: at(1_000), end: at(3_000) };
+        let measured = EnergyBasis::Measured { uncertainty_percent: 15 };
+        let energy = energy_since(&mut EnergyBilled::new(), &counted(20, Some((700, measured))), nothing);
+        let ids = || {
+            let records = records(&sold, interval, &energy);
+            records.into_iter().map(|record| record.event.id).collect::<Vec<_>>()
+        };
+        let distinct: std::collections::BTreeSet<_> = ids().into_iter().collect();
+        assert_eq!((ids().len(), distinct.len()), (4, 4), "cores, GPUs, and the energy of both");
+        assert_eq!(ids(), ids());
     }
 
     #[test]

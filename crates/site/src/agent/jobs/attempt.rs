@@ -14,7 +14,13 @@ use super::{
     state::{AttemptState, Ended, JobFolder},
     train::{Line, Tail},
 };
-use crate::{agent::meter::RunClock, metrics::Metric, objects, site::Shared, spool::Record};
+use crate::{
+    agent::meter::{self, EnergyBilled, RunClock},
+    metrics::Metric,
+    objects,
+    site::Shared,
+    spool::Record,
+};
 
 /// How often the engine may fail to do its own part before the attempt is given back to control.
 const START_TRIES_MAX: u32 = 3;
@@ -27,7 +33,7 @@ pub(super) struct Live {
     witnessed: bool,
     /// Set when it is ready.
     pub(super) clock: Option<RunClock>,
-    pub(super) energy_mj: u64,
+    pub(super) energy: EnergyBilled,
     stop_sent: bool,
 }
 
@@ -145,7 +151,8 @@ impl Attempt {
         let (run, attempt) = (self.state.run, self.state.wanted.attempt);
         if self.live.as_ref().is_none_or(|live| live.run != run) {
             let tail = Tail::new(self.folder.progress(attempt, run));
-            self.live = Some(Live { run, tail, witnessed: false, clock: None, energy_mj: 0, stop_sent: false });
+            self.live =
+                Some(Live { run, tail, witnessed: false, clock: None, energy: EnergyBilled::new(), stop_sent: false });
         }
         let Some(live) = &mut self.live else { return };
         live.witnessed |= *seen == Seen::Living;
@@ -166,7 +173,8 @@ impl Attempt {
         let since = *self.state.since.get_or_insert(clock.began());
         if let Some(live) = &mut self.live {
             live.clock = Some(clock);
-            live.energy_mj = observation.usage.energy.total_mj();
+            // What came before is not billed.
+            meter::energy_since(&mut live.energy, &observation.usage.energy);
         }
         self.save().await;
         self.shared.jobs.set_phase(self.state.reference(), AttemptPhase::Running { since });

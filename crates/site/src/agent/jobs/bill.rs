@@ -25,11 +25,9 @@ impl Attempt {
         let before = self.state.metered.clone();
         self.state.metered.until = Some(interval.end);
         self.state.metered.billed_ms += interval.millis();
-        self.state.metered.energy_mj = self.state.metered.energy_mj.saturating_add(energy.mj);
-        self.state.energy_method = Some(energy.estimated.as_ref().map_or_else(
-            || "measured by the machine's energy counters".to_owned(),
-            |method| format!("estimated: {method}"),
-        ));
+        let energy_mj = energy.iter().fold(0_u64, |sum, part| sum.saturating_add(part.mj));
+        self.state.metered.energy_mj = self.state.metered.energy_mj.saturating_add(energy_mj);
+        self.state.energy_method = Some(meter::energy_method(&energy));
         // The note first: what happens after it can only lose an interval, never bill it twice.
         if self.save().await {
             let wanted = &self.state.wanted;
@@ -49,13 +47,13 @@ impl Attempt {
         }
     }
 
-    /// The energy of the interval that ends now.
-    fn energy(&mut self, observation: &Observation, millis: u64) -> IntervalEnergy {
+    /// The energy of the interval that ends now: what the engine counted since the last one, else an estimate.
+    fn energy(&mut self, observation: &Observation, millis: u64) -> Vec<IntervalEnergy> {
         let (sku, core_mw) = (&self.state.wanted.sku, self.shared.options.core_mw);
         let estimate = || meter::energy_estimate(sku.cpus_milli, core_mw, millis);
         match self.live.as_mut() {
-            Some(live) => meter::energy_since(&mut live.energy_mj, &observation.usage.energy, estimate),
-            None => estimate(),
+            Some(live) => meter::energy_since(&mut live.energy, &observation.usage.energy, estimate),
+            None => vec![estimate()],
         }
     }
 

@@ -16,7 +16,7 @@ use gregal_engine::{Energy, Observation};
 
 use super::GRACE_MS;
 use crate::{
-    agent::meter::{self, Metered, RunClock, Sold},
+    agent::meter::{self, EnergyBilled, Metered, RunClock, Sold},
     durable,
     site::Shared,
     spool::Record,
@@ -35,7 +35,7 @@ pub(super) struct Bill {
     /// Since the first answer of this life; none while nothing answers.
     clock: Option<RunClock>,
     /// What the engine had counted when the last interval ended.
-    energy_mj: u64,
+    energy: EnergyBilled,
     counted: Energy,
     /// Noted, and not yet in the spool.
     pending: Vec<Record>,
@@ -58,7 +58,7 @@ impl Bill {
             wanted,
             metered,
             clock: None,
-            energy_mj: 0,
+            energy: EnergyBilled::new(),
             counted: Energy::default(),
             pending: Vec::new(),
         }
@@ -83,7 +83,7 @@ impl Bill {
     pub(super) fn ready(&mut self) {
         let world = &self.shared.options.world;
         self.clock = Some(RunClock::begin(world.now(), world.steady(), &self.metered));
-        self.energy_mj = self.counted.total_mj();
+        self.energy = self.counted.parts.iter().map(|part| (part.of.clone(), part.mj)).collect();
     }
 
     /// Bills whole intervals of a life that goes on.
@@ -108,7 +108,7 @@ impl Bill {
             self.bill(clock, at.map_or(now, |at| at.min(now)), 1).await;
         }
         self.clock = None;
-        (self.energy_mj, self.counted) = (0, Energy::default());
+        (self.energy, self.counted) = (EnergyBilled::new(), Energy::default());
     }
 
     async fn bill(&mut self, clock: RunClock, until: Time, at_least_ms: u64) {
@@ -122,11 +122,12 @@ impl Bill {
         let Some(sku) = self.wanted.sku.clone() else { return };
         let core_mw = self.shared.options.core_mw;
         let estimate = || meter::energy_estimate(sku.cpus_milli, core_mw, interval.millis());
-        let energy = meter::energy_since(&mut self.energy_mj, &self.counted, estimate);
+        let energy = meter::energy_since(&mut self.energy, &self.counted, estimate);
+        let energy_mj = energy.iter().fold(0_u64, |sum, part| sum.saturating_add(part.mj));
         let after = Metered {
             until: Some(interval.end),
             billed_ms: self.metered.billed_ms + interval.millis(),
-            energy_mj: self.metered.energy_mj.saturating_add(energy.mj),
+            energy_mj: self.metered.energy_mj.saturating_add(energy_mj),
         };
         // The note first: what happens after it can only lose an interval, never bill it twice.
         if let Err(error) = self.note(&after) {
