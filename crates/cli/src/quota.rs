@@ -18,7 +18,7 @@ pub enum QuotaVerb {
     List {
         /// By name or id; absent: the key's own
         #[arg(value_name = "ORGANISATION")]
-        organisation: Option<String>,
+        reference: Option<String>,
     },
     /// Set what an organisation has of a SKU (operators); without one, what the project (`--project`) has
     Set(Set),
@@ -26,7 +26,7 @@ pub enum QuotaVerb {
     Remove {
         /// By name or id (operators); absent: the project's (`--project`)
         #[arg(value_name = "ORGANISATION")]
-        organisation: Option<String>,
+        reference: Option<String>,
         /// Of which SKU
         #[arg(long)]
         sku: String,
@@ -35,7 +35,7 @@ pub enum QuotaVerb {
     Share {
         /// By name or id
         #[arg(value_name = "ORGANISATION")]
-        organisation: String,
+        reference: String,
         /// Who has twice another's is given twice as much; absent: as it is
         #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1000))]
         weight: Option<u32>,
@@ -49,7 +49,7 @@ pub enum QuotaVerb {
 pub struct Set {
     /// By name or id (operators); absent: the project's (`--project`)
     #[arg(value_name = "ORGANISATION")]
-    organisation: Option<String>,
+    reference: Option<String>,
     /// Of which SKU; counted in its accelerators where it has some, else in instances
     #[arg(long)]
     sku: String,
@@ -66,20 +66,20 @@ pub struct Set {
 
 pub(crate) async fn run(cx: &mut Cx<'_>, verb: QuotaVerb) -> Result<(), Failure> {
     match verb {
-        QuotaVerb::List { organisation } => list(cx, organisation).await,
+        QuotaVerb::List { reference } => list(cx, reference).await,
         QuotaVerb::Set(args) => {
             let wanted = QuotaWrite { guarantee: args.guarantee, borrow_max: args.borrow_max, lend_max: args.lend_max };
-            let (whose, id) = holder(cx, args.organisation).await?;
+            let (whose, id) = holder(cx, args.reference).await?;
             let set: QuotaView = cx.ask(whose.write, &[&id, &args.sku], &wanted).await?;
             cx.printer().data(&set, facts)
         }
-        QuotaVerb::Remove { organisation, sku } => {
-            let (whose, id) = holder(cx, organisation).await?;
+        QuotaVerb::Remove { reference, sku } => {
+            let (whose, id) = holder(cx, reference).await?;
             let left: QuotaView = cx.read(whose.remove, &[&id, &sku]).await?;
             cx.printer().data(&left, facts)
         }
-        QuotaVerb::Share { organisation, weight, priority_max } => {
-            let id = cx.organisation_called(Some(organisation)).await?;
+        QuotaVerb::Share { reference, weight, priority_max } => {
+            let id = cx.organisation_called(Some(reference)).await?;
             let now: OrganisationView = cx.read("organisation_read", &[&id]).await?;
             let wanted = ShareWrite {
                 weight: weight.unwrap_or(now.weight),
