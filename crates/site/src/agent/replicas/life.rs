@@ -112,10 +112,10 @@ fn context_of(model: &Path) -> Option<u64> {
 
 fn workload(shared: &Shared, wanted: &WantedEndpoint, folder: &Path, number: u32) -> Result<Workload, EngineError> {
     let options = &shared.options;
-    let sku = wanted.sku.as_ref().ok_or_else(|| EngineError::Invalid {
-        field: "sku",
-        expected: "the shape the endpoint was sold".into(),
-    })?;
+    let sku = wanted
+        .sku
+        .as_ref()
+        .ok_or_else(|| EngineError::Invalid { field: "sku", expected: "the shape the endpoint was sold".into() })?;
     let id = WorkloadId::new(format!("{}.{}.{number}", wanted.endpoint, shared.incarnation))?;
     let listen = format!("unix:{SOCKET}/{SOCKET_NAME}");
     let serve = ["serve", "--model", MODEL, "--listen", &listen, "--name", &wanted.name].map(str::to_owned);
