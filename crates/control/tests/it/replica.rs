@@ -107,7 +107,7 @@ async fn a_job_and_an_endpoint_take_no_room_from_one_another_and_wait_in_one_que
     };
     // One of two cores is the endpoint's: a job of two waits for it, without a promise and in nobody's way.
     let large = submit("large", "cpu.2", 60).await;
-    let small = submit("small", "cpu.1", 60).await;
+    let small = submit("small", "cpu.1", 3_600).await;
     cloud.control.step().await.unwrap();
     let waits = cloud.job_read(&tenant, large).await;
     assert_eq!(waits["state"], "queued");
