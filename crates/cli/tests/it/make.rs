@@ -126,7 +126,7 @@ async fn an_endpoint_that_waits_for_room_is_listed_with_its_sku_and_why() {
     assert!(made.out.contains("message  1 of 2 cores short"), "{}", made.out);
     let said = fake.run(&["endpoint", "list", "--project", PRJ]).await;
     let (head, line) = said.out.split_once('\n').unwrap();
-    assert_eq!(head.split_whitespace().collect::<Vec<_>>(), ["id", "name", "state", "sku", "model", "url", "message"]);
+    assert_eq!(head.split_whitespace().collect::<Vec<_>>(), ["ID", "NAME", "STATE", "SKU", "MODEL", "URL", "MESSAGE"]);
     for word in ["pending", "cpu.2", "1 of 2 cores short (1 of 2 free) at `lyon`"] {
         assert!(line.contains(word), "{line}");
     }

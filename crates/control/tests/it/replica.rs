@@ -107,7 +107,7 @@ async fn a_job_and_an_endpoint_take_no_room_from_one_another_and_wait_in_one_que
     };
     // One of two cores is the endpoint's: a job of two waits for it, without a promise and in nobody's way.
     let large = submit("large", "cpu.2", 60).await;
-    let small = submit("small", "cpu.1", 60).await;
+    let small = submit("small", "cpu.1", 3_600).await;
     cloud.control.step().await.unwrap();
     let waits = cloud.job_read(&tenant, large).await;
     assert_eq!(waits["state"], "queued");
@@ -297,8 +297,11 @@ async fn a_restarted_control_plane_goes_on_with_the_same_count_and_the_same_room
     assert_eq!(site.uses(&cloud, &[record]).await["duplicates"], 1);
     assert_eq!(read(&cloud, &tenant, endpoint).await, before);
     let second = serve(&cloud, &tenant, "second", &model, "cpu.2").await;
+    site.sync(&cloud).await;
     cloud.control.step().await.unwrap();
     assert!(!told_of(&cloud, &mut site, second).await, "the room is still taken");
+    let why = read(&cloud, &tenant, second).await["message"].to_string();
+    assert!(why.contains("1 of 2 cores short"), "{why}");
 }
 
 #[tokio::test]

@@ -46,13 +46,26 @@ async fn more_than(world: &World, millis: u64) {
     until("more time to be billed", async || (billed_ms(world) > millis).then_some(())).await;
 }
 
-async fn phase(world: &World, wanted: ReplicaPhase) -> Option<String> {
+async fn phase(world: &World, wanted: ReplicaPhase) {
     until("the replica's phase to be told", async || {
         let last = world.control.last()?;
         last.replicas.into_iter().find(|seen| seen.endpoint == ENDPOINT && seen.phase == wanted)
     })
-    .await
-    .message
+    .await;
+}
+
+/// Waits until control is told that what was held is used up.
+async fn is_spent(world: &World) {
+    until("the replica to say that its time is used up", async || {
+        let last = world.control.last()?;
+        let says_so = |message: &String| message.contains("used up");
+        last.replicas.into_iter().find(|seen| {
+            seen.endpoint == ENDPOINT
+                && seen.phase == ReplicaPhase::Loading
+                && seen.message.as_ref().is_some_and(says_so)
+        })
+    })
+    .await;
 }
 
 fn replicas_started(world: &World) -> usize {
@@ -65,7 +78,18 @@ async fn the_time_it_answers_is_billed_by_its_sku_until_its_end_and_told_before_
     let began = RealWorld.now();
     let site = world.start_ready().await;
     more_than(&world, 100).await;
+    // Control takes its usage and the answers get lost: the site cannot know that it has it.
+    world.control.state.answers_lost.store(u32::MAX, Ordering::SeqCst);
     world.control.change(|intent| intent.endpoints[0].drain = true);
+    until("its process to end", async || world.stage.list().await.unwrap().is_empty().then_some(())).await;
+    let sent = world.control.state.records_received.load(Ordering::SeqCst);
+    until("its usage to be sent again and again", async || {
+        (world.control.state.records_received.load(Ordering::SeqCst) > sent + 20).then_some(())
+    })
+    .await;
+    let told = world.control.last().unwrap().replicas;
+    assert!(told.iter().all(|seen| seen.phase != ReplicaPhase::Stopped), "its end is told before its usage is here");
+    world.control.state.answers_lost.store(0, Ordering::SeqCst);
     phase(&world, ReplicaPhase::Stopped).await;
     let (cores, energy) = (intervals(&world, Meter::ReplicaCore), intervals(&world, Meter::Energy));
     assert!(cores.iter().all(|event| {
@@ -87,27 +111,33 @@ async fn the_time_it_answers_is_billed_by_its_sku_until_its_end_and_told_before_
 async fn what_crashes_is_not_billed_while_it_is_down_and_nothing_is_billed_twice() {
     let world = world().await;
     let site = world.start_ready().await;
+    let mut deaths = Vec::new();
     for round in 1..4 {
         let before = billed_ms(&world);
         more_than(&world, before + 50).await;
-        // The replica dies; its next life is billed from its own first answer.
+        // The replica dies; its next life begins half a second later at the earliest.
         let running = world.stage.started.lock().unwrap().last().unwrap().id.clone();
         world.stage.remove(&running).await.unwrap();
+        deaths.push(RealWorld.now());
         until("another life", async || (replicas_started(&world) > round).then_some(())).await;
     }
     let before = billed_ms(&world);
     more_than(&world, before + 50).await;
     site.crash();
-    let down_since = RealWorld.now();
+    let lock = std::fs::File::open(world.folder.path().join("site.lock")).unwrap();
+    until("the process to be gone", async || lock.try_lock().ok()).await;
+    let gone_at = RealWorld.now();
+    lock.unlock().unwrap();
     let site = world.start_ready().await;
-    let up_at = RealWorld.now();
     let before = billed_ms(&world);
     more_than(&world, before + 50).await;
     site.stop().await;
-    for event in intervals(&world, Meter::ReplicaCore) {
-        let spans = event.started_at < down_since && event.ended_at > up_at;
-        assert!(!spans, "the time it was down is billed: {event:?}");
+    let intervals = intervals(&world, Meter::ReplicaCore);
+    let over = |from: Time, to: Time| intervals.iter().find(|event| event.started_at <= from && event.ended_at >= to);
+    for died_at in deaths {
+        assert_eq!(over(died_at, died_at.plus_millis(400)), None, "the time the replica was down is billed");
     }
+    assert_eq!(over(gone_at, gone_at), None, "the time the site was down is billed");
 }
 
 async fn answers(site: &Running) -> bool {
@@ -127,8 +157,7 @@ async fn cut_off_from_control_it_stops_before_what_was_held_is_used_up_and_goes_
     site.crash();
     let site = world.start().await;
     world.control.state.away.store(false, Ordering::SeqCst);
-    let why = phase(&world, ReplicaPhase::Loading).await.unwrap_or_default();
-    assert!(why.contains("used up"), "{why}");
+    is_spent(&world).await;
     assert_eq!(replicas_started(&world), 1, "nothing is started on time that is not there");
     let billed = billed_ms(&world);
     assert!(billed <= held, "{billed} of {held} ms");
@@ -146,12 +175,7 @@ async fn a_site_that_lost_its_count_begins_from_controls() {
         intent.endpoints[0].billed = Billed { ms: 3_600_000 - RESERVE_MS, until, energy_mj: 0 };
     });
     let site = world.start().await;
-    let why = phase(&world, ReplicaPhase::Loading).await;
-    let why = until("it to say why", async || {
-        why.clone().or(world.control.last()?.replicas.into_iter().find_map(|seen| seen.message))
-    })
-    .await;
-    assert!(why.contains("used up"), "{why}");
+    is_spent(&world).await;
     assert!(!answers(&site).await && replicas_started(&world) == 0);
 }
 
