@@ -255,7 +255,10 @@ fn a_quota_that_is_used_up_says_how_much_and_what_helps() {
     let snapshot = Snapshot { quotas: vec![row], ..at(jobs, vec![room(1, 8, 8)]) };
     let words = said_of(&snapshot);
     assert_eq!(words[0], "start at home-1");
-    assert!(words[1].starts_with("wait: 1 of 1 instances of `cpu.1` short within its quota (1 used, 0 its own)"), "{words:?}");
+    assert!(
+        words[1].starts_with("wait: 1 of 1 instances of `cpu.1` short within its quota (1 used, 0 its own)"),
+        "{words:?}"
+    );
 }
 
 #[test]
@@ -482,7 +485,7 @@ fn a_record_holds_only_what_changed() {
 }
 
 proptest! {
-    #![proptest_config(cases(1024))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn any_pass_is_made_again_from_its_chain(snapshots in queues_over_time()) {

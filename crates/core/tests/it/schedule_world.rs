@@ -377,7 +377,7 @@ fn day(jobs: Vec<Planned>, nodes: Vec<Vec<Node>>, quotas: Vec<QuotaRow>, stands:
 }
 
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config(cases(40))]
 
     #[test]
     fn a_promised_start_is_kept_never_moved_back_and_everybody_starts(
