@@ -485,7 +485,7 @@ fn a_record_holds_only_what_changed() {
 }
 
 proptest! {
-    #![proptest_config(cases(1024))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn any_pass_is_made_again_from_its_chain(snapshots in queues_over_time()) {

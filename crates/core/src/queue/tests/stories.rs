@@ -78,6 +78,19 @@ fn a_job_that_worked_long_saves_its_work_for_a_new_one_and_is_left_alone_longer_
 }
 
 #[test]
+fn a_run_that_ends_before_its_work_is_saved_is_not_stopped() {
+    let stopped_at = |now_ms: u64| {
+        let mut queue = queue(1, 1, policy("default"));
+        queue.submit(ask(1, 1, 100), 0).unwrap();
+        queue.pass(0);
+        queue.submit(Ask { priority: 1, ..ask(2, 1, 100) }, now_ms).unwrap();
+        queue.pass(now_ms).contains(&Decision::Stop { job: id(1), for_job: id(2) })
+    };
+    // Saving takes 3 ms, and its limit ends it at 100 ms: what was promised then must not wait for the saving.
+    assert_eq!([96, 97, 99].map(stopped_at), [true, false, false]);
+}
+
+#[test]
 fn what_can_never_start_is_refused_with_what_there_is() {
     let shares = vec![share(None, vec![quota(8, None, None)]), share(Some(0), vec![quota(2, Some(1), None)])];
     let skus = vec![Sku { nodes: 1, gpus_per_node: 8 }];
