@@ -110,6 +110,11 @@ pub(crate) struct IntervalEnergy {
 /// The energy of a run that was billed so far, in millijoules, by what used it.
 pub(crate) type EnergyBilled = BTreeMap<String, u64>;
 
+/// What an engine has counted, as if all of it were billed: what came before something was ready is not.
+pub(crate) fn energy_counted(counted: &Energy) -> EnergyBilled {
+    counted.parts.iter().map(|part| (part.of.clone(), part.mj)).collect()
+}
+
 /// What the engine counted since the last interval, each part by itself: what was measured stays measured, whatever the
 /// others are. A part that is silent for a moment is caught up with later. Where it counts nothing, an estimate.
 pub(crate) fn energy_since(

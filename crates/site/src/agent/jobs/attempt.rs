@@ -174,7 +174,7 @@ impl Attempt {
         if let Some(live) = &mut self.live {
             live.clock = Some(clock);
             // What came before is not billed.
-            meter::energy_since(&mut live.energy, &observation.usage.energy);
+            live.energy = meter::energy_counted(&observation.usage.energy);
         }
         self.save().await;
         self.shared.jobs.set_phase(self.state.reference(), AttemptPhase::Running { since });

@@ -83,7 +83,7 @@ impl Bill {
     pub(super) fn ready(&mut self) {
         let world = &self.shared.options.world;
         self.clock = Some(RunClock::begin(world.now(), world.steady(), &self.metered));
-        self.energy = self.counted.parts.iter().map(|part| (part.of.clone(), part.mj)).collect();
+        self.energy = meter::energy_counted(&self.counted);
     }
 
     /// Bills whole intervals of a life that goes on.
