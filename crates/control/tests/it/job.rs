@@ -143,6 +143,26 @@ async fn a_job_is_told_its_place_and_any_decision_comes_out_again_from_the_recor
 }
 
 #[tokio::test]
+async fn a_pass_made_by_other_rules_is_told_apart_from_a_damaged_one() {
+    let (cloud, _site, tenant, dataset) = with_dataset().await;
+    let job = cloud.job(&tenant, &dataset, "first").await;
+    // As an earlier release wrote it.
+    let record = json!({
+        "at": gregal_core::world::World::now(&*cloud.world), "rules": 2, "inputs_digest": "ab", "decisions_digest": "cd",
+        "inputs": { "whole": { "waiting": [{ "job": job, "cpus_milli": 1000 }], "rooms": [] } },
+    });
+    let said = json!({ "decision": "wait", "job": job, "reason": "1 of 1 cores short", "promise": null });
+    let tx = cloud.store.begin().await.unwrap();
+    let (record, said) = (serde_json::from_value(record).unwrap(), serde_json::from_value(said).unwrap());
+    tx.schedule_pass_insert(None, &record, &[said]).await.unwrap();
+    tx.commit_observation().await.unwrap();
+    let told = cloud.call(&tenant.owner, "job_explain", &[&job.to_string()], Value::Null).await.good();
+    assert_eq!((&told["replay"]["rules"], &told["replay"]["same"]), (&json!(2), &json!(false)), "{told}");
+    assert_eq!(told["replay"]["decision"]["reason"], "1 of 1 cores short");
+    assert_eq!(told["replay"]["asked"]["cpus_milli"], 1000);
+}
+
+#[tokio::test]
 async fn a_large_job_is_promised_a_start_and_only_what_does_not_delay_it_passes() {
     let cloud = Cloud::open().await;
     let mut site = cloud.site("lyon", "FR").await;

@@ -209,6 +209,8 @@ pub(crate) async fn lists_for_reconcilers_hold_what_is_live(place: &Place) {
     assert_eq!(ids(store.jobs_in_states(&live).await.unwrap()), [1, 2, 4].map(JobId::from_u128));
     assert_eq!(ids(store.jobs_at_site(site_id(), &live).await.unwrap()), [1, 2].map(JobId::from_u128));
     assert!(store.jobs_in_states(&[]).await.unwrap().is_empty());
+    assert_eq!(ids(store.jobs_ended_newest(9).await.unwrap()), [3].map(JobId::from_u128));
+    assert!(store.jobs_ended_newest(0).await.unwrap().is_empty());
     assert_eq!(store.jobs_count(project_id(), &live).await.unwrap(), 3);
     let live = store.endpoints_live_at_site(site_id()).await.unwrap();
     assert_eq!(live, [endpoint(1, "a", EndpointState::Ready)]);
