@@ -207,6 +207,9 @@ pub struct Job {
     pub attempt: u32,
     /// The money set aside for it.
     pub hold: HoldId,
+    /// When it was stopped for others last: since then it waits anew.
+    #[serde(default)]
+    pub stopped_at: Option<Time>,
     /// When the newest attempt was ready, if it was.
     #[serde(default)]
     pub ready_at: Option<Time>,
@@ -255,6 +258,8 @@ pub enum JobMove {
     Requeue {
         /// What happened, for people.
         why: String,
+        /// When it was.
+        at: Time,
     },
     /// Queued: it goes on waiting, for this reason.
     Wait {
@@ -353,9 +358,12 @@ impl Job {
                 job.ready_at = Some(at);
             }
             // The site stays: its data, and the checkpoints it resumes from, are there.
-            JobMove::Requeue { why } => {
+            JobMove::Requeue { why, at } => {
                 job.waits_for = Some(why);
-                job.stops = self.stops.saturating_add(u32::from(self.state == JobState::Stopping));
+                if self.state == JobState::Stopping {
+                    job.stops = self.stops.saturating_add(1);
+                    job.stopped_at = Some(at);
+                }
             }
             JobMove::Wait { why, promise } => {
                 job.waits_for = Some(why);

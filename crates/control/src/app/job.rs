@@ -315,6 +315,7 @@ fn queued(
         preemptible,
         stops: 0,
         stopped_for: None,
+        stopped_at: None,
         ready_at: None,
         state: JobState::Queued,
         promised: None,

@@ -149,7 +149,7 @@ impl Control {
             observed.moved = true;
             if job.state == JobState::Stopping {
                 let why = stopped_words(&job);
-                let after = job.apply(JobMove::Requeue { why: why.clone() })?;
+                let after = job.apply(JobMove::Requeue { why: why.clone(), at: cx.now })?;
                 tx.job_update(&after).await?;
                 observed.entries.push(entry(cx, &after, "job:requeue").fact("why", why).fact("stops", after.stops));
                 continue;
@@ -164,7 +164,7 @@ impl Control {
 
 /// The job as it waits again after an attempt, with all its attempts were billed.
 fn requeued(cx: &Cx, job: &Job, ended: &Ended<'_>, observed: &mut Observed, why: String) -> Result<Job> {
-    let mut after = job.apply(JobMove::Requeue { why: why.clone() })?;
+    let mut after = job.apply(JobMove::Requeue { why: why.clone(), at: cx.now })?;
     after.billed = together(&job.billed, &ended.billed);
     let entry = entry(cx, &after, "job:requeue").fact("why", why).fact("billed_ms", after.billed.ms);
     observed.entries.push(entry.fact("stops", after.stops));

@@ -147,7 +147,8 @@ impl Control {
             waiting.push(Waiting {
                 job: job.id,
                 item: item_of(job, sku),
-                since: job.created_at,
+                // Who was stopped has had its turn: it waits anew. Who was lost has not.
+                since: job.stopped_at.unwrap_or(job.created_at),
                 sites: may,
                 limit_ms: u64::from(job.seconds_max) * 1000,
                 promised: job.promised,

@@ -105,13 +105,14 @@ async fn a_job_and_an_endpoint_take_no_room_from_one_another_and_wait_in_one_que
         let made = cloud.call(&tenant.owner, "job_create", &[&tenant.project()], wanted).await.good();
         made["id"].as_str().unwrap().parse().unwrap()
     };
-    // One of two cores is the endpoint's: a job of two waits for it, without a promise and in nobody's way.
+    // One of two cores is the endpoint's: a job of two waits for it, without a promise and in nobody's way, so that
+    // a smaller one has the other core.
     let large = submit("large", "cpu.2", 60).await;
     let small = submit("small", "cpu.1", 3_600).await;
     cloud.control.step().await.unwrap();
     let waits = cloud.job_read(&tenant, large).await;
     assert_eq!(waits["state"], "queued");
-    assert!(waits["waits_for"].as_str().unwrap().contains("1 of 2 cores short (1 of 2 free)"), "{waits}");
+    assert!(waits["waits_for"].as_str().unwrap().contains("2 of 2 cores short (0 of 2 free)"), "{waits}");
     assert_eq!(cloud.job_read(&tenant, small).await["state"], "starting");
 
     // The endpoint goes; the large job is promised the start that the small one's limit leaves. A new endpoint would fit

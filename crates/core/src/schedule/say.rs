@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Bound, Decision, END_MS, Promise, Room, START_MS, Waiting,
+    Bound, Decision, END_MS, ENDLESS_MS, Promise, Room, START_MS, Waiting,
     build::Built,
     words::{Amounts, jobs_ahead, listed, moment, shortage},
 };
@@ -180,7 +180,12 @@ impl<'a> Said<'a> {
         let left = at.millis_since(self.now) - START_MS - END_MS - self.built.queue.restart_ms(job.job);
         let seconds = left.saturating_add(worked).div_euclid(1000);
         let promised = format!("a job ahead of it was promised the room at `{name}` for {}", moment(at));
-        if left > 0 && seconds > 0 && u64::try_from(seconds).is_ok_and(|seconds| seconds * 1000 < job.limit_ms) {
+        let shortens = job.limit_ms != ENDLESS_MS;
+        if shortens
+            && left > 0
+            && seconds > 0
+            && u64::try_from(seconds).is_ok_and(|seconds| seconds * 1000 < job.limit_ms)
+        {
             format!("{promised}; a limit of {seconds} s or less would let it start now")
         } else {
             promised

@@ -36,6 +36,7 @@ fn job(state: JobState) -> Job {
         preemptible: true,
         stops: 0,
         stopped_for: None,
+        stopped_at: None,
         ready_at: None,
         state,
         promised: None,
@@ -69,7 +70,7 @@ fn ready(at: i64) -> JobMove {
 }
 
 fn requeue() -> JobMove {
-    JobMove::Requeue { why: "the site was lost".into() }
+    JobMove::Requeue { why: "the site was lost".into(), at: Time::from_millis(7) }
 }
 
 fn preempt() -> JobMove {

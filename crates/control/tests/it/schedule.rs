@@ -1,0 +1,120 @@
+//! What the live scheduler does with priorities and quotas: who makes room for whom, and who waits for a quota.
+
+use gregal_api::protocol::AttemptPhase;
+use gregal_core::{
+    id::JobId,
+    job::{Billed, JobEnd},
+    world::World as _,
+};
+use serde_json::{Value, json};
+
+use crate::world::{Cloud, Tenant, running, training, with_dataset};
+
+async fn submit(cloud: &Cloud, tenant: &Tenant, dataset: &str, name: &str, more: &Value) -> JobId {
+    let mut wanted = training(dataset, name);
+    wanted.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let made = cloud.call(&tenant.owner, "job_create", &[&tenant.project()], wanted).await.good();
+    made["id"].as_str().unwrap().parse().unwrap()
+}
+
+/// An end after a stop, with so much billed.
+fn stopped(cloud: &Cloud, ms: u64) -> AttemptPhase {
+    let now = cloud.world.now();
+    AttemptPhase::Ended {
+        since: Some(now),
+        at: now,
+        end: JobEnd { code: None, reason: "stopped".into(), hint: None },
+        succeeded: false,
+        cancelled: true,
+        product: None,
+        heldout: None,
+        billed: Billed { ms, until: Some(now), energy_mj: 0 },
+    }
+}
+
+#[tokio::test]
+async fn a_job_of_lower_priority_saves_its_work_and_makes_room_and_goes_on_later() {
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
+    let long = json!({ "sku": "cpu.2", "seconds_max": 7_200, "priority": 1 });
+    let low = submit(&cloud, &tenant, &dataset, "low", &long).await;
+    cloud.control.step().await.unwrap();
+    site.says(&cloud, low, 1, running(&cloud)).await;
+
+    // Left alone for its protected time, whoever waits.
+    let high = submit(&cloud, &tenant, &dataset, "high", &json!({ "sku": "cpu.2", "priority": 4 })).await;
+    cloud.control.step().await.unwrap();
+    assert_eq!(cloud.job_read(&tenant, low).await["state"], "running");
+    let waits = cloud.job_read(&tenant, high).await;
+    assert!(waits["waits_for"].as_str().unwrap().contains("2 of 2 cores short (0 of 2 free) at `lyon`"), "{waits}");
+
+    cloud.world.pass_seconds(1_800);
+    site.sync(&cloud).await;
+    cloud.control.step().await.unwrap();
+    let gives_way = cloud.job_read(&tenant, low).await;
+    assert_eq!(gives_way["state"], "stopping");
+    assert!(gives_way["waits_for"].as_str().unwrap().contains("a job of priority 4; this one has 1"), "{gives_way}");
+    assert_eq!(cloud.job_read(&tenant, high).await["state"], "queued", "its room is not free yet");
+
+    // Its room is free once its site has proved it, and is not given back to it first.
+    site.sync(&cloud).await;
+    assert!(site.intent().attempts[0].preempt);
+    site.says(&cloud, low, 1, stopped(&cloud, 1_800_000)).await;
+    cloud.control.step().await.unwrap();
+    assert_eq!(cloud.job_read(&tenant, high).await["state"], "starting");
+    let waits = cloud.job_read(&tenant, low).await;
+    assert_eq!((&waits["state"], &waits["stops"]), (&json!("queued"), &json!(1)));
+
+    // Any decision is made again from its record: the stop as well.
+    let explained = cloud.call(&tenant.owner, "job_explain", &[&low.to_string()], Value::Null).await.good();
+    let said: Vec<&str> =
+        explained["history"].as_array().unwrap().iter().map(|one| one["decision"].as_str().unwrap()).collect();
+    assert!(said.contains(&"stop"), "{explained}");
+    assert_eq!(explained["replay"]["same"], true, "{explained}");
+}
+
+#[tokio::test]
+async fn what_an_owner_does_not_let_be_stopped_is_waited_for() {
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
+    let long = json!({ "sku": "cpu.2", "seconds_max": 7_200, "priority": 0, "preemptible": false });
+    let low = submit(&cloud, &tenant, &dataset, "low", &long).await;
+    cloud.control.step().await.unwrap();
+    site.says(&cloud, low, 1, running(&cloud)).await;
+    cloud.world.pass_seconds(1_800);
+    site.sync(&cloud).await;
+    let high = submit(&cloud, &tenant, &dataset, "high", &json!({ "sku": "cpu.2", "priority": 4 })).await;
+    cloud.control.step().await.unwrap();
+    assert_eq!(cloud.job_read(&tenant, low).await["state"], "running");
+    let waits = cloud.job_read(&tenant, high).await;
+    assert_ne!(waits["starts_by"], Value::Null, "it is promised the end of the other's limit: {waits}");
+}
+
+#[tokio::test]
+async fn nobody_runs_beyond_a_quota_and_says_so_while_it_waits() {
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
+    let quota = json!({ "guarantee": 0, "borrow_max": 1 });
+    cloud.call(&cloud.operator, "quota_write", &[&tenant.organisation(), "cpu.1"], quota).await.good();
+    let first = submit(&cloud, &tenant, &dataset, "first", &json!({})).await;
+    let second = submit(&cloud, &tenant, &dataset, "second", &json!({})).await;
+    cloud.control.step().await.unwrap();
+    assert_eq!(cloud.job_read(&tenant, first).await["state"], "starting");
+    let waits = cloud.job_read(&tenant, second).await;
+    assert!(
+        waits["waits_for"].as_str().unwrap().contains("1 of 1 instances of `cpu.1` short within its quota"),
+        "{waits}"
+    );
+
+    // A second core is free all the while; a larger quota is all it takes.
+    let quota = json!({ "guarantee": 0, "borrow_max": 2 });
+    cloud.call(&cloud.operator, "quota_write", &[&tenant.organisation(), "cpu.1"], quota).await.good();
+    cloud.control.step().await.unwrap();
+    assert_eq!(cloud.job_read(&tenant, second).await["state"], "starting");
+
+    // A quota that is taken back below what runs stops nothing and lets nothing more in.
+    site.says(&cloud, first, 1, running(&cloud)).await;
+    let quota = json!({ "guarantee": 0, "borrow_max": 1 });
+    cloud.call(&cloud.operator, "quota_write", &[&tenant.organisation(), "cpu.1"], quota).await.good();
+    let third = submit(&cloud, &tenant, &dataset, "third", &json!({})).await;
+    cloud.control.step().await.unwrap();
+    assert_eq!(cloud.job_read(&tenant, first).await["state"], "running");
+    assert_eq!(cloud.job_read(&tenant, third).await["state"], "queued");
+}
