@@ -151,6 +151,7 @@ fn each_bind_is_a_new_attempt_and_old_observations_are_fenced_off() {
     let waiting = first.apply(ready(10)).unwrap().apply(requeue()).unwrap();
     assert_eq!(waiting.waits_for.as_deref(), Some("the site was lost"));
     assert!(!waiting.accepts(1), "nothing is observed of a job that waits");
+    assert_eq!(waiting.stopped_at, None, "it was lost, so it waits since it was asked for");
     let second = waiting.apply(bind(1)).unwrap();
     assert!(second.accepts(2) && !second.accepts(1));
     let running = second.apply(ready(20)).unwrap();
@@ -187,6 +188,8 @@ fn a_job_stopped_for_others_waits_again_and_keeps_its_attempts() {
         assert!(stopping.accepts(stops), "its site still has to prove the end");
         now = stopping.apply(requeue()).unwrap();
         assert_eq!((now.stops, now.attempt, now.site), (stops, stops, Some(SiteId::from_u128(1))));
+        assert_eq!((now.stopped_at, running.ready_at), (Some(Time::from_millis(7)), Some(Time::from_millis(7))));
+        assert_eq!(now.apply(bind(1)).unwrap().ready_at, None, "the next attempt is not ready yet");
     }
     // Losing it counts as before: three times, and it is given up.
     for _ in 1..Job::ATTEMPTS_MAX {

@@ -49,7 +49,7 @@ impl World {
                 return seen;
             }
             let ended = seen["ended_at"].is_string();
-            assert!(!ended && watch.elapsed() < Duration::from_secs(240), "waited for {what}: {seen}");
+            assert!(!ended && watch.elapsed() < Duration::from_mins(4), "waited for {what}: {seen}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }
