@@ -18,6 +18,7 @@ use gregal_core::{
 use gregal_policy::{Policies, Principal, Resource, Verdict};
 use gregal_store::{IdempotencyRecord, Store, Tx};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::{
     Error, Result,
@@ -65,6 +66,8 @@ struct Shared {
     denials: Denials,
     log: Log,
     passes: Passes,
+    /// Who may make a recorded pass again.
+    replays: Semaphore,
 }
 
 /// Who acts.
@@ -205,6 +208,7 @@ impl Control {
             denials: Denials::default(),
             log: Log::default(),
             passes: Passes::default(),
+            replays: Semaphore::new(1),
         };
         let control = Self(Arc::new(shared));
         control.replicas_adopt().await?;
@@ -254,6 +258,11 @@ impl Control {
 
     pub(crate) fn log(&self) -> &Log {
         &self.0.log
+    }
+
+    /// Turns at making recorded passes again.
+    pub(crate) fn replays(&self) -> &Semaphore {
+        &self.0.replays
     }
 
     pub(crate) fn passes(&self) -> &Passes {

@@ -160,6 +160,9 @@ impl Control {
     }
 }
 
+/// The most accelerators a site may say it has: the scheduler numbers their models.
+const ACCELERATORS_MAX: usize = 1024;
+
 /// What a site says must have bounds: it is authenticated, not infallible.
 fn checked(asked: &SyncRequest) -> Result<()> {
     let named = |field: &str, text: &str, max: usize| {
@@ -173,6 +176,18 @@ fn checked(asked: &SyncRequest) -> Result<()> {
     named("url", &asked.url, 300)?;
     if !asked.url.starts_with("http://") && !asked.url.starts_with("https://") {
         return Err(Error::invalid("`url` does not begin with `http://` or `https://`"));
+    }
+    let capacity = &asked.capacity;
+    if capacity.accelerators.len() > ACCELERATORS_MAX || capacity.protections_missing.len() > ACCELERATORS_MAX {
+        return Err(Error::invalid(format!("more than {ACCELERATORS_MAX} accelerators or missing protections")));
+    }
+    named("capacity.engine", &capacity.engine, 100)?;
+    for accelerator in &capacity.accelerators {
+        named("capacity.accelerators.model", &accelerator.model, 100)?;
+        named("capacity.accelerators.uuid", &accelerator.uuid, 100)?;
+    }
+    for missing in &capacity.protections_missing {
+        named("capacity.protections_missing", missing, 1000)?;
     }
     let datasets = [asked.datasets.len(), asked.datasets_gone.len()];
     let counts = [asked.attempts.len(), asked.replicas.len(), asked.allowances.len()].into_iter().chain(datasets);

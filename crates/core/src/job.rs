@@ -207,6 +207,9 @@ pub struct Job {
     pub attempt: u32,
     /// The money set aside for it.
     pub hold: HoldId,
+    /// When it was told last to stop, for others or for good.
+    #[serde(default)]
+    pub told_at: Option<Time>,
     /// When it was stopped for others last: since then it waits anew.
     #[serde(default)]
     pub stopped_at: Option<Time>,

@@ -52,6 +52,7 @@ impl Control {
         limit::one_more(there, limit::ENDPOINTS_LIVE_MAX, live, "delete one that is not needed")?;
         let sku = self.endpoint_sku(wanted.sku.as_deref(), &model)?;
         self.replica_fits(cx, &site, sku)?;
+        self.quota_allows(&tx, &project, sku).await?;
         let id = EndpointId::new(self.world());
         let hold = self.replica_hold(cx, &tx, &project, id, sku).await?;
         let endpoint = Endpoint {

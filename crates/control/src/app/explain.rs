@@ -50,17 +50,30 @@ impl Control {
         let (id, pass) = (job.id, decided.pass);
         let chain = self.store().schedule_pass_chain(pass).await?;
         let broken = |why: String| Error::Broken(format!("scheduling pass {pass} cannot be made again: {why}"));
+        // One at a time, and beside what answers others: a pass over a long queue is work.
+        let _turn = self.replays().acquire().await.map_err(|error| broken(error.to_string()))?;
+        let (chain, replay) = tokio::task::spawn_blocking(move || {
+            let replay = record::replay(&chain);
+            (chain, replay)
+        })
+        .await
+        .map_err(|error| broken(error.to_string()))?;
         let last = chain.last().ok_or_else(|| broken("it is not there".into()))?;
-        let replay = match record::replay(&chain) {
+        let replay = match replay {
             Ok(replay) => replay,
             Err(Irreproducible::OtherRules { .. }) => return self.pass_of_other_rules(job, decided, last),
             Err(error) => return Err(broken(error.to_string())),
         };
-        let asked = replay.snapshot.waiting.iter().find(|waiting| waiting.job == id);
-        let asked = asked.ok_or_else(|| broken("the job did not wait then".into()))?;
+        let snapshot = &replay.snapshot;
+        let waited = snapshot.waiting.iter().find(|waiting| waiting.job == id);
+        // One that is told to make room runs.
+        let ran = snapshot.rooms.iter().flat_map(|room| room.bound.iter().map(move |bound| (room, bound)));
+        let ran = ran.filter(|(_, bound)| bound.job == Some(id)).map(|(room, bound)| (&bound.item, vec![room.site]));
+        let asked = waited.map(|waiting| (&waiting.item, waiting.sites.clone())).or_else(|| ran.last());
+        let (asked, sites) = asked.ok_or_else(|| broken("the job neither waited nor ran then".into()))?;
         let decision = replay.decisions.iter().find(|decision| decision.job() == id);
         let decision = decision.ok_or_else(|| broken("nothing is decided of the job".into()))?;
-        let rooms = replay.snapshot.rooms.iter().filter(|room| asked.sites.contains(&room.site));
+        let rooms = replay.snapshot.rooms.iter().filter(|room| sites.contains(&room.site));
         Ok(ReplayView {
             rules: last.rules,
             rules_now: RULES,
@@ -68,10 +81,10 @@ impl Control {
             decision: DecisionView::new(pass, last.at, decision),
             same: replay.same,
             asked: AskedView {
-                cpus_milli: asked.item.cpus_milli,
-                memory_bytes: asked.item.memory_bytes,
-                gpus: asked.item.gpus,
-                gpu_model: asked.item.gpu_model.clone(),
+                cpus_milli: asked.cpus_milli,
+                memory_bytes: asked.memory_bytes,
+                gpus: asked.gpus,
+                gpu_model: asked.gpu_model.clone(),
             },
             sites: rooms.map(RoomView::from).collect(),
         })

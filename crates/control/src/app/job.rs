@@ -219,7 +219,7 @@ impl Control {
                 self.job_ended(&tx, &before, end, JobState::Cancelled).await?
             }
             JobState::Starting | JobState::Running | JobState::Stopping => {
-                let after = before.apply(JobMove::AskCancel)?;
+                let after = Job { told_at: Some(cx.now), ..before.apply(JobMove::AskCancel)? };
                 tx.job_update(&after).await?;
                 after
             }
@@ -315,6 +315,7 @@ fn queued(
         preemptible,
         stops: 0,
         stopped_for: None,
+        told_at: None,
         stopped_at: None,
         ready_at: None,
         state: JobState::Queued,

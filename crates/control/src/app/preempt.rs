@@ -40,7 +40,7 @@ impl Control {
     /// owner: it never names another tenant. Answers the job as written, and the audit entry of the move.
     pub(crate) async fn job_told_to_stop(&self, cx: &Cx, tx: &Tx, job: &Job, why: String) -> Result<(Job, AuditEntry)> {
         let entry = cx.done(Some(job.organisation), Action::JobPreempt.as_str(), job.id).fact("why", why.as_str());
-        let after = job.apply(JobMove::Preempt { why })?;
+        let after = Job { told_at: Some(cx.now), ..job.apply(JobMove::Preempt { why })? };
         tx.job_update(&after).await?;
         self.metrics().count(Metric::JobsPreempted);
         Ok((after.clone(), entry.fact("attempt", after.attempt).fact("state", after.state.as_str())))

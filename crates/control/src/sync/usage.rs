@@ -28,6 +28,9 @@ const REFUSALS_NAMED_MAX: usize = 20;
 /// How far ahead of us the end of a use may lie and be waited for: a day. Beyond it no clock is skewed, it is broken, and
 /// one such record must not hold back for years what the site sends after it.
 const WAIT_MS_MAX: i64 = 86_400_000;
+/// How far a site's clock may be behind ours, in milliseconds: what is said to have been used longer before there was
+/// anything to use it cannot be true.
+const SKEW_MS: i64 = 86_400_000;
 
 /// Why a record is not counted.
 enum Uncounted {
@@ -125,7 +128,7 @@ impl Control {
         if event.site != site {
             return Ok(Some(refused("it is of another site")));
         }
-        if let Err(reason) = self.usage_belongs(tx, event).await? {
+        if let Err(reason) = self.usage_belongs(tx, event, tally).await? {
             return Ok(Some(refused(reason)));
         }
         if let Some(error) = ahead {
@@ -145,7 +148,12 @@ impl Control {
     }
 
     /// Whether what used it is there, belongs to whom it says, and can have used that much of that.
-    async fn usage_belongs(&self, tx: &Tx, event: &UsageEvent) -> Result<std::result::Result<(), String>> {
+    async fn usage_belongs(
+        &self,
+        tx: &Tx,
+        event: &UsageEvent,
+        tally: &Tally,
+    ) -> Result<std::result::Result<(), String>> {
         let stranger = || Ok(Err(format!("`{}` is not at this site, or not of this project", event.subject)));
         if let Ok(id) = event.subject.parse::<JobId>() {
             let found = tx.job_get(id).await?;
@@ -153,6 +161,9 @@ impl Control {
                 job.organisation == event.organisation && job.project == event.project && job.site == Some(event.site)
             });
             let Some(job) = mine else { return stranger() };
+            if job.created_at.millis_since(event.started_at) > SKEW_MS {
+                return Ok(Err("the job was not there then".into()));
+            }
             let Some(sku) = self.sku(&job.sku) else { return stranger() };
             let most = match event.meter {
                 Meter::ComputeCore => u64::from(sku.cpus_milli),
@@ -181,7 +192,14 @@ impl Control {
             Meter::ComputeCore | Meter::Accelerator => {
                 Ok(Err("an endpoint is billed by tokens and by the time it answers".into()))
             }
-            Meter::ReplicaCore => Ok(self.replica_can_have_used(&endpoint, event)),
+            Meter::ReplicaCore => {
+                // What counts already was within bounds when it came.
+                let earlier = tally.replicas.get(&endpoint.id).map_or(0, |billed| billed.ms);
+                match self.replica_can_have_used(&endpoint, event, earlier) {
+                    Err(why) if tx.usage_get(&event.id).await?.is_none() => Ok(Err(why)),
+                    _ => Ok(Ok(())),
+                }
+            }
             Meter::TokensIn | Meter::TokensOut => {
                 let model = tx.model_get(endpoint.model).await?;
                 let class = model.map(|model| price_item(model.parameters));
@@ -194,12 +212,24 @@ impl Control {
 
 impl Control {
     /// Whether a served model can have stood for what a record says.
-    fn replica_can_have_used(&self, endpoint: &Endpoint, event: &UsageEvent) -> std::result::Result<(), String> {
+    /// `earlier`: milliseconds that came before it in the same batch.
+    fn replica_can_have_used(
+        &self,
+        endpoint: &Endpoint,
+        event: &UsageEvent,
+        earlier: u64,
+    ) -> std::result::Result<(), String> {
         let Some(sku) = self.sku(&endpoint.sku).filter(|sku| sku.name == event.item) else {
             return Err(format!("the endpoint was sold `{}`, not what this record is priced as", endpoint.sku));
         };
-        if endpoint.placed_at.is_none() {
-            return Err("the endpoint was never given room".into());
+        let Some(placed) = endpoint.placed_at else { return Err("the endpoint was never given room".into()) };
+        if placed.millis_since(event.started_at) > SKEW_MS {
+            return Err("the endpoint had no room then".into());
+        }
+        // A site stops what stands when what it was told is held is used up; what is held only grows.
+        let counted = endpoint.billed.ms.saturating_add(earlier);
+        if counted.saturating_add(millis_of(event)) > endpoint.held_ms {
+            return Err(format!("{counted} ms of {} that were held are used already", endpoint.held_ms));
         }
         if event.allowance.is_some() {
             return Err("the time an endpoint stands is paid from its own hold".into());
@@ -215,9 +245,14 @@ fn not_yet(site: SiteId, event: &UsageEvent, reason: &str) -> Error {
     Problem::new(Code::Unavailable, detail).hint("keep the batch and send it again with a growing pause").into()
 }
 
+/// How long a record's time is, in milliseconds.
+fn millis_of(event: &UsageEvent) -> u64 {
+    u64::try_from(event.ended_at.millis_since(event.started_at)).unwrap_or(0)
+}
+
 /// Whether a stretch of time is long enough for what was counted in it: `most` thousandths at a time.
 fn can_have_used(event: &UsageEvent, most: u64) -> std::result::Result<(), String> {
-    let millis = u64::try_from(event.ended_at.millis_since(event.started_at)).unwrap_or(0);
+    let millis = millis_of(event);
     // Rounded up, and one unit for the site's own rounding.
     let bound = (u128::from(most) * u128::from(millis)).div_ceil(1000) + 1;
     if u128::from(event.quantity) <= bound {
@@ -231,8 +266,7 @@ impl Tally {
         self.accepted += 1;
         if let (Meter::ReplicaCore, Ok(endpoint)) = (event.meter, event.subject.parse::<EndpointId>()) {
             let billed = self.replicas.entry(endpoint).or_default();
-            let millis = u64::try_from(event.ended_at.millis_since(event.started_at)).unwrap_or(0);
-            billed.ms = billed.ms.saturating_add(millis);
+            billed.ms = billed.ms.saturating_add(millis_of(event));
             billed.until = billed.until.max(Some(event.ended_at));
         }
         let (records, sum) = self.organisations.entry(event.organisation).or_default();

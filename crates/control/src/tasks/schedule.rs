@@ -214,7 +214,7 @@ pub(crate) fn unreachable(site: &Site, now: Time) -> String {
 }
 
 /// When a bound job gives its room back at the latest: what is left of its limit after its attempt was ready. Nobody knows
-/// of one that is not ready yet.
+/// of one that is not ready yet, nor of one that is past that time (its site was away, and goes on from what it billed).
 fn free_at(job: &Job) -> Option<Time> {
     let ready = job.ready_at.filter(|_| job.state != JobState::Starting)?;
     let left = (u64::from(job.seconds_max) * 1000).saturating_sub(job.billed.ms);
@@ -282,9 +282,8 @@ pub(crate) fn room(site: &Site, now: Time, bound: &[Job], skus: &[Sku]) -> Room 
             item: item_of(job, sku),
             node: 0,
             since: job.ready_at.filter(|_| job.state != JobState::Starting).unwrap_or(now),
-            free_at: free_at(job),
-            // When exactly is nowhere written; it gives its room back within the time a stop is allowed from now.
-            told: (job.state == JobState::Stopping).then_some(now),
+            free_at: free_at(job).filter(|at| *at > now),
+            told: job.told_at.filter(|_| matches!(job.state, JobState::Stopping | JobState::Cancelling)),
         })
     });
     Room {

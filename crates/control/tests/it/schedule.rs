@@ -52,7 +52,10 @@ async fn a_job_of_lower_priority_saves_its_work_and_makes_room_and_goes_on_later
     cloud.control.step().await.unwrap();
     let gives_way = cloud.job_read(&tenant, low).await;
     assert_eq!(gives_way["state"], "stopping");
-    assert!(gives_way["waits_for"].as_str().unwrap().contains("a job of priority 4; this one has 1"), "{gives_way}");
+    assert!(
+        gives_way["waits_for"].as_str().unwrap().contains("one of higher priority (this one has 1)"),
+        "{gives_way}"
+    );
     assert_eq!(cloud.job_read(&tenant, high).await["state"], "queued", "its room is not free yet");
 
     // Its room is free once its site has proved it, and is not given back to it first.
@@ -93,8 +96,9 @@ async fn nobody_runs_beyond_a_quota_and_says_so_while_it_waits() {
     let (cloud, mut site, tenant, dataset) = with_dataset().await;
     let quota = json!({ "guarantee": 0, "borrow_max": 1 });
     cloud.call(&cloud.operator, "quota_write", &[&tenant.organisation(), "cpu.1"], quota).await.good();
-    let first = submit(&cloud, &tenant, &dataset, "first", &json!({})).await;
-    let second = submit(&cloud, &tenant, &dataset, "second", &json!({})).await;
+    let low = json!({ "priority": 1, "seconds_max": 7_200 });
+    let first = submit(&cloud, &tenant, &dataset, "first", &low).await;
+    let second = submit(&cloud, &tenant, &dataset, "second", &low).await;
     cloud.control.step().await.unwrap();
     assert_eq!(cloud.job_read(&tenant, first).await["state"], "starting");
     let waits = cloud.job_read(&tenant, second).await;
@@ -117,4 +121,28 @@ async fn nobody_runs_beyond_a_quota_and_says_so_while_it_waits() {
     cloud.control.step().await.unwrap();
     assert_eq!(cloud.job_read(&tenant, first).await["state"], "running");
     assert_eq!(cloud.job_read(&tenant, third).await["state"], "queued");
+
+    // Nor does it stop the scheduler once runs could be stopped for a job that may not start all the same.
+    site.says(&cloud, second, 1, running(&cloud)).await;
+    cloud.world.pass_seconds(1_800);
+    site.sync(&cloud).await;
+    let urgent = submit(&cloud, &tenant, &dataset, "urgent", &json!({ "seconds_max": 7_200 })).await;
+    cloud.control.step().await.unwrap();
+    assert_eq!(cloud.job_read(&tenant, urgent).await["state"], "queued");
+}
+
+#[tokio::test]
+async fn a_job_that_was_cancelled_is_on_its_way_out_and_nobodys_to_stop() {
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
+    let long = json!({ "sku": "cpu.2", "seconds_max": 7_200, "priority": 1 });
+    let low = submit(&cloud, &tenant, &dataset, "low", &long).await;
+    cloud.control.step().await.unwrap();
+    site.says(&cloud, low, 1, running(&cloud)).await;
+    cloud.world.pass_seconds(1_800);
+    site.sync(&cloud).await;
+    cloud.call(&tenant.owner, "job_cancel", &[&low.to_string()], Value::Null).await.good();
+    let high = submit(&cloud, &tenant, &dataset, "high", &json!({ "sku": "cpu.2", "priority": 4 })).await;
+    cloud.control.step().await.unwrap();
+    assert_eq!(cloud.job_read(&tenant, low).await["state"], "cancelling");
+    assert_eq!(cloud.job_read(&tenant, high).await["state"], "queued");
 }

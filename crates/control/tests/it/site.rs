@@ -136,3 +136,18 @@ async fn a_site_speaks_only_of_what_is_at_it() {
     let read = cloud.call(&tenant.owner, "dataset_read", &[second], Value::Null).await.good();
     assert_eq!(read["state"], "pending");
 }
+
+#[tokio::test]
+async fn a_site_cannot_say_that_it_has_more_than_anybody_could_look_at() {
+    let cloud = Cloud::open().await;
+    let site = cloud.site("lyon", "FR").await;
+    let accelerator = |model: String| json!({ "uuid": "GPU-1", "model": model, "memory_bytes": 1, "healthy": true });
+    let said = async |accelerators: Vec<Value>| {
+        let mut body = serde_json::to_value(&site.report).unwrap();
+        body["capacity"]["accelerators"] = json!(accelerators);
+        cloud.call(&site.secret, "site_sync", &[], body).await.status
+    };
+    assert_eq!(said(vec![accelerator("H100".into())]).await, 200);
+    assert_eq!(said((0..1025).map(|number| accelerator(format!("model-{number}"))).collect()).await, 400);
+    assert_eq!(said(vec![accelerator("x".repeat(101))]).await, 400);
+}

@@ -145,7 +145,8 @@ impl Record {
             Stage::Stopping { told_ms, .. } => *told_ms,
         };
         let (Stage::Running { since_ms, .. } | Stage::Stopping { since_ms, .. }) = &self.stage else { return 0 };
-        self.worked_ms + until.saturating_sub(*since_ms).saturating_sub(self.restart_ms(policy))
+        let ran_ms = until.saturating_sub(*since_ms).saturating_sub(self.restart_ms(policy));
+        self.worked_ms.saturating_add(ran_ms)
     }
 
     /// What orders jobs of one lane before their places do: when finishing would still be fair, where that is the order.

@@ -35,8 +35,9 @@ impl LaneKey {
 /// Lower goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Score {
-    pub(super) priority: Reverse<u8>,
+    /// First of all: were priority first, one that borrows would take again what was just freed for its owner.
     pub(super) beyond_own: bool,
+    pub(super) priority: Reverse<u8>,
     pub(super) level: u32,
     /// The work expected, or when it is due.
     pub(super) work: u64,

@@ -334,14 +334,15 @@ impl Queue {
                     break;
                 }
                 // Only what another still borrows comes back to this one.
-                if record.ask.share != share && !quotas.borrows(record.ask.share, sku) {
+                if record.ask.share != share && !quotas.borrows_from(record.ask.share, share, sku) {
                     continue;
                 }
                 quotas.give_back(record.ask.share, sku, record.ask.gpus);
                 if quotas.available(share, sku) > before {
                     victims.insert(record.seq);
                 } else {
-                    assert!(quotas.take(record.ask.share, sku, record.ask.gpus), "it was just given back");
+                    // It was just given back, but may stand beyond a limit that was lowered since it started.
+                    quotas.take_anyway(record.ask.share, sku, record.ask.gpus);
                 }
             }
         }
@@ -365,13 +366,12 @@ impl Queue {
         if record.ends_ms_max(policy).is_none_or(|ends_ms| ends_ms <= saved_ms) {
             return false;
         }
-        let borrows = self.quotas.borrows(record.ask.share, sku);
-        if record.ask.share.0 != rank.share {
-            if rank.own && borrows {
+        let share = ShareId(rank.share);
+        if record.ask.share != share {
+            if rank.own && self.quotas.reclaims(share, record.ask.share, sku, rank.gpus) {
                 return true;
             }
-            let owns = self.quotas.used_owned(record.ask.share, sku).1 > 0;
-            if owns && !borrows {
+            if self.quotas.keeps(record.ask.share, share, sku) {
                 return false;
             }
         }

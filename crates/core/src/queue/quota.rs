@@ -164,13 +164,48 @@ impl Quotas {
         cell.left_kept() + from_parent.min(cap)
     }
 
-    /// Whether so many more would stay within what the share owns.
+    /// Whether so many more would stay within what the share, or a share above it but the top, owns.
     pub(super) fn within_own(&self, share: ShareId, sku: usize, gpus: u32) -> bool {
-        let cell = &self.nodes[share.0 as usize].cells[sku];
-        cell.used + u64::from(gpus) <= cell.owned
+        let mut node = share.0 as usize;
+        loop {
+            let Node { parent, cells, .. } = &self.nodes[node];
+            if cells[sku].used + u64::from(gpus) <= cells[sku].owned {
+                return true;
+            }
+            match parent.filter(|parent| self.nodes[*parent].parent.is_some()) {
+                Some(parent) => node = parent,
+                None => return false,
+            }
+        }
     }
 
-    /// Whether a share uses more than it owns: what others may ask back.
+    /// Whether so many that one share asks for are its own and another has borrowed them: a guarantee stands for them below
+    /// where the two meet, and none stands for what the other uses.
+    pub(super) fn reclaims(&self, share: ShareId, from: ShareId, sku: usize, gpus: u32) -> bool {
+        let own = |cell: &Cell| cell.owned > 0 && cell.used + u64::from(gpus) <= cell.owned;
+        self.apart(share, from, sku).any(own) && self.borrows_from(from, share, sku)
+    }
+
+    /// Whether all that a share uses beyond its guarantees, up to where it meets another, may be the other's.
+    pub(super) fn borrows_from(&self, share: ShareId, other: ShareId, sku: usize) -> bool {
+        self.apart(share, other, sku).all(|cell| cell.used > cell.owned)
+    }
+
+    /// Whether a share stays within a guarantee that stands between it and another.
+    pub(super) fn keeps(&self, share: ShareId, against: ShareId, sku: usize) -> bool {
+        self.apart(share, against, sku).any(|cell| cell.owned > 0 && cell.used <= cell.owned)
+    }
+
+    /// A share and those above it, to below where it meets another.
+    fn apart(&self, share: ShareId, other: ShareId, sku: usize) -> impl Iterator<Item = &Cell> {
+        let other = other.0 as usize;
+        let up = |node: &usize| self.nodes[*node].parent;
+        std::iter::successors(Some(share.0 as usize), up)
+            .take_while(move |node| !std::iter::successors(Some(other), up).any(|above| above == *node))
+            .map(move |node| &self.nodes[node].cells[sku])
+    }
+
+    /// Whether a share uses more than it owns itself.
     pub(super) fn borrows(&self, share: ShareId, sku: usize) -> bool {
         let cell = &self.nodes[share.0 as usize].cells[sku];
         cell.used > cell.owned
@@ -254,6 +289,27 @@ mod tests {
         let quotas = Quotas::new(&shares, 1).unwrap();
         assert_eq!(quotas.available(ShareId(2), 0), 10, "the organisation's, and nobody lends it more");
         assert_eq!(quotas.family(ShareId(2)), ShareId(1));
+    }
+
+    #[test]
+    fn an_organisations_guarantee_stands_for_its_projects_against_others_and_not_among_themselves() {
+        // Two organisations; the first owns 4, and has two projects that own nothing.
+        let shares = [
+            share(None, 8, None, None),
+            share(Some(0), 4, None, None),
+            share(Some(0), 0, None, None),
+            share(Some(1), 0, None, None),
+            share(Some(1), 0, None, None),
+            share(Some(2), 0, None, None),
+        ];
+        let mut quotas = Quotas::new(&shares, 1).unwrap();
+        let (one, two, other) = (ShareId(3), ShareId(4), ShareId(5));
+        assert!(quotas.take(other, 0, 8) && quotas.take(one, 0, 2));
+        assert!(quotas.within_own(one, 0, 2) && !quotas.within_own(one, 0, 3) && !quotas.within_own(other, 0, 1));
+        assert!(quotas.reclaims(one, other, 0, 2), "the organisation's own comes back");
+        assert!(!quotas.reclaims(one, other, 0, 3), "and no more");
+        assert!(!quotas.reclaims(two, one, 0, 1), "what its projects have of it is nobody's of them");
+        assert!(quotas.keeps(one, other, 0) && !quotas.keeps(one, two, 0) && !quotas.keeps(other, one, 0));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Bound, END_MS, Item, PAST_MAX, Room, Run, START_MS, Snapshot, Waiting, words};
+use super::{Bound, END_MS, ENDLESS_MS, Item, PAST_MAX, Room, Run, START_MS, Snapshot, Waiting, words};
 use crate::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
     queue::{
@@ -91,8 +91,9 @@ impl<'a> Built<'a> {
             if let Some((place, claim)) = held {
                 holders[place] = Some(holders[place].map_or(claim, |other| other.min(claim)));
             }
-            let limit_ms = job.limit_ms.saturating_add(allowed_ms());
-            let ask = ask(job.job, &job.item, Some(limit_ms), &sites, &tables, &mut shapes);
+            // What has no end says nothing of how much work it is.
+            let limit_ms = (job.limit_ms != ENDLESS_MS).then(|| job.limit_ms.saturating_add(allowed_ms()));
+            let ask = ask(job.job, &job.item, limit_ms, &sites, &tables, &mut shapes);
             records.push(waiting_record(job, ask, seq));
         }
         let ground = Ground::Mixed(Mixed {
@@ -251,7 +252,7 @@ fn ask(job: JobId, item: &Item, limit_ms: Option<u64>, sites: &[u16], tables: &T
 
 fn bound_record(bound: &Bound, ask: Ask, seq: u64, node: u32) -> Record {
     let (since_ms, slots) = (ms(bound.since), vec![Slot { node, gpus: ask.gpus }]);
-    let end = match (bound.job, bound.free_at) {
+    let end = match (bound.job, bound.free_at.or(bound.told)) {
         (None, _) => End::Never,
         (Some(_), None) => End::Unknown,
         (Some(_), Some(at)) => End::At(ms(at)),
@@ -273,7 +274,7 @@ fn waiting_record(job: &Waiting, ask: Ask, seq: u64) -> Record {
         worked_ms: job.item.worked_ms,
         stops: job.item.stops,
         promised_ms: job.promised.map(|promised| ms(promised.at)),
-        end: End::Limit,
+        end: if job.limit_ms == ENDLESS_MS { End::Never } else { End::Limit },
         stage: Stage::Waiting { since_ms },
     }
 }
@@ -316,22 +317,22 @@ fn shares(snapshot: &Snapshot, tables: &Tables) -> Vec<Share> {
         let parent = tables.organisations.get(organisation).copied();
         shares.push(Share { parent: parent.or(Some(ShareId(0))), weight: 1, quotas: free() });
     }
+    // What an organisation owns holds its projects' guarantees: in the tree each stands once.
+    let mut given: BTreeMap<(OrganisationId, &str), u32> = BTreeMap::new();
+    for row in snapshot.quotas.iter().filter(|row| row.project.is_some()) {
+        let sum = given.entry((row.organisation, &row.sku)).or_default();
+        *sum = sum.saturating_add(row.guarantee);
+    }
     for row in &snapshot.quotas {
         let Some(sku) = tables.skus.get(&row.sku).map(|sku| usize::from(*sku)) else { continue };
         let share = match row.project {
             Some(project) => tables.share(row.organisation, project),
             None => tables.organisations.get(&row.organisation).copied().unwrap_or(ShareId(0)),
         };
-        // What an organisation owns holds its projects' guarantees: in the tree each stands once.
-        let of_projects = snapshot.quotas.iter().filter(|part| {
-            row.project.is_none()
-                && part.project.is_some()
-                && (part.organisation, &part.sku) == (row.organisation, &row.sku)
-        });
-        let parts = of_projects.map(|part| part.guarantee).fold(0, u32::saturating_add);
+        let parts = given.get(&(row.organisation, row.sku.as_str())).filter(|_| row.project.is_none());
+        let guarantee = row.guarantee.saturating_sub(parts.copied().unwrap_or(0)).min(TOP);
         let (borrow_max, lend_max) = (row.borrow_max, row.lend_max);
-        shares[share.0 as usize].quotas[sku] =
-            Quota { guarantee: row.guarantee.saturating_sub(parts).min(TOP), borrow_max, lend_max };
+        shares[share.0 as usize].quotas[sku] = Quota { guarantee, borrow_max, lend_max };
     }
     shares
 }

@@ -84,11 +84,12 @@ impl<'a> Said<'a> {
     fn gives_way(&self, bound: &Bound, other: &Waiting) -> String {
         let (mine, its) = (bound.item.priority, other.item.priority);
         let why = if its > mine {
-            format!("to a job of priority {its}; this one has {mine}")
+            // Whose it is, and how high exactly, is not for this one's owner.
+            format!("to one of higher priority (this one has {mine})")
         } else if self.built.queue.is_guaranteed(other.job) && bound.item.organisation != other.item.organisation {
-            "to a job that uses its organisation's own quota; this one runs on what was borrowed".into()
+            "to one that uses its organisation's own quota; this one runs on what was borrowed".into()
         } else {
-            "to a job that has waited longer or worked less".into()
+            "to one that has waited longer or worked less".into()
         };
         format!("saves its work and gives way {why}; it waits again, and goes on from its checkpoint")
     }

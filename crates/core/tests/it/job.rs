@@ -36,6 +36,7 @@ fn job(state: JobState) -> Job {
         preemptible: true,
         stops: 0,
         stopped_for: None,
+        told_at: None,
         stopped_at: None,
         ready_at: None,
         state,

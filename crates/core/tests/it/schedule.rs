@@ -3,7 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use gregal_core::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
     schedule::{
-        Bound, Decision, END_MS, Item, Node, QuotaRow, Room, Run, START_MS, Snapshot, Waiting, Weight, order,
+        Bound, Decision, END_MS, ENDLESS_MS, Item, Node, QuotaRow, Room, Run, START_MS, Snapshot, Waiting, Weight,
+        order,
         record::{Inputs, Irreproducible, RULES, Record, replay},
         schedule,
     },
@@ -262,6 +263,41 @@ fn a_quota_that_is_used_up_says_how_much_and_what_helps() {
 }
 
 #[test]
+fn a_quota_that_was_lowered_below_what_runs_is_looked_at_like_any_other() {
+    let end = Some(20 * 3_600_000);
+    let runs = |number| Bound { item: Item { preemptible: true, ..item(1) }, ..bound(number, 1, end) };
+    let home = Room { bound: vec![runs(901), runs(902)], ..room(1, 8, 8) };
+    let urgent = Waiting { item: Item { priority: 1, ..item(1) }, ..waiting(1, 1, &[1]) };
+    let row = QuotaRow {
+        organisation: OrganisationId::from_u128(1),
+        project: None,
+        sku: "cpu.1".into(),
+        guarantee: 0,
+        borrow_max: Some(1),
+        lend_max: None,
+    };
+    let snapshot = Snapshot { quotas: vec![row], ..at(vec![urgent], vec![home]) };
+    let decisions = schedule(&snapshot, Time::from_millis(10 * 3_600_000));
+    assert!(matches!(decisions[0], Decision::Wait { .. }), "{decisions:?}");
+}
+
+#[test]
+fn nobody_is_promised_the_end_of_what_has_none() {
+    let model = Waiting { limit_ms: ENDLESS_MS, ..waiting(1, 1, &[1]) };
+    let job = Waiting { since: Time::from_millis(1), ..waiting(2, 2, &[1]) };
+    let home = Room { bound: vec![], ..room(1, 2, 2) };
+    let decisions = schedule(&at(vec![model, job], vec![home]), Time::from_millis(2));
+    let waits = decisions.iter().find(|decision| decision.job() == JobId::from_u128(2)).unwrap();
+    let first = decisions.iter().find(|decision| decision.job() == JobId::from_u128(1)).unwrap();
+    // Whichever goes first, nothing ends that the other could wait for.
+    match (first, waits) {
+        (Decision::Start { .. }, Decision::Wait { promise: None, .. }) => {}
+        (Decision::Wait { .. }, Decision::Start { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_job_of_higher_priority_stops_only_what_may_be_stopped() {
     let hours = |hours: i64| Time::from_millis(hours * 3_600_000);
     let may_stop = Bound { item: Item { preemptible: true, ..item(4) }, ..bound(901, 4, Some(20 * 3_600_000)) };
@@ -273,7 +309,7 @@ fn a_job_of_higher_priority_stops_only_what_may_be_stopped() {
     let stops = decided(may_stop.clone(), true);
     let Decision::Stop { job, for_job, reason } = &stops[1] else { panic!("{stops:?}") };
     assert_eq!((*job, *for_job), (JobId::from_u128(901), JobId::from_u128(1)));
-    assert!(reason.contains("gives way to a job of priority 1; this one has 0"), "{reason}");
+    assert!(reason.contains("gives way to one of higher priority (this one has 0)"), "{reason}");
     // While it saves its work, nobody else is stopped; so with what stands, is not ready, or is out of sight.
     for (spared, alive) in [
         (Bound { told: Some(hours(10)), ..may_stop.clone() }, true),

@@ -139,6 +139,7 @@ pub(crate) fn job(number: u128) -> Job {
         preemptible: true,
         stops: 0,
         stopped_for: None,
+        told_at: None,
         stopped_at: None,
         ready_at: None,
         state: JobState::Queued,
