@@ -68,8 +68,9 @@ impl Control {
         let waited = snapshot.waiting.iter().find(|waiting| waiting.job == id);
         // One that is told to make room runs.
         let ran = snapshot.rooms.iter().flat_map(|room| room.bound.iter().map(move |bound| (room, bound)));
-        let ran = ran.filter(|(_, bound)| bound.job == Some(id)).map(|(room, bound)| (&bound.item, vec![room.site]));
-        let asked = waited.map(|waiting| (&waiting.item, waiting.sites.clone())).or_else(|| ran.last());
+        let mut ran =
+            ran.filter(|(_, bound)| bound.job == Some(id)).map(|(room, bound)| (&bound.item, vec![room.site]));
+        let asked = waited.map(|waiting| (&waiting.item, waiting.sites.clone())).or_else(|| ran.next());
         let (asked, sites) = asked.ok_or_else(|| broken("the job neither waited nor ran then".into()))?;
         let decision = replay.decisions.iter().find(|decision| decision.job() == id);
         let decision = decision.ok_or_else(|| broken("nothing is decided of the job".into()))?;
