@@ -108,7 +108,9 @@ fn a_training_that_makes_room_twice_ends_with_its_model_and_one_bill() {
     let mut logs = gregal(&["job", "logs", job]);
     let log = finish(logs.env("GREGAL_URL", &world.url).env("GREGAL_KEY", &owner));
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
-    assert_eq!(log.matches("took up the work of an earlier run at step").count(), 2, "{log}");
+    // Twice, and once more if the process was killed before the site had heard: then it goes on first, and stops after that.
+    let resumed = log.matches("took up the work of an earlier run at step").count();
+    assert!((2..=3).contains(&resumed), "{log}");
 
     // One bill: no stretch of time twice, all of it the job's, and nothing held any more.
     let usage = world.ask(&owner, &["usage", "list"]);
