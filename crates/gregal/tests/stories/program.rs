@@ -68,12 +68,15 @@ impl Running {
         assert!(done.success());
     }
 
-    /// Waits for its end, at most this long; everything it printed on stdout comes with the exit code.
+    /// Waits for its end, at most this long; everything it printed on stdout comes with the exit code, unless somebody
+    /// reads that already.
     pub(crate) fn wait(&mut self, most: Duration) -> (Option<i32>, String) {
-        let mut stdout = self.0.stdout.take().unwrap();
+        let stdout = self.0.stdout.take();
         let reader = std::thread::spawn(move || {
             let mut text = String::new();
-            stdout.read_to_string(&mut text).unwrap();
+            if let Some(mut stdout) = stdout {
+                stdout.read_to_string(&mut text).unwrap();
+            }
             text
         });
         let watch = Instant::now();
