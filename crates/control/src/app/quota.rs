@@ -9,6 +9,7 @@ use gregal_api::{
 };
 use gregal_core::{
     access::Action,
+    endpoint::Endpoint,
     id::{OrganisationId, ProjectId},
     job::{JobState, PRIORITY_MAX},
     organisation::{FairShare, Organisation, Project},
@@ -159,13 +160,18 @@ impl Control {
         })
     }
 
-    /// Quotas of an organisation with what its jobs use of them now.
+    /// Quotas of an organisation with what its jobs and served models use of them now.
     async fn quotas_used(&self, view: &View, of: OrganisationId, quotas: &[Quota]) -> Result<Vec<QuotaView>> {
         let mut used: BTreeMap<QuotaId, u32> = BTreeMap::new();
-        for job in view.jobs_in_states(&JobState::BOUND).await?.iter().filter(|job| job.organisation == of) {
-            let units = self.sku(&job.sku).map_or(0, quota::units);
-            for project in [None, Some(job.project)] {
-                let sum = used.entry(QuotaId::of(of, project, &job.sku)).or_default();
+        let jobs = view.jobs_in_states(&JobState::BOUND).await?;
+        let jobs = jobs.iter().filter(|job| job.organisation == of).map(|job| (job.project, &job.sku));
+        let models = view.endpoints_live().await?;
+        let stands = |model: &&Endpoint| model.organisation == of && model.takes_room();
+        let models = models.iter().filter(stands).map(|model| (model.project, &model.sku));
+        for (project, sku) in jobs.chain(models) {
+            let units = self.sku(sku).map_or(0, quota::units);
+            for project in [None, Some(project)] {
+                let sum = used.entry(QuotaId::of(of, project, sku)).or_default();
                 *sum = sum.saturating_add(units);
             }
         }

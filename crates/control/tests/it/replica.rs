@@ -99,6 +99,9 @@ async fn a_job_and_an_endpoint_take_no_room_from_one_another_and_wait_in_one_que
     let model = model(&cloud, &tenant, &mut site).await;
     let dataset = cloud.dataset(&tenant, &mut site, "more.jsonl").await;
     let endpoint = serving(&cloud, &tenant, &mut site, &model).await;
+    let quota = json!({ "guarantee": 1 });
+    let made = cloud.call(&cloud.operator, "quota_write", &[&tenant.organisation(), "cpu.1"], quota).await.good();
+    assert_eq!(made["used"], 1, "what stands is used: {made}");
     let submit = async |name: &str, sku: &str, seconds: u32| {
         let mut wanted = training(&dataset, name);
         (wanted["sku"], wanted["seconds_max"]) = (json!(sku), json!(seconds));

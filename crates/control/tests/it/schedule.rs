@@ -94,7 +94,7 @@ async fn what_an_owner_does_not_let_be_stopped_is_waited_for() {
 #[tokio::test]
 async fn nobody_runs_beyond_a_quota_and_says_so_while_it_waits() {
     let (cloud, mut site, tenant, dataset) = with_dataset().await;
-    let quota = json!({ "guarantee": 0, "borrow_max": 1 });
+    let quota = json!({ "guarantee": 1, "borrow_max": 0 });
     cloud.call(&cloud.operator, "quota_write", &[&tenant.organisation(), "cpu.1"], quota).await.good();
     let low = json!({ "priority": 1, "seconds_max": 7_200 });
     let first = submit(&cloud, &tenant, &dataset, "first", &low).await;
@@ -103,7 +103,10 @@ async fn nobody_runs_beyond_a_quota_and_says_so_while_it_waits() {
     assert_eq!(cloud.job_read(&tenant, first).await["state"], "starting");
     let waits = cloud.job_read(&tenant, second).await;
     assert!(
-        waits["waits_for"].as_str().unwrap().contains("1 of 1 instances of `cpu.1` short within its quota"),
+        waits["waits_for"]
+            .as_str()
+            .unwrap()
+            .contains("1 of 1 instances of `cpu.1` short within its quota (1 used, 1 its own)"),
         "{waits}"
     );
 

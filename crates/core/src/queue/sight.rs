@@ -13,9 +13,9 @@ use crate::id::JobId;
 pub(crate) struct QuotaShort {
     /// What it allows now.
     pub(crate) available: u64,
-    /// What the share uses.
+    /// What is used of the quota that does not allow it.
     pub(crate) used: u64,
-    /// What it owns.
+    /// What that one owns.
     pub(crate) owned: u64,
 }
 
@@ -41,7 +41,10 @@ impl Queue {
         let record = self.record(job).filter(|record| matches!(record.stage, Stage::Waiting { .. }))?;
         let (share, sku) = (record.ask.share, usize::from(record.ask.sku));
         let available = self.quotas.available(share, sku);
-        let (used, owned) = self.quotas.used_owned(share, sku);
+        // Of whoever's quota it is that does not allow it: its own, or that of its family together.
+        let family = self.quotas.family(share);
+        let its_own = self.quotas.available(family, sku) >= u64::from(record.ask.gpus);
+        let (used, owned) = self.quotas.used_owned(if its_own { share } else { family }, sku);
         (available < u64::from(record.ask.gpus)).then_some(QuotaShort { available, used, owned })
     }
 
