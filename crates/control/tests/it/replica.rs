@@ -5,6 +5,7 @@ use gregal_core::{
     endpoint::EndpointState,
     id::EndpointId,
     meter::{Meter, UsageEvent},
+    time::Time,
     world::World as _,
 };
 use serde_json::{Value, json};
@@ -242,11 +243,23 @@ async fn a_record_that_cannot_be_true_of_a_served_model_is_put_aside() {
     let more = UsageEvent { id: id(1), quantity: 2_000, ..good.clone() };
     let dearer = UsageEvent { id: id(2), item: "cpu.2".into(), ..good.clone() };
     let of_a_job = UsageEvent { id: id(3), meter: Meter::ComputeCore, ..good.clone() };
-    let leased = UsageEvent { id: id(4), allowance: Some(site.intent().allowances[0].allowance), ..good };
-    let receipt = site.uses(&cloud, &[more, dearer, of_a_job, leased]).await;
-    assert_eq!((&receipt["accepted"], receipt["refused"].as_array().unwrap().len()), (&json!(0), 4), "{receipt}");
+    let leased = UsageEvent { id: id(4), allowance: Some(site.intent().allowances[0].allowance), ..good.clone() };
+    // Before it had room, and for longer than was held, however it is put: in one record or in a batch of them.
+    let ages_ago = UsageEvent { id: id(5), started_at: Time::from_millis(0), ..good.clone() };
+    let of_ms = |number, quantity: u64| {
+        let started_at = good.ended_at.plus_millis(-i64::try_from(quantity).unwrap());
+        UsageEvent { id: id(number), quantity, started_at, ..good.clone() }
+    };
+    let receipt = site.uses(&cloud, &[more, dearer, of_a_job, leased, ages_ago, of_ms(6, 3_600_001)]).await;
+    assert_eq!((&receipt["accepted"], receipt["refused"].as_array().unwrap().len()), (&json!(0), 6), "{receipt}");
     assert_eq!(read(&cloud, &tenant, endpoint).await["billed_ms"], 0);
     assert_eq!(cloud.balances(tenant.organisation).await.accrued.get(), 0);
+    let batch = [of_ms(7, 2_000_000), of_ms(8, 2_000_000)];
+    let receipt = site.uses(&cloud, &batch).await;
+    assert_eq!((&receipt["accepted"], receipt["refused"].as_array().unwrap().len()), (&json!(1), 1), "{receipt}");
+    // What counted once is not put aside when it is sent again, whatever has been counted since.
+    let receipt = site.uses(&cloud, &batch[..1]).await;
+    assert_eq!((&receipt["duplicates"], &receipt["refused"]), (&json!(1), &json!([])), "{receipt}");
 }
 
 #[tokio::test]
