@@ -2,7 +2,7 @@
 //! [`crate::queue`]. Pure: a snapshot of live facts in, decisions with words out.
 //!
 //! What a pass does: it looks at jobs that were promised a start, the earliest promise first; then at those that wait too
-//! long; then at the others by priority, by what lies within their owner's guarantee, by the work they have had, and by
+//! long; then at the others by what lies within their owner's guarantee, by priority, by the work they have had, and by
 //! the work expected of them. Each takes, of the nodes it may run on, the one it fills best.
 //!
 //! The first job that has to wait for a site's room is *promised a start* there: the time at which the limits of what runs

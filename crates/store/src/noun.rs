@@ -2,7 +2,7 @@
 
 use gregal_core::time::Time;
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, Order, QueryFilter, QueryOrder, QuerySelect,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -140,10 +140,10 @@ impl View {
         found.map(|document| decode(&document, N::NOUN)).transpose()
     }
 
-    async fn nouns_read<N: Noun>(&self, condition: Condition, rows: u64) -> Result<Vec<N>> {
+    async fn nouns_read<N: Noun>(&self, condition: Condition, order: Order, rows: u64) -> Result<Vec<N>> {
         let found = N::Entity::find()
             .filter(condition)
-            .order_by_asc(N::ID)
+            .order_by(N::ID, order)
             .limit(rows)
             .select_only()
             .column(N::DOCUMENT)
@@ -155,7 +155,7 @@ impl View {
 
     pub(crate) async fn nouns_page<N: Noun>(&self, condition: Condition, page: &Page) -> Result<Listed<N>> {
         let condition = condition.add_option(page.after.as_deref().map(|after| N::ID.gt(after)));
-        Ok(Listed::cut(self.nouns_read(condition, page.rows()).await?, page, N::key))
+        Ok(Listed::cut(self.nouns_read(condition, Order::Asc, page.rows()).await?, page, N::key))
     }
 
     /// How many rows there are of them.
@@ -172,21 +172,12 @@ impl View {
 
     /// The newest few: ids sort by birth.
     pub(crate) async fn nouns_newest<N: Noun>(&self, condition: Condition, limit: u64) -> Result<Vec<N>> {
-        let found = N::Entity::find()
-            .filter(condition)
-            .order_by_desc(N::ID)
-            .limit(limit)
-            .select_only()
-            .column(N::DOCUMENT)
-            .into_tuple::<String>()
-            .all(&self.db())
-            .await?;
-        found.iter().map(|document| decode(document, N::NOUN)).collect()
+        self.nouns_read(condition, Order::Desc, limit).await
     }
 
     /// A whole list, which fails rather than end early.
     pub(crate) async fn nouns_all<N: Noun>(&self, condition: Condition) -> Result<Vec<N>> {
-        let found = self.nouns_read::<N>(condition, LIST_MAX + 1).await?;
+        let found = self.nouns_read::<N>(condition, Order::Asc, LIST_MAX + 1).await?;
         if found.len() as u64 > LIST_MAX {
             return Err(Error::TooMany { what: N::NOUNS, limit: LIST_MAX });
         }

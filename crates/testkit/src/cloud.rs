@@ -1,7 +1,7 @@
 //! A whole cloud in one process: a control plane over a real store, a site over real HTTP, the engine with a stage on it, and
 //! a wire between the two. Each plane runs in a runtime of its own and can be crashed and started again.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use gregal_api::{
     client::Client,
@@ -171,26 +171,32 @@ impl Cloud {
     }
 
     fn site_options(&self, url: &str) -> SiteOptions {
-        SiteOptions {
-            data_dir: self.folder.path().join("site"),
-            control_url: self.wire.url.clone(),
-            site_secret: self.site_secret.clone(),
-            url: url.into(),
-            world: Arc::new(RealWorld),
-            engine: Arc::new(self.stage.clone()),
-            lm_program: vec!["/usr/bin/gregal".into(), "lm".into()],
-            capacity: Capacity {
-                cpus_milli: 4_000,
-                memory_bytes: 16 << 30,
-                accelerators: Vec::new(),
-                protections_missing: Vec::new(),
-                engine: "sim".into(),
-            },
-            core_mw: 10_000,
-            code_version: "test".into(),
-            console_origin: None,
-            tuning: quick_tuning(),
-        }
+        let (control_url, site_secret) = (self.wire.url.clone(), self.site_secret.clone());
+        SiteOptions { control_url, site_secret, ..staged_site(&self.folder.path().join("site"), url, &self.stage) }
+    }
+}
+
+/// A site of four cores over a folder, on the stage. Whose it is and whom it dials is the caller's to say.
+pub fn staged_site(folder: &Path, url: &str, stage: &Stage) -> SiteOptions {
+    SiteOptions {
+        data_dir: folder.to_owned(),
+        control_url: String::new(),
+        site_secret: String::new(),
+        url: url.into(),
+        world: Arc::new(RealWorld),
+        engine: Arc::new(stage.clone()),
+        lm_program: vec!["/usr/bin/gregal".into(), "lm".into()],
+        capacity: Capacity {
+            cpus_milli: 4_000,
+            memory_bytes: 16 << 30,
+            accelerators: Vec::new(),
+            protections_missing: Vec::new(),
+            engine: "sim".into(),
+        },
+        core_mw: 10_000,
+        code_version: "test".into(),
+        console_origin: None,
+        tuning: quick_tuning(),
     }
 }
 

@@ -14,7 +14,7 @@ mod wire;
 mod world;
 
 pub use chance::Chance;
-pub use cloud::{Cloud, Tenant, quick_tuning, site_started};
+pub use cloud::{Cloud, Tenant, quick_tuning, site_started, staged_site};
 pub use plane::Plane;
 pub use stage::{Play, Stage};
 pub use wait::until;

@@ -67,7 +67,8 @@ pub struct Policy {
 
 impl Policy {
     /// The names `named` knows.
-    pub const NAMES: [&'static str; 6] = ["fifo", "fifo-easy", "fifo-promise", "fair-finish", "steady", "default"];
+    pub const NAMES: [&'static str; 7] =
+        ["fifo", "fifo-easy", "fifo-promise", "fair-finish", "steady", "default", "live"];
 
     /// A policy by its name.
     pub fn named(name: &str) -> Option<Self> {
@@ -78,6 +79,7 @@ impl Policy {
             "fair-finish" => Self::fair_finish(),
             "steady" => Self::steady(),
             "default" => Self::default(),
+            "live" => Self::live(),
             _ => return None,
         })
     }

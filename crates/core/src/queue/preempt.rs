@@ -2,7 +2,8 @@
 //!
 //! A running job may be picked if it can save its work, if its protected time is over, and if it stands lower than the one
 //! it makes room for: by priority, by level, because it uses what was borrowed from the other's guarantee, or because
-//! the other is overdue. Who stays within its own guarantee makes room for its own share's jobs only.
+//! the other is overdue. Who stays within a guarantee makes room only for those whose guarantee it is
+//! as well: a project's for itself, an organisation's for its projects.
 //!
 //! Accelerators come free when the work is saved. Until then a claim stands for the length of a pass and is found anew in
 //! the next: it costs nothing to claim what is being freed, so the same node is found again.

@@ -33,7 +33,7 @@ pub(crate) struct QueueArgs {
     /// Accelerators of each node, where `--nodes` is a number
     #[arg(long, value_name = "G")]
     gpus_per_node: Option<u32>,
-    /// Queueing policy: fifo, fifo-easy, fifo-promise, fair-finish, steady or default
+    /// Queueing policy: fifo, fifo-easy, fifo-promise, fair-finish, steady, default or live
     #[arg(long, default_value = "default", value_name = "NAME")]
     policy: String,
     /// Other policies to replay too and to set beside it

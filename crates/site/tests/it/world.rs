@@ -2,12 +2,12 @@
 
 use std::{path::Path, sync::Arc};
 
-use gregal_core::{site::Capacity, world::RealWorld};
+use gregal_core::world::RealWorld;
 use gregal_site::{
     SiteOptions, Tuning,
     objects::{Keep, SiteKey, models_of, store_folder},
 };
-use gregal_testkit::{Plane, Stage, quick_tuning, site_started};
+use gregal_testkit::{Plane, Stage, quick_tuning, site_started, staged_site};
 use serde_json::Value;
 
 use super::control::{FakeControl, ORG, OTHER_ORG, SITE_SECRET};
@@ -63,24 +63,11 @@ impl World {
 
     pub(crate) fn options(&self, url: &str) -> SiteOptions {
         SiteOptions {
-            data_dir: self.folder.path().to_owned(),
             control_url: self.control.url.clone(),
             site_secret: SITE_SECRET.into(),
-            url: url.into(),
-            world: Arc::new(RealWorld),
-            engine: Arc::new(self.stage.clone()),
-            lm_program: vec!["/usr/bin/gregal".into(), "lm".into()],
-            capacity: Capacity {
-                cpus_milli: 4_000,
-                memory_bytes: 16 << 30,
-                accelerators: Vec::new(),
-                protections_missing: Vec::new(),
-                engine: "sim".into(),
-            },
-            core_mw: 10_000,
-            code_version: "test".into(),
             console_origin: Some("http://127.0.0.1:7480".into()),
             tuning: self.tuning.clone(),
+            ..staged_site(self.folder.path(), url, &self.stage)
         }
     }
 
