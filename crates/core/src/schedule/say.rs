@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     id::{JobId, SiteId},
-    queue::{self, Guard},
+    queue::{self, Guard, Slot},
     time::Time,
 };
 
@@ -31,7 +31,9 @@ impl<'a> Said<'a> {
         for decision in decided {
             match decision {
                 queue::Decision::Start { job, slots } => {
-                    let places = slots.iter().map(|slot| Place::on(built.node(slot.node).1)).collect();
+                    let place =
+                        |slot: &Slot| Place { node: built.node(slot.node).1, gpus: slot.part.into_iter().collect() };
+                    let places = slots.iter().map(place).collect();
                     said.starts.extend(slots.first().map(|slot| (job, (built.node(slot.node).0, places))));
                 }
                 queue::Decision::Stop { job, for_job } => said.stops.push((job, for_job)),
