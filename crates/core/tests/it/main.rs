@@ -16,4 +16,5 @@ mod replica;
 mod residency;
 mod schedule;
 mod schedule_gang;
+mod schedule_ground;
 mod schedule_world;
