@@ -103,9 +103,10 @@ impl Item {
         self.members.max(1)
     }
 
-    /// What quotas count for one member.
+    /// What quotas count for one member. An absurd count is cut so that all members' together is a number.
     pub fn units_each(&self) -> u32 {
-        if self.units == 0 { self.gpus.max(1) } else { self.units }
+        let each = if self.units == 0 { self.gpus.max(1) } else { self.units };
+        each.min(u32::MAX / self.members())
     }
 
     /// What quotas count for all members.
@@ -409,10 +410,10 @@ impl Room {
         let mut taken = Amounts::default();
         for item in self.bound.iter().map(|bound| &bound.item) {
             let members = u64::from(item.members());
-            taken.cpus_milli += u64::from(item.cpus_milli) * members;
+            taken.cpus_milli = taken.cpus_milli.saturating_add(u64::from(item.cpus_milli).saturating_mul(members));
             let memory_bytes = item.memory_bytes.saturating_mul(members);
             taken.memory_bytes = taken.memory_bytes.saturating_add(memory_bytes);
-            taken.gpus += u64::from(item.gpus) * members;
+            taken.gpus = taken.gpus.saturating_add(u64::from(item.gpus).saturating_mul(members));
         }
         // An accelerator that parts lie on counts once.
         let places = self.bound.iter().flat_map(|bound| &bound.places);

@@ -46,13 +46,38 @@ struct Tables<'a> {
     owned: bool,
 }
 
+/// Names of what holds room, each once.
+struct Names {
+    taken: BTreeSet<JobId>,
+    next: u128,
+}
+
+impl Names {
+    /// A job's own name. What stands has none, and a name that is taken means another job to a queue: both hold their room
+    /// under one that nobody has, from the end of the range, where none of ours comes near.
+    fn of(&mut self, job: Option<JobId>) -> JobId {
+        if let Some(job) = job.filter(|job| self.taken.insert(*job)) {
+            return job;
+        }
+        loop {
+            let nobody = JobId::from_u128(self.next);
+            self.next -= 1;
+            if self.taken.insert(nobody) {
+                return nobody;
+            }
+        }
+    }
+}
+
 impl<'a> Built<'a> {
     pub(super) fn of(snapshot: &'a Snapshot, now: Time) -> Self {
         let policy = Policy::live();
         let rooms: BTreeMap<SiteId, &Room> = snapshot.rooms.iter().map(|room| (room.site, room)).collect();
         let mut never = Vec::new();
         let mut hoping = Vec::with_capacity(snapshot.waiting.len());
-        for job in &snapshot.waiting {
+        // A name that comes twice is one job: the first of them.
+        let mut once: BTreeSet<JobId> = BTreeSet::new();
+        for job in snapshot.waiting.iter().filter(|job| once.insert(job.job)) {
             match never::never_fits(job, &rooms) {
                 Some(reason) => never.push((job.job, reason)),
                 None => hoping.push(job),
@@ -65,7 +90,7 @@ impl<'a> Built<'a> {
         let (mut nodes, mut places) = (Vec::new(), Vec::new());
         let mut records: Vec<Record> = Vec::new();
         let mut running = BTreeMap::new();
-        let mut seen: BTreeSet<JobId> = hoping.iter().map(|job| job.job).collect();
+        let mut names = Names { taken: hoping.iter().map(|job| job.job).collect(), next: u128::MAX };
         for (site, place) in &tables.sites {
             let first = count(nodes.len());
             let room = rooms.get(site);
@@ -80,22 +105,18 @@ impl<'a> Built<'a> {
             let node = |place: &Place| at.get(&place.node).or(at.values().next_back()).copied().unwrap_or(first);
             for bound in room.into_iter().flat_map(|room| &room.bound) {
                 let seq = records.len() as u64;
-                // What stands has no job's name; none of ours comes near the end of the range.
-                let job = bound.job.unwrap_or_else(|| JobId::from_u128(u128::MAX - u128::from(seq)));
-                if seen.insert(job) {
-                    running.insert(job, bound);
-                    let members = count(bound.places.len()).max(1);
-                    let item = Item { members, ..bound.item.clone() };
-                    let ask = shapes.ask(job, &item, None, &[*place], &tables);
-                    let units = item.units_each();
-                    let slot =
-                        |place: &Place| Slot { node: node(place), gpus: units, part: place.gpus.first().copied() };
-                    let mut slots: Vec<Slot> = bound.places.iter().map(slot).collect();
-                    if slots.is_empty() {
-                        slots.push(slot(&Place::on(0)));
-                    }
-                    records.push(bound_record(bound, ask, seq, slots));
+                let job = names.of(bound.job);
+                running.insert(job, bound);
+                let members = count(bound.places.len()).max(1);
+                let item = Item { members, ..bound.item.clone() };
+                let ask = shapes.ask(job, &item, None, &[*place], &tables);
+                let units = item.units_each();
+                let slot = |place: &Place| Slot { node: node(place), gpus: units, part: place.gpus.first().copied() };
+                let mut slots: Vec<Slot> = bound.places.iter().map(slot).collect();
+                if slots.is_empty() {
+                    slots.push(slot(&Place::on(0)));
                 }
+                records.push(bound_record(bound, ask, seq, slots));
             }
         }
         let mut holders: Vec<Option<(Time, u64)>> = vec![None; tables.sites.len()];

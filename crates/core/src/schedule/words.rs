@@ -220,5 +220,5 @@ fn bytes(bytes: u64) -> String {
 
 /// A time to the second: more would not be read.
 pub(super) fn moment(at: Time) -> Time {
-    Time::from_millis(at.as_millis().div_euclid(1000) * 1000)
+    Time::from_millis(at.as_millis().div_euclid(1000).saturating_mul(1000))
 }

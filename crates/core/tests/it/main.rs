@@ -15,6 +15,7 @@ mod price;
 mod replica;
 mod residency;
 mod schedule;
+mod schedule_absurd;
 mod schedule_gang;
 mod schedule_ground;
 mod schedule_world;
