@@ -25,7 +25,7 @@ pub struct SkuCreate {
     /// A part of one accelerator, in thousandths. Not offered yet: cut the accelerator into MIG instances, which count as
     /// accelerators of a model of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gpu_milli: Option<u32>,
+    pub gpu_milli: Option<u16>,
     /// Model of the accelerators, as sites name it; absent: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_model: Option<String>,

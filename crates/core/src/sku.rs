@@ -41,7 +41,7 @@ pub struct Sku {
     pub gpus: u32,
     /// Thousandths of one accelerator, where there is no whole one. Nothing offers parts yet: no engine holds them apart.
     #[serde(default, skip_serializing_if = "is_none")]
-    pub gpu_milli: u32,
+    pub gpu_milli: u16,
     /// Model of the accelerators; none where there are none, or where any will do.
     pub gpu_model: Option<String>,
     /// What quotas count it as, together with others of this family; none: its own name.
@@ -53,7 +53,7 @@ pub struct Sku {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is what serde asks for")]
-const fn is_none(thousandths: &u32) -> bool {
+const fn is_none(thousandths: &u16) -> bool {
     *thousandths == 0
 }
 

@@ -254,11 +254,12 @@ pub(crate) fn item(organisation: OrganisationId, project: ProjectId, sku: &Sku) 
         preemptible: false,
         stops: 0,
         worked_ms: 0,
-        units: 0,
+        // Left out where it is what follows from the accelerators, so that records stay small.
+        units: sku.units.unwrap_or(0),
         members: 1,
         within: None,
         spread: false,
-        gpu_milli: 0,
+        gpu_milli: sku.gpu_milli,
         apart: None,
     }
 }
@@ -278,7 +279,7 @@ fn ran(job: &Job, catalogue: &Catalogue) -> Option<Run> {
         ended,
         // Between attempts it did not run; it never runs beyond its limit.
         ran_ms: took.min(u64::from(job.seconds_max) * 1000),
-        units: 0,
+        units: sku.units.unwrap_or(0),
     })
 }
 

@@ -192,6 +192,24 @@ async fn a_quota_counts_all_skus_of_its_family() {
     let listed = cloud.call(&tenant.owner, "quotas_list", &[&tenant.organisation()], Value::Null).await.good();
     let one = &listed["items"][0];
     assert_eq!((&one["sku"], &one["used"], &one["borrowed"]), (&json!("small"), &json!(2), &json!(1)), "{listed}");
+    // What counts for more than the whole quota is refused at once, with the numbers it is refused by.
+    create(&cloud, "small.c", json!({ "family": "small", "units": 3 })).await.good();
+    let told = submit(&cloud, &tenant, &dataset, "small.c").await;
+    assert_eq!(told.problem(), "never_fits");
+    assert!(told.text.contains("takes 3 of `small`, and its organisation may use 2 at most"), "{}", told.text);
+    // The scheduler counts them so too: of four units two are used, and two are left for three.
+    set("small", json!({ "guarantee": 1, "borrow_max": 3 })).await.good();
+    let large = id_of(&submit(&cloud, &tenant, &dataset, "small.c").await.good());
+    cloud.call(&tenant.owner, "job_cancel", &[&jobs[2].to_string()], json!({})).await.good();
+    cloud.control.step().await.unwrap();
+    let waits = cloud.job_read(&tenant, large).await;
+    assert!(
+        waits["waits_for"]
+            .as_str()
+            .unwrap()
+            .contains("1 of 3 units of `small` short within its quota (2 used, 1 its own)"),
+        "{waits}"
+    );
     // Of another family there is no quota.
     let other = id_of(&submit(&cloud, &tenant, &dataset, "cpu.1").await.good());
     cloud.control.step().await.unwrap();

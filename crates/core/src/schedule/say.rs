@@ -111,7 +111,12 @@ impl<'a> Said<'a> {
 
     fn missing(&self, job: &Waiting, ahead: &BTreeMap<SiteId, u32>) -> String {
         if let Some(short) = self.built.queue.quota_short(job.job) {
-            let (asked, unit) = if job.item.gpus > 0 { (job.item.gpus, "accelerators") } else { (1, "instances") };
+            let unit = match (job.item.units, job.item.gpus) {
+                (0, 0) => "instances",
+                (0, _) => "accelerators",
+                _ => "units",
+            };
+            let asked = job.item.units();
             let lack = u64::from(asked).saturating_sub(short.available);
             return format!(
                 "{lack} of {asked} {unit} of `{}` short within its quota ({} used, {} its own): it helps to end a job of \
