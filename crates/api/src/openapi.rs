@@ -37,6 +37,7 @@ fn schemas() -> Vec<(String, RefOr<utoipa::openapi::Schema>)> {
         crate::page::QuotaList,
         crate::site::SiteCreate,
         crate::sku::SkuCreate,
+        crate::sku::SkuPriceWrite,
         crate::sku::SkuView,
         crate::site::SiteCreated,
         crate::site::SiteView,

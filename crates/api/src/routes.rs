@@ -173,6 +173,13 @@ pub const ROUTES: &[Route] = &[
         ("SkuCreate", "SkuView"),
         "Add a SKU; the answer says what it costs. Its shape never changes. For operators.",
     ),
+    put(
+        "sku_price",
+        "/api/v1/skus/{sku}/price",
+        A::SkuWrite,
+        ("SkuPriceWrite", "SkuView"),
+        "Set what a SKU costs from now on: a new price book. Dearer only while nothing is on it. For operators.",
+    ),
     delete(
         "sku_retire",
         "/api/v1/skus/{sku}",

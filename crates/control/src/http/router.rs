@@ -47,6 +47,7 @@ fn bindings() -> Vec<Binding> {
         bound("skus_list", sku::list),
         bound("sku_read", sku::read),
         bound("sku_create", sku::create),
+        bound("sku_price", sku::price),
         bound("sku_retire", sku::retire),
         bound("prices_list", catalogue::prices_list),
         bound("sites_list", site::list),
