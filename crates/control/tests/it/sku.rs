@@ -103,6 +103,9 @@ async fn a_retired_sku_takes_no_new_work_and_what_was_admitted_runs_and_is_bille
 
     cloud.control.step().await.unwrap();
     assert_eq!(cloud.job_read(&tenant, waits).await["state"], "starting", "it was admitted before");
+    site.sync(&cloud).await;
+    let told: Vec<_> = site.intent().attempts.iter().map(|attempt| attempt.sku.cpus_milli).collect();
+    assert_eq!(told, [500, 500], "its site is told the shape that was sold");
     cloud.world.pass_seconds(20);
     let receipt = site.uses(&cloud, &[half_core_of(&site, &cloud, &tenant, runs, "1")]).await;
     assert_eq!(receipt["accepted"], 1, "{receipt}");
