@@ -16,6 +16,15 @@ use super::{
 };
 use amount::{Amount, Left, count, room, seats};
 
+/// Whom a node is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kept {
+    /// For what has ended by then, in milliseconds.
+    Until(u64),
+    /// For others.
+    Others,
+}
+
 /// What is taken of a node.
 #[derive(Debug, Clone)]
 struct Taken {
@@ -83,10 +92,13 @@ impl Field {
         node.sight == Sight::Unknown || Left::all(node).free(shape).fits(shape)
     }
 
-    /// Whether a node is for what has this shape and ends by then.
-    fn is_for(&self, node: u32, shape: &Shape, until_ms: u64) -> bool {
+    /// Whom a node is kept for, if not for what has this shape and ends by then.
+    pub(super) fn kept(&self, node: u32, shape: &Shape, until_ms: u64) -> Option<Kept> {
         let node = self.node(node);
-        node.is_for(shape) && node.until_ms.is_none_or(|last_ms| until_ms <= last_ms)
+        if !node.is_for(shape) {
+            return Some(Kept::Others);
+        }
+        node.until_ms.filter(|last_ms| until_ms > *last_ms).map(Kept::Until)
     }
 
     /// Whether a shape could run anywhere, all of its members.
@@ -149,7 +161,8 @@ impl Field {
 
     /// Nodes where what has this shape may start now if it ends by then.
     fn open_to(&self, shape: &Shape, until_ms: u64) -> impl Iterator<Item = u32> {
-        let open = move |node: &u32| self.node(*node).sight == Sight::Alive && self.is_for(*node, shape, until_ms);
+        let open =
+            move |node: &u32| self.node(*node).sight == Sight::Alive && self.kept(*node, shape, until_ms).is_none();
         self.lawful(shape).filter(open)
     }
 

@@ -42,9 +42,9 @@ pub struct Mixed {
     pub nodes: Vec<Node>,
     /// The shapes, which asks name by their place.
     pub shapes: Vec<Shape>,
-    /// What is usually asked for: shapes by their place, each with how often.
+    /// What is usually asked for, each with how often.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub usual: Vec<(u32, u32)>,
+    pub usual: Vec<(Shape, u32)>,
 }
 
 /// How much is known of a node.
@@ -224,8 +224,8 @@ impl Mixed {
         if let Some(node) = self.nodes.iter().position(|node| !node_is_sound(node)) {
             return Err(GroundError::Node { node });
         }
-        let usual = self.usual.iter().position(|(shape, _)| *shape as usize >= self.shapes.len());
-        let shape = self.shapes.iter().position(|shape| !shape_is_sound(shape)).or(usual);
+        let mut shapes = self.shapes.iter().chain(self.usual.iter().map(|(shape, _)| shape));
+        let shape = shapes.position(|shape| !shape_is_sound(shape));
         shape.map_or(Ok(()), |shape| Err(GroundError::Shape { shape }))
     }
 }

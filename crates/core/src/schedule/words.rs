@@ -99,6 +99,45 @@ pub(super) fn gang_short_of_all(item: &Item, room: &Room) -> Option<String> {
     })
 }
 
+/// What is missing for all members of an item at a site, of which so many fit now.
+pub(super) fn gang_short(item: &Item, fit: u32, name: &str) -> String {
+    let members = item.members();
+    let lack = members.saturating_sub(fit);
+    match item.within {
+        None => format!("{lack} of {members} machines short at `{name}`"),
+        Some(Level::Node) => format!("room for {lack} of {members} short on any one machine at `{name}`"),
+        Some(within) => format!("{lack} of {members} machines short in any one {} at `{name}`", level(within)),
+    }
+}
+
+/// Why a job does not go where there would be room: something it keeps apart from is there.
+pub(super) fn not_apart(item: &Item, name: &str) -> String {
+    let apart = item.apart.as_deref().unwrap_or_default();
+    format!(
+        "runs apart from all that is named `{apart}` in its project, which is on every machine with room at `{name}`"
+    )
+}
+
+/// Why a job does not go where all machines are kept.
+pub(super) fn kept(until: Option<Time>, name: &str) -> String {
+    match until {
+        Some(until) => {
+            let until = moment(until);
+            format!("the machines at `{name}` are free only for what has ended by {until}, and its limit is later")
+        }
+        None => format!("the machines at `{name}` are kept for others now"),
+    }
+}
+
+/// What quotas count of an item, in words.
+pub(super) fn unit(item: &Item) -> &'static str {
+    match (item.gpus, item.units_each()) {
+        (gpus, units) if gpus > 0 && units == gpus => "accelerators",
+        (_, 1) => "instances",
+        _ => "units",
+    }
+}
+
 /// The machines an item asks for, in words: `4 machines of 8 accelerators`.
 fn machines(item: &Item) -> String {
     let what = if item.gpus > 0 {

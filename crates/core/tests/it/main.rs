@@ -15,4 +15,6 @@ mod price;
 mod replica;
 mod residency;
 mod schedule;
+mod schedule_gang;
+mod schedule_ground;
 mod schedule_world;
