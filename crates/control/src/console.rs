@@ -25,6 +25,7 @@ mod quota;
 mod session;
 mod sign_in;
 mod site;
+mod sku;
 mod usage;
 mod visitor;
 mod words;
@@ -117,6 +118,8 @@ pub(crate) fn router(api: Router, options: ConsoleOptions) -> Router {
         .route("/console/invoice", get(invoice::page))
         .route("/console/audit", get(audit::page))
         .route("/console/sites", get(site::list))
+        .route("/console/skus", get(sku::list).post(sku::create))
+        .route("/console/skus/{sku}/retire", post(sku::retire))
         .route("/console/organisations", get(organisation::list))
         .route("/console/{*rest}", any(unknown))
         .layer(from_fn_with_state(console.clone(), envelope::envelope))

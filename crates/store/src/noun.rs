@@ -36,9 +36,12 @@ pub(crate) trait Noun: Serialize + DeserializeOwned + Send + Sync {
 }
 
 /// Declares the table of a noun, which lives in a module `row`: `id`, the columns named, `version`, `document`. Each
-/// column says how it is taken from the domain value.
+/// column says how it is taken from the domain value, and the id too where it is not the field `id`.
 macro_rules! row {
-    ($noun:ident, $table:literal, $one:literal { $($column:ident: $kind:ty = $value:expr;)* }) => {
+    ($noun:ident, $table:literal, $one:literal { $($columns:tt)* }) => {
+        $crate::noun::row!($noun, $table, $one, |it| it.id.to_string(), { $($columns)* });
+    };
+    ($noun:ident, $table:literal, $one:literal, $key:expr, { $($column:ident: $kind:ty = $value:expr;)* }) => {
         mod row {
             use sea_orm::entity::prelude::*;
 
@@ -71,7 +74,8 @@ macro_rules! row {
             const DOCUMENT: row::Column = row::Column::Document;
 
             fn key(&self) -> String {
-                self.id.to_string()
+                let key: fn(&Self) -> String = $key;
+                key(self)
             }
 
             fn version(&self) -> u64 {

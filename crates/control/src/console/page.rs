@@ -21,6 +21,7 @@ pub(crate) enum Here {
     Invoice,
     Audit,
     Sites,
+    Skus,
     Organisations,
 }
 

@@ -198,6 +198,7 @@ impl Visitor {
             (Here::Invoice, "/console/invoice", "Invoice", self.can_in_organisation(Action::InvoiceRead)),
             (Here::Organisations, "/console/organisations", "Organisations", operator),
             (Here::Sites, "/console/sites", "Sites", self.can(Action::CatalogueRead)),
+            (Here::Skus, "/console/skus", "SKUs", self.can(Action::CatalogueRead)),
             (
                 Here::Audit,
                 "/console/audit",

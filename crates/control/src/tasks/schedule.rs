@@ -16,7 +16,7 @@ use gregal_core::{
         record::{CHAIN_MAX, Record},
     },
     site::{Capacity, Site},
-    sku::Sku,
+    sku::{Catalogue, Sku},
     time::Time,
 };
 use gregal_policy::Placement;
@@ -130,6 +130,8 @@ impl Control {
         replicas: &[Endpoint],
         sites: &[Site],
     ) -> Result<Snapshot> {
+        // As it stands in this view: what another replica of us added since the last pass is there.
+        let catalogue = view.skus_all().await?;
         let mut ceilings = BTreeMap::new();
         let mut waiting = Vec::with_capacity(queued.len());
         for job in queued {
@@ -142,7 +144,7 @@ impl Control {
                 }
             };
             let may = lawful.iter().copied().filter(|site| job.site.is_none_or(|pinned| pinned == *site)).collect();
-            let sku = self.sku(&job.sku);
+            let sku = catalogue.sku(&job.sku);
             let sku = sku.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", job.id, job.sku)))?;
             waiting.push(Waiting {
                 job: job.id,
@@ -154,16 +156,16 @@ impl Control {
                 promised: job.promised,
             });
         }
-        waiting.extend(self.replicas_asked(view, replicas, sites).await?);
+        waiting.extend(self.replicas_asked(view, replicas, sites, &catalogue).await?);
         let mut rooms = Vec::with_capacity(sites.len());
         for site in sites {
             let bound = view.jobs_at_site(site.id, &JobState::BOUND).await?;
             let standing = view.endpoints_live_at_site(site.id).await?;
-            rooms.push(replica::beside(room(site, now, &bound, self.skus()), &standing, self.skus()));
+            rooms.push(replica::beside(room(site, now, &bound, &catalogue), &standing, &catalogue));
         }
         let quotas = view.quotas_all().await?.into_iter().map(quota_row).collect();
         let weights = self.weights(view, &waiting, &rooms).await?;
-        let past = view.jobs_ended_newest(RUNS_READ).await?.iter().filter_map(|job| ran(job, self.skus())).collect();
+        let past = view.jobs_ended_newest(RUNS_READ).await?.iter().filter_map(|job| ran(job, &catalogue)).collect();
         Ok(Snapshot { waiting, rooms, quotas, weights, past })
     }
 
@@ -210,7 +212,7 @@ impl Control {
 
 /// How a site that does not answer is spoken of.
 pub(crate) fn unreachable(site: &Site, now: Time) -> String {
-    room(site, now, &[], &[]).silence()
+    room(site, now, &[], &Catalogue::default()).silence()
 }
 
 /// When a bound job gives its room back at the latest: what is left of its limit after its attempt was ready. Nobody knows
@@ -243,7 +245,7 @@ pub(crate) fn item(organisation: OrganisationId, project: ProjectId, sku: &Sku) 
     Item {
         organisation,
         project,
-        sku: sku.name.clone(),
+        sku: sku.family().to_owned(),
         cpus_milli: sku.cpus_milli,
         memory_bytes: sku.memory_bytes,
         gpus: sku.gpus,
@@ -252,38 +254,39 @@ pub(crate) fn item(organisation: OrganisationId, project: ProjectId, sku: &Sku) 
         preemptible: false,
         stops: 0,
         worked_ms: 0,
-        units: 0,
+        // Left out where it is what follows from the accelerators, so that records stay small.
+        units: sku.units.unwrap_or(0),
         members: 1,
         within: None,
         spread: false,
-        gpu_milli: 0,
+        gpu_milli: sku.gpu_milli,
         apart: None,
     }
 }
 
 /// A job's run, once it has ended: what is expected of the next one like it. One that was never ready taught nothing.
-fn ran(job: &Job, skus: &[Sku]) -> Option<Run> {
+fn ran(job: &Job, catalogue: &Catalogue) -> Option<Run> {
     let (started, ended) = (job.started_at?, job.ended_at?);
-    let sku = skus.iter().find(|sku| sku.name == job.sku)?;
+    let sku = catalogue.sku(&job.sku)?;
     let took = u64::try_from(ended.millis_since(started)).unwrap_or(0);
     Some(Run {
         job: job.id,
         organisation: job.organisation,
         project: job.project,
-        sku: job.sku.clone(),
+        sku: sku.family().to_owned(),
         gpus: sku.gpus,
         limit_ms: u64::from(job.seconds_max) * 1000,
         ended,
         // Between attempts it did not run; it never runs beyond its limit.
         ran_ms: took.min(u64::from(job.seconds_max) * 1000),
-        units: 0,
+        units: sku.units.unwrap_or(0),
     })
 }
 
 /// A site as the scheduler sees it, with what is bound to it.
-pub(crate) fn room(site: &Site, now: Time, bound: &[Job], skus: &[Sku]) -> Room {
+pub(crate) fn room(site: &Site, now: Time, bound: &[Job], catalogue: &Catalogue) -> Room {
     let bound = bound.iter().filter_map(|job| {
-        let sku = skus.iter().find(|sku| sku.name == job.sku)?;
+        let sku = catalogue.sku(&job.sku)?;
         Some(Bound {
             job: Some(job.id),
             item: item_of(job, sku),

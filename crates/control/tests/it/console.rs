@@ -380,3 +380,28 @@ async fn somebody_elses_job_looks_like_none_and_roles_see_only_their_pages() {
         }
     }
 }
+
+#[tokio::test]
+async fn operators_add_and_retire_skus_and_tenants_see_what_they_cost() {
+    let cloud = Cloud::open().await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let operator = Browser::signed_in(&cloud, &cloud.operator).await;
+    let fields = [("name", "h100.8"), ("cpus_milli", "96500"), ("memory_mib", "1024"), ("gpus", "8")];
+    let more = [("gpu_model", "H100"), ("family", "h100"), ("units", "")];
+    let made = operator.submit("/console/skus", "/console/skus", &[&fields[..], &more].concat()).await;
+    assert_eq!((made.status, &made.headers["location"]), (303, &"/console/skus".parse().unwrap()), "{}", made.text);
+    let owner = Browser::signed_in(&cloud, &tenant.owner).await;
+    let page = owner.page("/console/skus").await;
+    assert!(page.contains("96.5 cores, 1.0 GiB, 8 accelerators (H100)"), "{page}");
+    assert!(page.contains("8 of h100") && page.contains("23.0600"), "{page}");
+    assert!(!page.contains("<form method=\"post\" action=\"/console/skus"), "who may not add is shown no form");
+
+    let retire = "/console/skus/h100.8/retire";
+    let refused = operator.submit("/console/skus", retire, &[]).await;
+    assert_eq!(refused.status, 400, "the box was not ticked");
+    assert_eq!(operator.submit("/console/skus", retire, &[("really", "yes")]).await.status, 303);
+    assert!(!owner.page("/console/skus").await.contains("h100.8"));
+    assert!(operator.page("/console/skus").await.contains("retired"));
+    let taken = operator.submit("/console/skus", "/console/skus", &fields).await;
+    assert_eq!(taken.status, 409, "{}", taken.text);
+}

@@ -443,8 +443,9 @@ impl Queue {
         let half_life = self.config.policy.usage_half_life_ms;
         // The dominant resource: of all kinds, the one of which a family has used most, measured by how many there are.
         let mut used: BTreeMap<ShareId, u64> = BTreeMap::new();
+        let mut totals: BTreeMap<u16, u64> = BTreeMap::new();
         for ((share, sku), usage) in &self.usage {
-            let gpus = self.units_total(*sku);
+            let gpus = *totals.entry(*sku).or_insert_with(|| self.units_total(*sku));
             let of_kind = u128::from(usage.at(self.now_ms, half_life).faded) * 1000 / u128::from(gpus);
             let dominant = used.entry(*share).or_default();
             *dominant = (*dominant).max(u64::try_from(of_kind).unwrap_or(u64::MAX));
