@@ -22,6 +22,7 @@ pub mod price;
 pub mod queue;
 pub mod quota;
 pub mod replica;
+pub mod reservation;
 pub mod residency;
 pub mod schedule;
 pub mod site;

@@ -17,7 +17,7 @@
 mod build;
 pub mod record;
 mod say;
-mod words;
+pub(crate) mod words;
 
 use serde::{Deserialize, Serialize};
 

@@ -5,10 +5,10 @@ use crate::{queue::Free, time::Time};
 
 /// What a job could use of a node; accelerators of the model it asks for only.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Amounts {
-    pub(super) cpus_milli: u64,
-    pub(super) memory_bytes: u64,
-    pub(super) gpus: u32,
+pub(crate) struct Amounts {
+    pub(crate) cpus_milli: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) gpus: u32,
 }
 
 impl From<Free> for Amounts {
@@ -49,22 +49,27 @@ pub(super) fn shortage_of_all(item: &Item, room: &Room) -> Option<String> {
 
 /// What a job lacks, in words: cores, memory, accelerators free, and of how many in all.
 pub(super) fn shortage(item: &Item, free: &Amounts, all: &Amounts) -> Option<String> {
+    let need = Amounts { cpus_milli: u64::from(item.cpus_milli), memory_bytes: item.memory_bytes, gpus: item.gpus };
+    short_of(&need, item.gpu_model.as_deref(), free, all)
+}
+
+/// What is missing of what is needed, in words.
+pub(crate) fn short_of(need: &Amounts, model: Option<&str>, free: &Amounts, all: &Amounts) -> Option<String> {
     let mut short = Vec::new();
-    if u64::from(item.cpus_milli) > free.cpus_milli {
-        let (lack, asked) = (cores(u64::from(item.cpus_milli) - free.cpus_milli), cores(u64::from(item.cpus_milli)));
+    if need.cpus_milli > free.cpus_milli {
+        let (lack, asked) = (cores(need.cpus_milli - free.cpus_milli), cores(need.cpus_milli));
         let (free, all) = (cores(free.cpus_milli), cores(all.cpus_milli));
         short.push(format!("{lack} of {asked} cores short ({free} of {all} free)"));
     }
-    if item.memory_bytes > free.memory_bytes {
-        let (lack, asked) = (bytes(item.memory_bytes - free.memory_bytes), bytes(item.memory_bytes));
+    if need.memory_bytes > free.memory_bytes {
+        let (lack, asked) = (bytes(need.memory_bytes - free.memory_bytes), bytes(need.memory_bytes));
         let (free, all) = (bytes(free.memory_bytes), bytes(all.memory_bytes));
         short.push(format!("{lack} of {asked} memory short ({free} of {all} free)"));
     }
-    if item.gpus > free.gpus {
-        let model = item.gpu_model.as_deref();
+    if need.gpus > free.gpus {
         let kind = model.map_or_else(|| "accelerators".into(), |model| format!("`{model}` accelerators"));
-        let lack = item.gpus - free.gpus;
-        short.push(format!("{lack} of {} {kind} short ({} of {} free)", item.gpus, free.gpus, all.gpus));
+        let lack = need.gpus - free.gpus;
+        short.push(format!("{lack} of {} {kind} short ({} of {} free)", need.gpus, free.gpus, all.gpus));
     }
     if short.is_empty() { None } else { Some(short.join(", ")) }
 }

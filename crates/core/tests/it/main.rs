@@ -13,6 +13,7 @@ mod place;
 mod place_gang;
 mod price;
 mod replica;
+mod reservation;
 mod residency;
 mod schedule;
 mod schedule_world;
