@@ -35,6 +35,9 @@ pub const CLEAN_MS_DEFAULT: u32 = 300_000;
 pub const CLEAN_MS_MAX: u32 = 86_400_000;
 /// What one usage record of a reservation counts, in milliseconds: an hour, counted from its beginning.
 pub const INTERVAL_MS: i64 = 3_600_000;
+/// How late a reservation may be begun and still count from its beginning, in milliseconds: control looks every second, and
+/// this is a moment's delay. What begins later could not be used before, and is not paid before.
+pub const LATE_MS_MAX: i64 = 60_000;
 const DAY_MS: i64 = 86_400_000;
 
 /// Where a reservation stands.
@@ -180,6 +183,13 @@ impl Reservation {
     /// Whether a job of a project may run in it.
     pub fn is_for(&self, organisation: OrganisationId, project: ProjectId) -> bool {
         self.organisation == organisation && (self.shared || self.project == project)
+    }
+
+    /// Since when it counts as begun, if its room is found clear now: its beginning, unless something was in the way then or
+    /// nobody was there to begin it.
+    pub fn begins(&self, now: Time) -> Time {
+        let in_time = self.message.is_none() && now.millis_since(self.from) <= LATE_MS_MAX;
+        if in_time { self.from } else { now }
     }
 
     /// Up to when it is billed, if it is: a time that is not there is before all others.

@@ -45,6 +45,13 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
         postgres: "",
     },
+    Migration {
+        number: 6,
+        name: "reservations",
+        both: include_str!("../migrations/0006_reservations.sql"),
+        sqlite: "",
+        postgres: "",
+    },
 ];
 
 /// The version of the schema this program needs. A database beyond it is refused.

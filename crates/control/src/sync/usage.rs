@@ -171,6 +171,12 @@ impl Control {
                 Meter::Energy => return Ok(Ok(())),
                 Meter::TokensIn | Meter::TokensOut => return Ok(Err("a job uses no tokens".into())),
                 Meter::ReplicaCore => return Ok(Err("a job is no served model".into())),
+                Meter::ReservedCore | Meter::ReservedAccelerator => {
+                    return Ok(Err("what is reserved is counted by control, not by sites".into()));
+                }
+                Meter::CoveredCore | Meter::CoveredAccelerator => {
+                    return Ok(Err("the job runs in no reservation".into()));
+                }
             };
             if event.item != job.sku {
                 return Ok(Err(format!("the job was sold `{}`, not what this record is priced as", job.sku)));
@@ -189,9 +195,12 @@ impl Control {
         let Some(endpoint) = mine else { return stranger() };
         match event.meter {
             Meter::Energy => Ok(Ok(())),
-            Meter::ComputeCore | Meter::Accelerator => {
-                Ok(Err("an endpoint is billed by tokens and by the time it answers".into()))
-            }
+            Meter::ComputeCore
+            | Meter::Accelerator
+            | Meter::ReservedCore
+            | Meter::ReservedAccelerator
+            | Meter::CoveredCore
+            | Meter::CoveredAccelerator => Ok(Err("an endpoint is billed by tokens and by the time it answers".into())),
             Meter::ReplicaCore => {
                 // What counts already was within bounds when it came.
                 let earlier = tally.replicas.get(&endpoint.id).map_or(0, |billed| billed.ms);

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AHEAD_DAYS_MAX, COUNT_MAX, DAY_MS, LENGTH_DAYS_MAX, LENGTH_MS_MIN};
 use crate::{
+    id::ReservationId,
     schedule::words::{self, Amounts},
     sku::Sku,
     time::Time,
@@ -64,6 +65,10 @@ pub struct Taken {
     pub from: Time,
     /// Until when its room could be handed on.
     pub until: Option<Time>,
+    /// The reservation it is, if it is one.
+    pub reservation: Option<ReservationId>,
+    /// Whether it is there already, and not only kept room for.
+    pub stands: bool,
 }
 
 /// What is free of a site.

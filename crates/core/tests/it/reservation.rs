@@ -36,7 +36,13 @@ fn site(gpus: u32) -> Free {
 }
 
 fn cores(count: u32, from: i64, until: Option<i64>) -> Taken {
-    Taken { need: Need::of(&sku("cpu.1"), count), from: at(from), until: until.map(at) }
+    Taken {
+        need: Need::of(&sku("cpu.1"), count),
+        from: at(from),
+        until: until.map(at),
+        reservation: None,
+        stands: true,
+    }
 }
 
 fn wanted(sku: &Sku, count: u32, from: i64, until: i64) -> Wanted<'_> {
@@ -109,7 +115,13 @@ fn accelerators_of_any_model_are_gone_for_every_model() {
     let any = Sku { gpu_model: None, ..h100.clone() };
     let facts = |taken: &Sku, count| Facts {
         all: site(4),
-        taken: vec![Taken { need: Need::of(taken, count), from: at(0), until: Some(at(9)) }],
+        taken: vec![Taken {
+            need: Need::of(taken, count),
+            from: at(0),
+            until: Some(at(9)),
+            reservation: None,
+            stands: true,
+        }],
     };
     for taken in [&h100, &any] {
         for asked in [&h100, &any] {
@@ -214,7 +226,7 @@ proptest! {
             match book(&facts, ask, at(0)) {
                 Ok(()) => {
                     let until = Some(ask.until.plus_millis(i64::from(CLEAN)));
-                    facts.taken.push(Taken { need: Need::of(&one, count), from: ask.from, until });
+                    facts.taken.push(Taken { need: Need::of(&one, count), from: ask.from, until, reservation: None, stands: false });
                 }
                 Err(Refused::Short { next: Some(next), at: when, .. }) => {
                     prop_assert!(next > when && when >= ask.from);
