@@ -12,7 +12,7 @@ use gregal_core::{
     job::{Job, JobEnd, JobMove, JobState, PRIORITY_DEFAULT},
     quota::Quota,
     schedule::{
-        self, Bound, Decision, END_MS, Item, Node, PAST_MAX, QuotaRow, Room, Run, Snapshot, Waiting, Weight,
+        self, Bound, Decision, END_MS, Item, Node, PAST_MAX, Place, QuotaRow, Room, Run, Snapshot, Waiting, Weight,
         record::{CHAIN_MAX, Record},
     },
     site::{Capacity, Site},
@@ -252,6 +252,12 @@ pub(crate) fn item(organisation: OrganisationId, project: ProjectId, sku: &Sku) 
         preemptible: false,
         stops: 0,
         worked_ms: 0,
+        units: 0,
+        members: 1,
+        within: None,
+        spread: false,
+        gpu_milli: 0,
+        apart: None,
     }
 }
 
@@ -270,6 +276,7 @@ fn ran(job: &Job, skus: &[Sku]) -> Option<Run> {
         ended,
         // Between attempts it did not run; it never runs beyond its limit.
         ran_ms: took.min(u64::from(job.seconds_max) * 1000),
+        units: 0,
     })
 }
 
@@ -280,7 +287,7 @@ pub(crate) fn room(site: &Site, now: Time, bound: &[Job], skus: &[Sku]) -> Room 
         Some(Bound {
             job: Some(job.id),
             item: item_of(job, sku),
-            node: 0,
+            places: vec![Place::on(0)],
             since: job.ready_at.filter(|_| job.state != JobState::Starting).unwrap_or(now),
             free_at: free_at(job).filter(|at| *at > now),
             told: job.told_at.filter(|_| matches!(job.state, JobState::Stopping | JobState::Cancelling)),
@@ -307,6 +314,7 @@ fn node(capacity: &Capacity) -> Node {
         memory_bytes: capacity.memory_bytes,
         gpus: models(true),
         gpus_broken: models(false),
+        ..Node::default()
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{AHEAD_DAYS_MAX, COUNT_MAX, DAY_MS, LENGTH_DAYS_MAX, LENGTH_MS_MIN};
 use crate::{
     id::ReservationId,
-    schedule::words::{self, Amounts},
+    schedule::words::{bytes, cores},
     sku::Sku,
     time::Time,
 };
@@ -46,13 +46,24 @@ impl Need {
     }
 
     fn shortage(&self, free: &Free, all: &Free) -> Option<String> {
+        let mut short = Vec::new();
+        if self.cpus_milli > free.cpus_milli {
+            let (lack, asked) = (cores(self.cpus_milli - free.cpus_milli), cores(self.cpus_milli));
+            let (free, all) = (cores(free.cpus_milli), cores(all.cpus_milli));
+            short.push(format!("{lack} of {asked} cores short ({free} of {all} free)"));
+        }
+        if self.memory_bytes > free.memory_bytes {
+            let (lack, asked) = (bytes(self.memory_bytes - free.memory_bytes), bytes(self.memory_bytes));
+            let (free, all) = (bytes(free.memory_bytes), bytes(all.memory_bytes));
+            short.push(format!("{lack} of {asked} memory short ({free} of {all} free)"));
+        }
         let model = self.gpu_model.as_deref();
-        words::short_of(
-            &Amounts { cpus_milli: self.cpus_milli, memory_bytes: self.memory_bytes, gpus: self.gpus },
-            model,
-            &free.amounts(model),
-            &all.amounts(model),
-        )
+        let (free, all) = (free.gpus_of(model), all.gpus_of(model));
+        if self.gpus > free {
+            let kind = model.map_or_else(|| "accelerators".into(), |model| format!("`{model}` accelerators"));
+            short.push(format!("{} of {} {kind} short ({free} of {all} free)", self.gpus - free, self.gpus));
+        }
+        if short.is_empty() { None } else { Some(short.join(", ")) }
     }
 }
 
@@ -90,10 +101,6 @@ impl Free {
     pub fn gpus_of(&self, model: Option<&str>) -> u32 {
         let of_model = self.gpus.iter().filter(|(name, _)| model.is_none_or(|model| model == name.as_str()));
         of_model.map(|(_, free)| *free).fold(0, u32::saturating_add).saturating_sub(self.gpus_any_taken)
-    }
-
-    fn amounts(&self, model: Option<&str>) -> Amounts {
-        Amounts { cpus_milli: self.cpus_milli, memory_bytes: self.memory_bytes, gpus: self.gpus_of(model) }
     }
 
     /// How many instances of a SKU fit.

@@ -16,4 +16,5 @@ mod replica;
 mod reservation;
 mod residency;
 mod schedule;
+mod schedule_gang;
 mod schedule_world;
