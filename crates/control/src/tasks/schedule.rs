@@ -300,6 +300,7 @@ pub(crate) fn room(site: &Site, now: Time, bound: &[Job], skus: &[Sku]) -> Room 
         silent_since: site.lease_until.filter(|_| !site.alive_at(now)),
         nodes: site.capacity.iter().map(node).collect(),
         bound: bound.collect(),
+        reserved: Vec::new(),
     }
 }
 

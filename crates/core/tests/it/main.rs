@@ -17,4 +17,5 @@ mod reservation;
 mod residency;
 mod schedule;
 mod schedule_gang;
+mod schedule_reserved;
 mod schedule_world;
