@@ -38,6 +38,8 @@ pub const INTERVAL_MS: i64 = 3_600_000;
 /// How late a reservation may be begun and still count from its beginning, in milliseconds: control looks every second, and
 /// this is a moment's delay. What begins later could not be used before, and is not paid before.
 pub const LATE_MS_MAX: i64 = 60_000;
+/// How long before its end what runs in it is told to save its work and to stop, in milliseconds: it is gone by the end.
+pub const LEAVE_MS: i64 = 120_000;
 const DAY_MS: i64 = 86_400_000;
 
 /// Where a reservation stands.
@@ -178,6 +180,11 @@ impl Reservation {
     /// When its room is others' again: its end, and the cleaning after it.
     pub const fn free_at(&self) -> Time {
         self.until.plus_millis(self.clean_ms as i64)
+    }
+
+    /// When what runs in it is told to save its work and to stop.
+    pub const fn leave_by(&self) -> Time {
+        self.until.plus_millis(-LEAVE_MS)
     }
 
     /// Whether a job of a project may run in it.

@@ -1,6 +1,7 @@
 //! Reservations: room at a site for a time, booked with all of its price held; and the calendar they are booked in.
 
 use gregal_api::{
+    job::JobCreate,
     problem::{Code, Problem},
     reservation::{
         CalendarFree, CalendarQuery, CalendarStep, CalendarView, ReservationCreate, ReservationQuote, ReservationView,
@@ -17,6 +18,7 @@ use gregal_core::{
         self, Reservation, ReservationMove, ReservationState,
         calendar::{self, Refused, Wanted},
     },
+    schedule::{END_MS, START_MS},
     site::Site,
     sku::Sku,
 };
@@ -252,6 +254,58 @@ impl Control {
             self.hold_close(tx, &hold, false).await?;
         }
         Ok(())
+    }
+
+    /// Refuses a job that can never run in the reservation it names; answers where that is.
+    pub(crate) async fn job_fits_reservation(
+        &self,
+        cx: &Cx,
+        tx: &Tx,
+        project: &Project,
+        id: ReservationId,
+        (wanted, sku): (&JobCreate, &Sku),
+        site: Option<Site>,
+    ) -> Result<Site> {
+        let found = tx.reservation_get(id).await?.filter(|one| one.is_for(project.organisation, project.id));
+        let reservation = found.ok_or_else(|| Error::missing("reservation", id))?;
+        let here = self.site_of(tx, reservation.site).await?;
+        let never = |detail: String, hint: &str| Err(Problem::new(Code::NeverFits, detail).hint(hint).into());
+        if let Some(other) = site.filter(|site| site.id != here.id) {
+            let detail = format!("it must run at `{}`, and the reservation is at `{}`", other.name, here.name);
+            return never(detail, "reserve where its data is");
+        }
+        self.lawful(tx, project.organisation, &here, Placement::Job).await?;
+        if reservation.state.is_final() || reservation.leave_by() <= cx.now {
+            let detail = format!("reservation `{}` is over", reservation.name);
+            return Err(Problem::new(Code::Conflict, detail).hint("leave it out, or book another").into());
+        }
+        let most = gregal_core::reservation::calendar::Need::of(
+            self.sku(&reservation.sku).ok_or_else(|| self.no_such_sku())?,
+            reservation.count,
+        );
+        let one = gregal_core::reservation::calendar::Need::of(sku, 1);
+        let model_fits = one.gpus == 0 || one.gpu_model.is_none() || one.gpu_model == most.gpu_model;
+        if one.cpus_milli > most.cpus_milli
+            || one.memory_bytes > most.memory_bytes
+            || one.gpus > most.gpus
+            || !model_fits
+        {
+            let detail = format!(
+                "`{}` is more than the {} of `{}` that are reserved",
+                sku.name, reservation.count, reservation.sku
+            );
+            return never(detail, "choose a smaller sku");
+        }
+        let preemptible = wanted.preemptible.unwrap_or(wanted.program.preemptible_unless_told());
+        let longest_ms = reservation.leave_by().millis_since(reservation.from) - START_MS - END_MS;
+        if !preemptible && i64::from(wanted.seconds_max) * 1000 > longest_ms {
+            let detail = format!(
+                "it cannot save its work, and may run longer than the reservation lasts: {} s",
+                longest_ms.max(0) / 1000
+            );
+            return never(detail, "ask for a smaller `seconds_max`, or let it save its work and set `preemptible`");
+        }
+        Ok(here)
     }
 
     /// What is free at a site, and when.

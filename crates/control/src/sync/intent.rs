@@ -115,6 +115,14 @@ impl Control {
             ));
         }
         let sku = self.sku(&job.sku).cloned();
+        let leave_by = match job.reservation {
+            Some(id) => {
+                let found = view.reservation_get(id).await?;
+                let gone = || Error::Broken(format!("{id}, in which {} runs, is not there", job.id));
+                Some(found.ok_or_else(gone)?.leave_by())
+            }
+            None => None,
+        };
         Ok(WantedAttempt {
             job: job.id,
             attempt: job.attempt,
@@ -127,6 +135,7 @@ impl Control {
             billed: job.billed,
             cancel: job.state == JobState::Cancelling,
             preempt: job.state == JobState::Stopping,
+            leave_by,
         })
     }
 

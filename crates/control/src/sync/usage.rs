@@ -165,17 +165,21 @@ impl Control {
                 return Ok(Err("the job was not there then".into()));
             }
             let Some(sku) = self.sku(&job.sku) else { return stranger() };
-            let most = match event.meter {
-                Meter::ComputeCore => u64::from(sku.cpus_milli),
-                Meter::Accelerator => u64::from(sku.gpus) * 1000,
-                Meter::Energy => return Ok(Ok(())),
-                Meter::TokensIn | Meter::TokensOut => return Ok(Err("a job uses no tokens".into())),
-                Meter::ReplicaCore => return Ok(Err("a job is no served model".into())),
-                Meter::ReservedCore | Meter::ReservedAccelerator => {
-                    return Ok(Err("what is reserved is counted by control, not by sites".into()));
+            let (cores, gpus) = (u64::from(sku.cpus_milli), u64::from(sku.gpus) * 1000);
+            let most = match (event.meter, job.reservation) {
+                (Meter::ComputeCore, None) | (Meter::CoveredCore, Some(_)) => cores,
+                (Meter::Accelerator, None) | (Meter::CoveredAccelerator, Some(_)) => gpus,
+                (Meter::ComputeCore | Meter::Accelerator, Some(_)) => {
+                    return Ok(Err("its reservation has paid for the job's time".into()));
                 }
-                Meter::CoveredCore | Meter::CoveredAccelerator => {
+                (Meter::CoveredCore | Meter::CoveredAccelerator, None) => {
                     return Ok(Err("the job runs in no reservation".into()));
+                }
+                (Meter::Energy, _) => return Ok(Ok(())),
+                (Meter::TokensIn | Meter::TokensOut, _) => return Ok(Err("a job uses no tokens".into())),
+                (Meter::ReplicaCore, _) => return Ok(Err("a job is no served model".into())),
+                (Meter::ReservedCore | Meter::ReservedAccelerator, _) => {
+                    return Ok(Err("what is reserved is counted by control, not by sites".into()));
                 }
             };
             if event.item != job.sku {

@@ -7,6 +7,7 @@
 use gregal_core::{
     audit::AuditEntry,
     endpoint::Endpoint,
+    id::{ReservationId, SiteId},
     job::{Job, JobState},
     meter,
     money::Nano,
@@ -15,13 +16,19 @@ use gregal_core::{
         Reservation, ReservationMove, ReservationState,
         calendar::{self, Facts, Free, Need, Taken},
     },
-    schedule::{END_MS, START_MS},
+    schedule::{Block, Bound, Decision, END_MS, Item, Node, Place, Room, START_MS, Waiting},
     site::Site,
+    sku::Sku,
     time::Time,
 };
 use gregal_store::{Tx, UsageInserted, View};
 
-use crate::{Control, Cx, Error, Result, context::Facts as _, tasks::schedule::free_at, wakes::Wake};
+use crate::{
+    Control, Cx, Error, Result,
+    context::Facts as _,
+    tasks::schedule::{free_at, item, room},
+    wakes::Wake,
+};
 
 impl Control {
     /// One pass over the reservations that are not over.
@@ -142,9 +149,82 @@ impl Control {
         Ok(entries)
     }
 
+    /// Whether nothing runs in it any more. Unreachable is not gone: a site that is cut off may still have something there.
     async fn reservation_is_empty(&self, view: &View, reservation: &Reservation) -> Result<bool> {
-        let _ = (view, reservation);
-        Ok(true)
+        let bound = view.jobs_at_site(reservation.site, &JobState::BOUND).await?;
+        Ok(!bound.iter().any(|job| job.reservation == Some(reservation.id)))
+    }
+}
+
+/// The name a reservation's room has among the scheduler's sites: its own number.
+pub(crate) const fn room_of(reservation: ReservationId) -> SiteId {
+    SiteId::from_u128(reservation.as_u128())
+}
+
+/// What is reserved at a site, beside what is bound there: what has begun stands in its room, and what has not is kept clear.
+pub(crate) fn beside(mut room: Room, reservations: &[Reservation], skus: &[Sku], now: Time) -> Room {
+    for one in reservations.iter().filter(|one| one.site == room.site) {
+        let Some(sku) = skus.iter().find(|sku| sku.name == one.sku) else { continue };
+        let item = item(one.organisation, one.project, sku);
+        if one.state == ReservationState::Booked {
+            let item = Item { members: one.count, ..item };
+            // One that is due and not clear yet is still waited for: nothing new gets into its way.
+            room.reserved.push(Block { item, from: one.clear_at(), until: one.free_at().max(now) });
+            continue;
+        }
+        let free_at = Some(one.free_at()).filter(|at| *at > now);
+        for _ in 0..one.count {
+            let (since, item) = (one.active_since.unwrap_or(one.from), item.clone());
+            room.bound.push(Bound { job: None, item, places: vec![Place::on(0)], since, free_at, told: None });
+        }
+    }
+    room
+}
+
+/// The room of a reservation that has begun, as a place of its own where only its jobs go, with those of them that are there.
+pub(crate) fn own_room(one: &Reservation, site: &Site, bound: &[Job], skus: &[Sku], now: Time) -> Option<Room> {
+    let sku = skus.iter().find(|sku| sku.name == one.sku)?;
+    let inside: Vec<Job> = bound.iter().filter(|job| job.reservation == Some(one.id)).cloned().collect();
+    let mut room = room(&Site { capacity: None, ..site.clone() }, now, &inside, skus);
+    room.bound.iter_mut().for_each(|bound| bound.item.sku = one.id.to_string());
+    let need = Need::of(sku, one.count);
+    let model = need.gpu_model.unwrap_or_else(|| "any".into());
+    room.site = room_of(one.id);
+    room.name = format!("{} (reservation {})", site.name, one.name);
+    room.nodes = vec![Node {
+        cpus_milli: u32::try_from(need.cpus_milli).unwrap_or(u32::MAX),
+        memory_bytes: need.memory_bytes,
+        gpus: vec![model; usize::try_from(need.gpus).unwrap_or(usize::MAX)],
+        until: Some(one.leave_by()),
+        ..Node::default()
+    }];
+    Some(room)
+}
+
+/// A job that waits for its reservation's room, as the scheduler sees it: what it takes was counted for its quotas when it was
+/// booked, and what can save its work is gone by the end, however long it may run.
+pub(crate) fn asks_inside(waiting: Waiting, one: &Reservation, now: Time) -> Waiting {
+    let left_ms = one.leave_by().millis_since(now) - 2 * START_MS - END_MS;
+    let left_ms = u64::try_from(left_ms).unwrap_or(0).saturating_add(waiting.item.worked_ms);
+    let limit_ms =
+        if waiting.item.preemptible && left_ms > 0 { waiting.limit_ms.min(left_ms) } else { waiting.limit_ms };
+    let item = Item { sku: one.id.to_string(), ..waiting.item };
+    Waiting { item, sites: vec![room_of(one.id)], limit_ms, ..waiting }
+}
+
+/// What is said of a job whose reservation has not begun, or is over. None: the scheduler decides.
+pub(crate) fn said_of(job: &Job, reservation: Option<&Reservation>, now: Time) -> Option<Decision> {
+    let id = job.id;
+    match reservation {
+        Some(one) if one.state == ReservationState::Active && now < one.leave_by() => None,
+        Some(one) if one.state == ReservationState::Booked => {
+            let reason = match &one.message {
+                Some(why) => format!("its reservation `{}` has not begun: {why}", one.name),
+                None => format!("its reservation `{}` begins at {}", one.name, one.from),
+            };
+            Some(Decision::Wait { job: id, reason, promise: None })
+        }
+        _ => Some(Decision::Never { job: id, reason: "its reservation is over".into() }),
     }
 }
 
@@ -153,7 +233,7 @@ pub(crate) async fn facts_of(control: &Control, view: &View, site: &Site, now: T
     let clean_ms = i64::from(control.options().clean_ms);
     let mut taken = Vec::new();
     let need = |sku: &str, count: u32| control.sku(sku).map(|sku| Need::of(sku, count));
-    for job in view.jobs_at_site(site.id, &JobState::BOUND).await? {
+    for job in view.jobs_at_site(site.id, &JobState::BOUND).await?.into_iter().filter(|job| job.reservation.is_none()) {
         let until = free_at(&job).filter(|at| *at > now).map(|at| at.plus_millis(clean_ms));
         taken.extend(need(&job.sku, 1).map(|need| Taken {
             need,

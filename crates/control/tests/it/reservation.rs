@@ -1,9 +1,16 @@
 //! Reservations: booked whole or not at all, paid whole, and what runs in and beside them.
 
-use gregal_core::{time::Time, world::World as _};
+use gregal_api::protocol::AttemptPhase;
+use gregal_core::{
+    id::JobId,
+    job::{Billed, JobEnd},
+    meter::{Meter, UsageEvent},
+    time::Time,
+    world::World as _,
+};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Cloud, FakeSite, Tenant};
+use crate::world::{Answer, Cloud, FakeSite, Tenant, ended, running, training};
 
 /// What an hour of one core costs, in nano-euro.
 const HOUR: i64 = 40_000_000;
@@ -251,4 +258,189 @@ async fn a_quota_has_one_limit_whichever_way_it_is_used() {
     let refusal = book(&cloud, &tenant, wanted(&cloud, "beside", ("cpu.1", 1), 4, 6)).await;
     assert!(refusal.text.contains("takes 2 of `cpu.1`, and its organisation may use 1 at most"), "{}", refusal.text);
     booked(&cloud, &tenant, wanted(&cloud, "after", ("cpu.1", 1), 5, 6)).await;
+}
+
+/// A job on a SKU, in a reservation if one is named.
+async fn submit(
+    cloud: &Cloud,
+    tenant: &Tenant,
+    (sku, seconds): (&str, u32),
+    dataset: &str,
+    inside: Option<&str>,
+) -> Answer {
+    let mut wanted = training(dataset, "work");
+    (wanted["sku"], wanted["seconds_max"]) = (json!(sku), json!(seconds));
+    if let Some(reservation) = inside {
+        wanted["reservation"] = json!(reservation);
+    }
+    cloud.call(&tenant.owner, "job_create", &[&tenant.project()], wanted).await
+}
+
+fn id_of(answer: &Answer) -> JobId {
+    answer.good()["id"].as_str().unwrap().parse().unwrap()
+}
+
+/// A record of so many seconds of one core that a job used until now.
+fn used(cloud: &Cloud, tenant: &Tenant, site: &FakeSite, job: JobId, meter: Meter, seconds: u64) -> UsageEvent {
+    let record = site.core_seconds(cloud, tenant, job, "1.1.0", seconds);
+    UsageEvent { id: UsageEvent::id_of(site.id, &job.to_string(), meter, "1.1.0"), meter, ..record }
+}
+
+#[tokio::test]
+async fn a_job_that_would_be_there_too_long_waits_with_the_reason_and_a_shorter_one_starts() {
+    let (cloud, mut site, tenant) = with_site().await;
+    let other = cloud.tenant("Other", 1_000).await;
+    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let theirs = booked(&cloud, &other, wanted(&cloud, "theirs", ("cpu.1", 2), 1, 3)).await;
+    // It is half past nine; theirs begins at ten.
+    let long = id_of(&submit(&cloud, &tenant, ("cpu.1", 3_600), &dataset, None).await);
+    let short = id_of(&submit(&cloud, &tenant, ("cpu.1", 600), &dataset, None).await);
+    cloud.control.step().await.unwrap();
+    let waits = cloud.job_read(&tenant, long).await;
+    let why = waits["waits_for"].as_str().unwrap();
+    let clear = hour(&cloud, 1).plus_millis(-300_000);
+    assert!(why.contains(&format!("room at `lyon` is reserved from {clear} on; a limit of")), "{why}");
+    assert!(!why.contains("theirs") && !why.contains(&theirs), "whose it is is not said: {why}");
+    assert_eq!(cloud.job_read(&tenant, short).await["state"], "starting");
+    site.says(&cloud, short, 1, running(&cloud)).await;
+    site.says(&cloud, short, 1, ended(&cloud, "finished", true)).await;
+
+    // While it is theirs, the reason says until when; then the job starts.
+    until(&cloud, &mut site, hour(&cloud, 1)).await;
+    assert_eq!(read(&cloud, &other, &theirs).await["state"], "active");
+    cloud.control.step().await.unwrap();
+    let free = hour(&cloud, 2).plus_millis(300_000);
+    let why = cloud.job_read(&tenant, long).await["waits_for"].as_str().unwrap().to_owned();
+    assert!(
+        why.contains(&format!(
+            "1 of 1 cores short (0 of 2 free) at `lyon`; reserved room there is free again at {free}"
+        )),
+        "{why}"
+    );
+    until(&cloud, &mut site, hour(&cloud, 2)).await;
+    assert_eq!(read(&cloud, &other, &theirs).await["state"], "ended");
+    assert_eq!(cloud.job_read(&tenant, long).await["state"], "starting");
+}
+
+#[tokio::test]
+async fn the_owners_job_runs_in_it_and_its_time_is_not_paid_twice() {
+    let (cloud, mut site, tenant) = with_site().await;
+    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let id = booked(&cloud, &tenant, wanted(&cloud, "mine", ("cpu.1", 2), 1, 3)).await;
+    let held = cloud.balances(tenant.organisation).await.held.get();
+    let job = id_of(&submit(&cloud, &tenant, ("cpu.1", 7_200), &dataset, Some(&id)).await);
+    assert_eq!(cloud.balances(tenant.organisation).await.held.get(), held, "its reservation has paid");
+    cloud.control.step().await.unwrap();
+    let waits = cloud.job_read(&tenant, job).await;
+    assert_eq!(waits["waits_for"], format!("its reservation `mine` begins at {}", hour(&cloud, 1)));
+    let (begin, end) = (hour(&cloud, 1), hour(&cloud, 3));
+    until(&cloud, &mut site, begin).await;
+    assert_eq!(cloud.job_read(&tenant, job).await["state"], "starting");
+    // A job beside it has no room, and one inside has.
+    let outside = id_of(&submit(&cloud, &tenant, ("cpu.1", 600), &dataset, None).await);
+    let inside = id_of(&submit(&cloud, &tenant, ("cpu.1", 600), &dataset, Some(&id)).await);
+    cloud.control.step().await.unwrap();
+    assert_eq!(cloud.job_read(&tenant, outside).await["state"], "queued");
+    assert_eq!(cloud.job_read(&tenant, inside).await["state"], "starting");
+    let third = id_of(&submit(&cloud, &tenant, ("cpu.1", 600), &dataset, Some(&id)).await);
+    cloud.control.step().await.unwrap();
+    let why = cloud.job_read(&tenant, third).await["waits_for"].as_str().unwrap().to_owned();
+    assert!(why.contains("1 of 1 cores short (0 of 2 free) at `lyon (reservation mine)`"), "{why}");
+    cloud.call(&tenant.owner, "job_cancel", &[&third.to_string()], Value::Null).await.good();
+    cloud.call(&tenant.owner, "job_cancel", &[&outside.to_string()], Value::Null).await.good();
+
+    // Its site is told until when, and counts its time on a meter that has no price. Another meter is not believed.
+    site.sync(&cloud).await;
+    let told = site.intent().attempts.iter().find(|attempt| attempt.job == job).unwrap().clone();
+    assert_eq!(told.leave_by, Some(end.plus_millis(-120_000)));
+    site.says(&cloud, job, 1, running(&cloud)).await;
+    site.says(&cloud, inside, 1, running(&cloud)).await;
+    site.says(&cloud, inside, 1, ended(&cloud, "finished", true)).await;
+    cloud.world.pass_seconds(600);
+    let covered = used(&cloud, &tenant, &site, job, Meter::CoveredCore, 600);
+    assert_eq!(site.uses(&cloud, &[covered]).await["accepted"], 1);
+    let twice = used(&cloud, &tenant, &site, job, Meter::ComputeCore, 600);
+    let refused = site.uses(&cloud, &[twice]).await;
+    assert!(refused["refused"][0]["reason"].as_str().unwrap().contains("its reservation has paid"), "{refused}");
+    assert_eq!(cloud.balances(tenant.organisation).await.accrued.get(), 0);
+
+    // Its end: the site has stopped it, and the reservation ends once that is proved.
+    until(&cloud, &mut site, end).await;
+    assert_eq!(read(&cloud, &tenant, &id).await["state"], "active", "unreachable is not gone");
+    let now = cloud.world.now();
+    let stop = JobEnd { code: Some(143), reason: "stopped".into(), hint: None };
+    let phase = AttemptPhase::Ended {
+        since: Some(now),
+        at: now,
+        end: stop,
+        succeeded: false,
+        cancelled: true,
+        product: None,
+        heldout: None,
+        billed: Billed::default(),
+    };
+    site.says(&cloud, job, 1, phase).await;
+    cloud.control.step().await.unwrap();
+    let over = cloud.job_read(&tenant, job).await;
+    assert_eq!((&over["state"], &over["end"]["reason"]), (&json!("failed"), &json!("stopped")));
+    assert!(over["end"]["hint"].as_str().unwrap().contains("its reservation is over"), "{over}");
+    assert_eq!(read(&cloud, &tenant, &id).await["state"], "ended");
+    let balances = cloud.balances(tenant.organisation).await;
+    assert_eq!((balances.held.get(), balances.accrued.get()), (0, 4 * HOUR), "the block's price, and nothing else");
+    let invoice = cloud.call(&tenant.owner, "invoice_draft", &[&tenant.organisation()], Value::Null).await.good();
+    let meters: Vec<_> = invoice["lines"].as_array().unwrap().iter().map(|line| line["meter"].clone()).collect();
+    assert_eq!(meters, [json!("reserved_core")]);
+    let refusal = submit(&cloud, &tenant, ("cpu.1", 600), &dataset, Some(&id)).await;
+    assert_eq!(refusal.problem(), "conflict");
+}
+
+#[tokio::test]
+async fn a_job_that_can_never_run_in_it_is_refused_and_others_reservations_are_not_found() {
+    let (cloud, mut site, tenant) = with_site().await;
+    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let other = cloud.tenant("Other", 1_000).await;
+    let id = booked(&cloud, &tenant, wanted(&cloud, "mine", ("cpu.1", 1), 1, 3)).await;
+    let theirs = booked(&cloud, &other, wanted(&cloud, "theirs", ("cpu.1", 1), 1, 3)).await;
+    assert_eq!(submit(&cloud, &tenant, ("cpu.2", 60), &dataset, Some(&id)).await.problem(), "never_fits");
+    assert_eq!(submit(&cloud, &tenant, ("cpu.1", 60), &dataset, Some(&theirs)).await.problem(), "not_found");
+    let mut fixed = training(&dataset, "fixed");
+    (fixed["seconds_max"], fixed["preemptible"], fixed["reservation"]) = (json!(7_200), json!(false), json!(id));
+    let refusal = cloud.call(&tenant.owner, "job_create", &[&tenant.project()], fixed).await;
+    assert_eq!(refusal.problem(), "never_fits");
+    assert!(refusal.text.contains("cannot save its work"), "{}", refusal.text);
+    // What waits for one that is called off ends with it.
+    let job = id_of(&submit(&cloud, &tenant, ("cpu.1", 60), &dataset, Some(&id)).await);
+    cloud.call(&tenant.owner, "reservation_cancel", &[&id], Value::Null).await.good();
+    cloud.control.step().await.unwrap();
+    let over = cloud.job_read(&tenant, job).await;
+    assert_eq!((&over["state"], &over["end"]["hint"]), (&json!("failed"), &json!("its reservation is over")));
+    assert_eq!(cloud.balances(tenant.organisation).await.held.get(), 0);
+}
+
+#[tokio::test]
+async fn what_stands_in_its_way_is_waited_for_and_not_paid_for() {
+    let (cloud, mut site, tenant) = with_site().await;
+    let dataset = cloud.dataset(&tenant, &mut site, "facts.jsonl").await;
+    let job = id_of(&submit(&cloud, &tenant, ("cpu.2", 900), &dataset, None).await);
+    cloud.control.step().await.unwrap();
+    site.says(&cloud, job, 1, running(&cloud)).await;
+    let id = booked(&cloud, &tenant, wanted(&cloud, "block", ("cpu.2", 1), 1, 2)).await;
+    // Its site is cut off, and the job does not end at its limit as far as anybody knows.
+    until(&cloud, &mut site, hour(&cloud, 1)).await;
+    let view = read(&cloud, &tenant, &id).await;
+    assert_eq!(view["state"], "booked");
+    assert!(view["message"].as_str().unwrap().contains("not billed until it is clear"), "{view}");
+    cloud.world.pass_seconds(1_800);
+    site.says(&cloud, job, 1, ended(&cloud, "timed_out", false)).await;
+    cloud.control.step().await.unwrap();
+    let view = read(&cloud, &tenant, &id).await;
+    let since: Time = view["active_since"].as_str().unwrap().parse().unwrap();
+    assert!(since.millis_since(hour(&cloud, 0)) >= 1_800_000, "{view}");
+    let end = hour(&cloud, 1);
+    until(&cloud, &mut site, end).await;
+    let view = read(&cloud, &tenant, &id).await;
+    let charged = view["charged_nano"].as_i64().unwrap();
+    let due = 2 * HOUR * end.millis_since(since) / 3_600_000;
+    assert!(view["state"] == "ended" && (due - 1..=due).contains(&charged), "{view} {due}");
+    assert_eq!(cloud.balances(tenant.organisation).await.held.get(), 0);
 }

@@ -264,6 +264,8 @@ fn bound_record(bound: &Bound, ask: Ask, seq: u64, slots: Vec<Slot>) -> Record {
         Some(told) => Stage::Stopping { since_ms, told_ms: ms(told), slots },
         None => Stage::Running { since_ms, slots },
     };
+    // What stands is nobody's to stop, whenever it ends.
+    let ask = Ask { preemptible: ask.preemptible && bound.job.is_some(), ..ask };
     let Item { worked_ms, stops, .. } = bound.item;
     Record { ask, seq, submitted_ms: since_ms, worked_ms, stops, promised_ms: None, end, stage }
 }

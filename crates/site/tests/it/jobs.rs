@@ -40,6 +40,7 @@ fn wanted(job: u128, program: Program, digest: &str) -> WantedAttempt {
         billed: Billed::default(),
         cancel: false,
         preempt: false,
+        leave_by: None,
     }
 }
 

@@ -148,6 +148,7 @@ pub(crate) fn job(number: u128) -> Job {
         site: Some(site_id()),
         attempt: 0,
         hold: HoldId::from_u128(number),
+        reservation: None,
         billed: Billed::default(),
         progress: None,
         heldout: None,
