@@ -75,7 +75,7 @@ pub struct CalendarArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct Calendar {
+pub(crate) struct Calendar {
     /// By name or id
     #[arg(value_name = "SITE")]
     site: String,

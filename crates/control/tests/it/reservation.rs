@@ -345,7 +345,7 @@ async fn the_owners_job_runs_in_it_and_its_time_is_not_paid_twice() {
     let third = id_of(&submit(&cloud, &tenant, ("cpu.1", 600), &dataset, Some(&id)).await);
     cloud.control.step().await.unwrap();
     let why = cloud.job_read(&tenant, third).await["waits_for"].as_str().unwrap().to_owned();
-    assert!(why.contains("1 of 1 cores short (0 of 2 free) at `lyon (reservation mine)`"), "{why}");
+    assert!(why.contains("1 of 1 cores short (0 of 2 free)") && why.ends_with("at `lyon (reservation mine)`"), "{why}");
     cloud.call(&tenant.owner, "job_cancel", &[&third.to_string()], Value::Null).await.good();
     cloud.call(&tenant.owner, "job_cancel", &[&outside.to_string()], Value::Null).await.good();
 
