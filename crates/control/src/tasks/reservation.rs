@@ -9,7 +9,7 @@ use gregal_core::{
     endpoint::Endpoint,
     id::{ReservationId, SiteId},
     job::{Job, JobState},
-    meter,
+    meter::{self, RateError, UsageEvent},
     money::Nano,
     price::PriceBook,
     reservation::{
@@ -81,9 +81,9 @@ impl Control {
     /// What is in the way of a reservation that should begin; none: its room is clear.
     async fn reservation_blocked(&self, cx: &Cx, tx: &Tx, reservation: &Reservation) -> Result<Option<String>> {
         let site = self.site_of(tx, reservation.site).await?;
-        let sku = self.sku(&reservation.sku);
-        let gone = || Error::Broken(format!("{} reserves `{}`, which is gone", reservation.id, reservation.sku));
-        let sku = sku.ok_or_else(gone)?;
+        let Some(sku) = self.sku(&reservation.sku) else {
+            return Ok(Some(format!("`{}` is no sku any more; it is not billed", reservation.sku)));
+        };
         let mut facts = facts_of(self, tx, &site, cx.now).await?;
         // What is there now, itself left out; cleaning after it is not in the way any more.
         let now = Facts {
@@ -113,22 +113,19 @@ impl Control {
         let mut after = before.clone();
         let due = before.due(cx.now);
         if !due.is_empty() {
-            let sku = self.sku(&before.sku);
-            let sku =
-                sku.ok_or_else(|| Error::Broken(format!("{} reserves `{}`, which is gone", before.id, before.sku)))?;
+            let Some(rated) = self.reservation_rated(before, &due, books) else { return Ok(entries) };
             let (mut charged, mut count) = (Nano::ZERO, 0_u64);
-            for stretch in due {
-                for record in before.records(sku, stretch) {
-                    let rated = meter::rate(&record, books).map_err(|error| Error::Broken(error.to_string()))?;
-                    match tx.usage_insert(&record, rated, cx.now).await? {
-                        UsageInserted::Inserted => (charged, count) = (charged.add(rated)?, count + 1),
-                        UsageInserted::Duplicate => {}
-                        UsageInserted::Conflict => {
-                            return Err(Error::Broken(format!("{} was billed otherwise before", before.id)));
-                        }
+            for (record, price) in &rated {
+                match tx.usage_insert(record, *price, cx.now).await? {
+                    UsageInserted::Inserted => (charged, count) = (charged.add(*price)?, count + 1),
+                    UsageInserted::Duplicate => {}
+                    UsageInserted::Conflict => {
+                        return Err(Error::Broken(format!("{} was billed otherwise before", before.id)));
                     }
                 }
-                after = after.apply(ReservationMove::Bill { until: stretch.1 })?;
+            }
+            for (_, until) in due {
+                after = after.apply(ReservationMove::Bill { until })?;
             }
             self.hold_charge(tx, before.organisation, &before.id.to_string(), charged).await?;
             let entry = cx.done(Some(before.organisation), "reservation:bill", before.id);
@@ -147,6 +144,28 @@ impl Control {
             self.reservation_put(tx, &Reservation { version: before.version + 1, ..after }).await?;
         }
         Ok(entries)
+    }
+
+    /// The records of what is due with what each costs. None: somebody has to look, and nobody else's hours wait for that; all of
+    /// it is billed once it can be.
+    fn reservation_rated(
+        &self,
+        reservation: &Reservation,
+        due: &[(Time, Time)],
+        books: &[PriceBook],
+    ) -> Option<Vec<(UsageEvent, Nano)>> {
+        let Some(sku) = self.sku(&reservation.sku) else {
+            tracing::error!(reservation.id = %reservation.id, "what is reserved is no sku any more and cannot be billed");
+            return None;
+        };
+        let records = due.iter().flat_map(|stretch| reservation.records(sku, *stretch));
+        let rated = records.map(|record| meter::rate(&record, books).map(|price| (record, price)));
+        let rated: std::result::Result<Vec<_>, RateError> = rated.collect();
+        rated
+            .inspect_err(
+                |error| tracing::error!(reservation.id = %reservation.id, "what is reserved cannot be billed: {error}"),
+            )
+            .ok()
     }
 
     /// Whether nothing runs in it any more. Unreachable is not gone: a site that is cut off may still have something there.
