@@ -219,13 +219,11 @@ async fn room_is_reserved_drawn_and_called_off_by_forms() {
     let browser = Browser::signed_in(&cloud, &tenant.owner).await;
     let place = format!("/console/projects/{}/reservations", tenant.project());
     assert!(browser.page(&place).await.contains("Nothing is reserved"));
-    let fields =
-        [("name", "zebra"), ("site", "lyon"), ("sku", "cpu.1"), ("count", "2"), ("until", "2026-11-23T12:00")];
+    let fields = [("name", "zebra"), ("site", "lyon"), ("sku", "cpu.1"), ("count", "2"), ("until", "2026-11-23T12:00")];
     let made = browser.submit(&place, &place, &[&fields[..], &[("from", "2026-11-23T10:00")]].concat()).await;
     assert_eq!(made.status, 303, "{}", made.text);
     let page = browser.page(&place).await;
-    for fact in
-        ["zebra", "booked", "2 × cpu.1", "0.16", "2.0 of 2.0 taken until", "class=\"bar-day\"", "Free at lyon"]
+    for fact in ["zebra", "booked", "2 × cpu.1", "0.16", "2.0 of 2.0 taken until", "class=\"bar-day\"", "Free at lyon"]
     {
         assert!(page.contains(fact), "no {fact} in {page}");
     }
@@ -233,10 +231,7 @@ async fn room_is_reserved_drawn_and_called_off_by_forms() {
     let other = cloud.tenant("Other", 1_000).await;
     let stranger = Browser::signed_in(&cloud, &other.owner).await;
     let page = stranger.page(&format!("/console/projects/{}/reservations", other.project())).await;
-    assert!(
-        page.contains("2.0 of 2.0 taken until") && !page.contains("zebra") && !page.contains("bar-day"),
-        "{page}"
-    );
+    assert!(page.contains("2.0 of 2.0 taken until") && !page.contains("zebra") && !page.contains("bar-day"), "{page}");
     let taken = browser.submit(&place, &place, &[&fields[..], &[("from", "not a time")]].concat()).await;
     assert_eq!(taken.status, 400);
 

@@ -289,7 +289,6 @@ impl Queue {
         };
         self.kinds[pass.field].holders[guard.place] = Some(seq);
         pass.guards.push(guard);
-        self.keep_beside(&mut pass.guards);
         if self.config.policy.counted {
             return;
         }

@@ -89,12 +89,9 @@ impl Guard {
             return slots.iter().all(|slot| space.place_of(slot.node) != self.place);
         }
         if self.block_until_ms.is_some() {
-            // Quotas were asked when it was booked. Who was promised a start beside it is counted in already, somewhere.
-            let counted = self.reserved.contains(&seq);
-            self.count_in(counted, ask, space, false);
-            let admitted = self.later.occupy(slots, ask, space);
-            self.count_in(counted && !admitted, ask, space, true);
-            return admitted;
+            // Quotas were asked when it was booked. Who was promised a start is kept from it by that promise's own guard, which
+            // counts with what is reserved.
+            return self.later.occupy(slots, ask, space);
         }
         let sku = usize::from(ask.sku);
         let counted = self.reserved.contains(&seq);
@@ -118,14 +115,6 @@ impl Guard {
                 self.quotas.give_back(ask.share, usize::from(ask.sku), ask.gpus);
             }
             self.later.release(slots, ask, space);
-            self.count_in(self.block_until_ms.is_some() && self.reserved.contains(&seq), ask, space, true);
-        }
-    }
-
-    /// Puts a job where it may be, in what is reserved, or takes it away.
-    fn count_in(&mut self, counted: bool, ask: &Ask, space: &Space, comes: bool) {
-        if let (true, Later::Field(later), Space::Field(field)) = (counted, &mut self.later, space) {
-            later.seat(field.shape(ask.shape), comes);
         }
     }
 }
@@ -246,7 +235,6 @@ impl Queue {
         for (place, seq) in self.holders(field) {
             let guard = self.guard((field, place), seq, &guards);
             guards.extend(guard);
-            self.keep_beside(&mut guards);
         }
         guards
     }
@@ -295,26 +283,6 @@ impl Queue {
             }
         }
         guards
-    }
-
-    /// Notes in what is reserved that whoever the last of these was promised a start will be there too, if it will.
-    pub(super) fn keep_beside(&self, guards: &mut [Guard]) {
-        let Some((last, others)) = guards.split_last_mut() else { return };
-        let Some((record, at_ms)) = self.records.get(&last.seq).zip(last.at_ms) else { return };
-        let Space::Field(mixed) = &self.kinds[self.config.ground.field(&last.ask)].space else { return };
-        let until_ms = match record.end {
-            End::Never => u64::MAX,
-            _ => at_ms.saturating_add(record.hold_ms_max(&self.config.policy)),
-        };
-        let shape = mixed.shape(last.ask.shape);
-        for guard in others.iter_mut().filter(|guard| guard.place == last.place && guard.binds(last.seq, until_ms)) {
-            if let (Some(free_ms), Later::Field(later)) = (guard.block_until_ms, &mut guard.later)
-                && at_ms < free_ms
-            {
-                later.seat(shape, true);
-                guard.reserved.push(last.seq);
-            }
-        }
     }
 
     /// Since when a job waits; none if it does not.

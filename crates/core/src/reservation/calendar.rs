@@ -280,10 +280,7 @@ fn steps(facts: &Facts, from: Time, until: Time) -> Vec<Step> {
     let mut used = Used::default();
     let mut steps: Vec<Step> = Vec::new();
     for at in times.into_iter().filter(|at| *at < until) {
-        // What goes makes room before what comes takes it: what is taken is never more than it is.
-        let mut changes = changes.remove(&at).unwrap_or_default();
-        changes.sort_by_key(|(_, comes)| *comes);
-        for (need, comes) in changes {
+        for (need, comes) in changes.remove(&at).unwrap_or_default() {
             used.change(need, comes);
         }
         let free = used.left(&facts.all);

@@ -164,6 +164,8 @@ fn it_is_billed_hour_by_hour_without_a_gap_however_late_and_never_twice() {
     };
     let often = [records(&first), records(&rest)].concat();
     assert_eq!(often, records(&active.due(at(500))));
+    let ids: std::collections::BTreeSet<_> = often.iter().map(|record| &record.id).collect();
+    assert_eq!(ids.len(), often.len(), "each hour is told apart");
     assert!(often.iter().all(|record| record.check(at(13)).is_ok() && record.meter == Meter::ReservedCore));
     assert_eq!(often.iter().map(|record| record.quantity).sum::<u64>(), 3_000 * 9_000);
     // Three cores for two hours and a half, at four cents.
