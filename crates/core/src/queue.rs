@@ -19,6 +19,7 @@ mod ground;
 mod history;
 mod job;
 mod lane;
+mod movers;
 mod pass;
 mod policy;
 mod pool;

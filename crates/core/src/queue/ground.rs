@@ -45,9 +45,9 @@ pub struct Mixed {
     /// What is reserved and has not begun.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocks: Vec<Block>,
-    /// What is usually asked for: shapes by their place, each with how often.
+    /// What is usually asked for, each with how often.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub usual: Vec<(u32, u32)>,
+    pub usual: Vec<(Shape, u32)>,
 }
 
 /// Room that is reserved from some time on: it is nobody's place in the queue, and is kept like a start that was promised for
@@ -246,8 +246,8 @@ impl Mixed {
         if let Some(block) = block {
             return Err(GroundError::Shape { shape: block.shape as usize });
         }
-        let usual = self.usual.iter().position(|(shape, _)| *shape as usize >= self.shapes.len());
-        let shape = self.shapes.iter().position(|shape| !shape_is_sound(shape)).or(usual);
+        let mut shapes = self.shapes.iter().chain(self.usual.iter().map(|(shape, _)| shape));
+        let shape = shapes.position(|shape| !shape_is_sound(shape));
         shape.map_or(Ok(()), |shape| Err(GroundError::Shape { shape }))
     }
 }

@@ -242,7 +242,8 @@ impl Queue {
         if self.kinds[pass.field].holds(seq) {
             return Blocked::Waits;
         }
-        let claimed = self.make_room(pass, seq);
+        // Where there is room and a promise is in the way, claiming that room would only keep it from who may pass.
+        let claimed = attempt != Attempt::Guarded && self.make_room(pass, seq);
         if attempt != Attempt::Quota {
             if self.may_be_promised(pass) {
                 self.promise(pass, seq);
@@ -287,6 +288,9 @@ impl Queue {
             pass.guards.append(&mut unknown);
             return;
         };
+        if self.config.policy.promise_within_ms.is_some_and(|within| at_ms.saturating_sub(self.now_ms) > within) {
+            return;
+        }
         self.kinds[pass.field].holders[guard.place] = Some(seq);
         pass.guards.push(guard);
         if self.config.policy.counted {

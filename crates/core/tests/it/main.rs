@@ -17,5 +17,6 @@ mod reservation;
 mod residency;
 mod schedule;
 mod schedule_gang;
+mod schedule_ground;
 mod schedule_reserved;
 mod schedule_world;
