@@ -22,6 +22,7 @@ mod placement;
 mod plot;
 mod posted;
 mod quota;
+mod reservation;
 mod session;
 mod sign_in;
 mod site;
@@ -106,6 +107,8 @@ pub(crate) fn router(api: Router, options: ConsoleOptions) -> Router {
         .route("/console/endpoints/{endpoint}/live", get(endpoint::live))
         .route("/console/endpoints/{endpoint}/delete", post(endpoint::delete))
         .route("/console/endpoints/{endpoint}/grant", post(endpoint::grant))
+        .route("/console/projects/{project}/reservations", get(reservation::list).post(reservation::create))
+        .route("/console/reservations/{reservation}/cancel", post(reservation::cancel))
         .route("/console/projects/{project}/datasets", get(dataset::list).post(dataset::create))
         .route("/console/projects/{project}/datasets/live", get(dataset::live))
         .route("/console/datasets/{dataset}/delete", post(dataset::delete))

@@ -12,12 +12,14 @@
 //!
 //! A promise counts on limits, so it holds as long as runs end at theirs, and as long as a site stays as it is.
 //!
-//! What it does not do yet: gangs over nodes, and reservations.
+//! What is reserved at a site ([`Room::reserved`]) is kept like a start that was promised for just then: whoever would still be
+//! there goes only where enough is left over, promises count with it, and nobody is stopped for a start it forbids. An end that
+//! nobody knows counts as none.
 
 mod build;
 pub mod record;
 mod say;
-mod words;
+pub(crate) mod words;
 
 use std::collections::BTreeSet;
 
@@ -155,8 +157,8 @@ pub struct Waiting {
 /// What is bound to a site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
-    /// Which job. None: no job but something that stands, as a served model does. It takes its room for good, counts for
-    /// its organisation's share, and is never stopped for others.
+    /// Which job. None: no job but something that stands, as a served model does, or room that is reserved. It takes its room
+    /// until `free_at`, or for good, counts for its organisation's share, and is never stopped for others.
     pub job: Option<JobId>,
     /// Whose it is, and what it has.
     pub item: Item,
@@ -214,6 +216,20 @@ pub struct Room {
     pub nodes: Vec<Node>,
     /// What is bound to it.
     pub bound: Vec<Bound>,
+    /// What is reserved and has not begun: nothing else is there by then. In any order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<Block>,
+}
+
+/// Room that is reserved at a site from some time on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// Whose it is, and what it takes: its members on one machine.
+    pub item: Item,
+    /// From when on nothing else may be there, cleaning before it counted in.
+    pub from: Time,
+    /// When its room is anybody's again, cleaning after it counted in.
+    pub until: Time,
 }
 
 /// A run that has ended.

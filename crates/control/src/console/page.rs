@@ -13,6 +13,7 @@ pub(crate) enum Here {
     Jobs,
     Models,
     Endpoints,
+    Reservations,
     Datasets,
     Keys,
     Placement,

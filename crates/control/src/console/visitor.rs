@@ -172,6 +172,7 @@ impl Visitor {
             (Here::Jobs, "jobs", "Jobs", Action::JobRead),
             (Here::Models, "models", "Models", Action::ModelRead),
             (Here::Endpoints, "endpoints", "Endpoints", Action::EndpointRead),
+            (Here::Reservations, "reservations", "Reservations", Action::ReservationRead),
             (Here::Datasets, "datasets", "Datasets", Action::DatasetRead),
             (Here::Keys, "keys", "Keys", Action::KeyRead),
             (Here::Placement, "placement", "Placement", Action::PlacementExplain),

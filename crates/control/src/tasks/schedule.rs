@@ -11,6 +11,7 @@ use gregal_core::{
     id::{JobId, OrganisationId, ProjectId},
     job::{Job, JobEnd, JobMove, JobState, PRIORITY_DEFAULT},
     quota::Quota,
+    reservation::{Reservation, ReservationState},
     schedule::{
         self, Bound, Decision, END_MS, Item, Node, PAST_MAX, Place, QuotaRow, Room, Run, Snapshot, Waiting, Weight,
         record::{CHAIN_MAX, Record},
@@ -22,7 +23,13 @@ use gregal_core::{
 use gregal_policy::Placement;
 use gregal_store::{PassPlace, Tx, View};
 
-use crate::{Control, Cx, Error, Result, context::Facts as _, metrics::Metric, tasks::replica, wakes::Wake};
+use crate::{
+    Control, Cx, Error, Result,
+    context::Facts as _,
+    metrics::Metric,
+    tasks::{replica, reservation},
+    wakes::Wake,
+};
 
 /// How many ended jobs are read for what they teach. They are read at every pass, so fewer than a pass would look at.
 const RUNS_READ: u64 = PAST_MAX as u64 / 4;
@@ -65,7 +72,8 @@ impl Control {
         let queued = tx.jobs_in_states(&[JobState::Queued]).await?;
         let sites = tx.sites_all().await?;
         let replicas = self.replicas_waiting(&tx).await?;
-        let snapshot = self.snapshot(cx.now, &tx, &queued, &replicas, &sites).await?;
+        let reservations = Reservations::of(&tx).await?;
+        let snapshot = self.snapshot(cx.now, &tx, &queued, &reservations, &replicas, &sites).await?;
         let decisions = schedule::schedule(&snapshot, cx.now);
         let jobs: BTreeMap<JobId, &Job> = queued.iter().map(|job| (job.id, job)).collect();
         let mut entries = Vec::new();
@@ -92,6 +100,10 @@ impl Control {
                 news.push(decision.clone());
             }
         }
+        // What waits for its reservation was not looked at: its time alone says what becomes of it.
+        for (job, decision) in reservations.outside(&queued, cx.now) {
+            entries.extend(self.decision_written(&cx, &tx, job, &decision).await?);
+        }
         if entries.is_empty() {
             return Ok(());
         }
@@ -116,7 +128,9 @@ impl Control {
         let sites = self.store().sites_all().await?;
         let now = self.now();
         let replicas = self.replicas_waiting(self.store()).await?;
-        let order = schedule::order(&self.snapshot(now, self.store(), &queued, &replicas, &sites).await?, now);
+        let reservations = Reservations::of(self.store()).await?;
+        let snapshot = self.snapshot(now, self.store(), &queued, &reservations, &replicas, &sites).await?;
+        let order = schedule::order(&snapshot, now);
         let place = order.iter().position(|job| *job == id);
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(place.map(|place| (count(place + 1), count(order.len()))))
@@ -127,6 +141,7 @@ impl Control {
         now: Time,
         view: &View,
         queued: &[Job],
+        reservations: &Reservations,
         replicas: &[Endpoint],
         sites: &[Site],
     ) -> Result<Snapshot> {
@@ -134,7 +149,7 @@ impl Control {
         let catalogue = view.skus_all().await?;
         let mut ceilings = BTreeMap::new();
         let mut waiting = Vec::with_capacity(queued.len());
-        for job in queued {
+        for job in queued.iter().filter(|job| reservations.said(job, now).is_none()) {
             let lawful: &Vec<_> = match ceilings.entry(job.organisation) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unknown) => {
@@ -146,7 +161,7 @@ impl Control {
             let may = lawful.iter().copied().filter(|site| job.site.is_none_or(|pinned| pinned == *site)).collect();
             let sku = catalogue.sku(&job.sku);
             let sku = sku.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", job.id, job.sku)))?;
-            waiting.push(Waiting {
+            let asks = Waiting {
                 job: job.id,
                 item: item_of(job, sku),
                 // Who was stopped has had its turn: it waits anew. Who was lost has not.
@@ -154,6 +169,11 @@ impl Control {
                 sites: may,
                 limit_ms: u64::from(job.seconds_max) * 1000,
                 promised: job.promised,
+            };
+            waiting.push(match reservations.of_job(job) {
+                Some(one) if asks.sites.contains(&one.site) => reservation::asks_inside(asks, one, now),
+                Some(_) => Waiting { sites: Vec::new(), ..asks },
+                None => asks,
             });
         }
         waiting.extend(self.replicas_asked(view, replicas, sites, &catalogue).await?);
@@ -161,7 +181,12 @@ impl Control {
         for site in sites {
             let bound = view.jobs_at_site(site.id, &JobState::BOUND).await?;
             let standing = view.endpoints_live_at_site(site.id).await?;
-            rooms.push(replica::beside(room(site, now, &bound, &catalogue), &standing, &catalogue));
+            let outside: Vec<Job> = bound.iter().filter(|job| job.reservation.is_none()).cloned().collect();
+            let beside = replica::beside(room(site, now, &outside, &catalogue), &standing, &catalogue);
+            rooms.push(reservation::beside(beside, &reservations.live, &catalogue, now));
+            let begun =
+                reservations.live.iter().filter(|one| one.site == site.id && one.state == ReservationState::Active);
+            rooms.extend(begun.filter_map(|one| reservation::own_room(one, site, &bound, &catalogue, now)));
         }
         let quotas = view.quotas_all().await?.into_iter().map(quota_row).collect();
         let weights = self.weights(view, &waiting, &rooms).await?;
@@ -188,6 +213,8 @@ impl Control {
         let entry = |action: &str| cx.done(Some(job.organisation), action, job.id);
         match decision {
             Decision::Start { site, .. } => {
+                // The room of its reservation is at the site it was bound for.
+                let site = &job.site.filter(|_| job.reservation.is_some()).unwrap_or(*site);
                 let after = job.apply(JobMove::Bind { site: *site })?;
                 tx.job_update(&after).await?;
                 self.metrics().count(Metric::JobsBound);
@@ -210,6 +237,32 @@ impl Control {
     }
 }
 
+/// The reservations that are not over.
+struct Reservations {
+    live: Vec<Reservation>,
+}
+
+impl Reservations {
+    async fn of(view: &View) -> Result<Self> {
+        Ok(Self { live: view.reservations_live().await? })
+    }
+
+    fn of_job(&self, job: &Job) -> Option<&Reservation> {
+        let id = job.reservation?;
+        self.live.iter().find(|one| one.id == id)
+    }
+
+    /// What its reservation's time alone says of a job. None: the scheduler decides.
+    fn said(&self, job: &Job, now: Time) -> Option<Decision> {
+        job.reservation?;
+        reservation::said_of(job, self.of_job(job), now)
+    }
+
+    fn outside<'a>(&self, queued: &'a [Job], now: Time) -> Vec<(&'a Job, Decision)> {
+        queued.iter().filter_map(|job| Some((job, self.said(job, now)?))).collect()
+    }
+}
+
 /// How a site that does not answer is spoken of.
 pub(crate) fn unreachable(site: &Site, now: Time) -> String {
     room(site, now, &[], &Catalogue::default()).silence()
@@ -217,7 +270,7 @@ pub(crate) fn unreachable(site: &Site, now: Time) -> String {
 
 /// When a bound job gives its room back at the latest: what is left of its limit after its attempt was ready. Nobody knows
 /// of one that is not ready yet, nor of one that is past that time (its site was away, and goes on from what it billed).
-fn free_at(job: &Job) -> Option<Time> {
+pub(crate) fn free_at(job: &Job) -> Option<Time> {
     let ready = job.ready_at.filter(|_| job.state != JobState::Starting)?;
     let left = (u64::from(job.seconds_max) * 1000).saturating_sub(job.billed.ms);
     Some(ready.plus_millis(i64::try_from(left).unwrap_or(i64::MAX).saturating_add(END_MS)))
@@ -303,6 +356,7 @@ pub(crate) fn room(site: &Site, now: Time, bound: &[Job], catalogue: &Catalogue)
         silent_since: site.lease_until.filter(|_| !site.alive_at(now)),
         nodes: site.capacity.iter().map(node).collect(),
         bound: bound.collect(),
+        reserved: Vec::new(),
     }
 }
 

@@ -212,6 +212,37 @@ async fn a_model_is_served_and_a_job_cancelled_by_forms() {
 }
 
 #[tokio::test]
+async fn room_is_reserved_drawn_and_called_off_by_forms() {
+    let cloud = Cloud::open().await;
+    let _site = cloud.site("lyon", "FR").await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let browser = Browser::signed_in(&cloud, &tenant.owner).await;
+    let place = format!("/console/projects/{}/reservations", tenant.project());
+    assert!(browser.page(&place).await.contains("Nothing is reserved"));
+    let fields = [("name", "zebra"), ("site", "lyon"), ("sku", "cpu.1"), ("count", "2"), ("until", "2026-11-23T12:00")];
+    let made = browser.submit(&place, &place, &[&fields[..], &[("from", "2026-11-23T10:00")]].concat()).await;
+    assert_eq!(made.status, 303, "{}", made.text);
+    let page = browser.page(&place).await;
+    for fact in ["zebra", "booked", "2 × cpu.1", "0.16", "2.0 of 2.0 taken until", "class=\"bar-day\"", "Free at lyon"]
+    {
+        assert!(page.contains(fact), "no {fact} in {page}");
+    }
+    // Another tenant sees that room is taken, and not by whom.
+    let other = cloud.tenant("Other", 1_000).await;
+    let stranger = Browser::signed_in(&cloud, &other.owner).await;
+    let page = stranger.page(&format!("/console/projects/{}/reservations", other.project())).await;
+    assert!(page.contains("2.0 of 2.0 taken until") && !page.contains("zebra") && !page.contains("bar-day"), "{page}");
+    let taken = browser.submit(&place, &place, &[&fields[..], &[("from", "not a time")]].concat()).await;
+    assert_eq!(taken.status, 400);
+
+    let listed = cloud.call(&tenant.owner, "reservations_list", &[&tenant.project()], Value::Null).await.good();
+    let cancel = format!("/console/reservations/{}/cancel", listed["items"][0]["id"].as_str().unwrap());
+    assert_eq!(browser.submit(&place, &cancel, &[]).await.status, 400, "it has to be meant");
+    assert_eq!(browser.submit(&place, &cancel, &[("really", "yes")]).await.status, 303);
+    assert!(browser.page(&place).await.contains("cancelled"));
+}
+
+#[tokio::test]
 async fn a_wrong_key_is_refused_and_begins_no_session() {
     let cloud = Cloud::open().await;
     for key in [format!("gk_{}", "0".repeat(64)), String::new(), "x".into(), "gk_\r\nx: y".into()] {

@@ -169,13 +169,17 @@ impl Queue {
     /// Looks at who was promised a start.
     fn pass_holders(&mut self, pass: &mut Pass) {
         let holders = self.holders(pass.field);
-        if let [(place, holder)] = holders[..] {
+        let reserved = self.reserved(pass.field);
+        if let ([(place, holder)], true) = (&holders[..], reserved.is_empty()) {
+            let (place, holder) = (*place, *holder);
             // Mostly there is one, and mostly it starts or nothing has changed: what it guards is looked for only then.
             if self.attempt(pass, holder) != Attempt::Started {
                 pass.guards.extend(self.guard((pass.field, place), holder, &[]));
                 let _ = self.make_room(pass, holder);
             }
-        } else if !holders.is_empty() {
+        } else if holders.is_empty() {
+            pass.guards = reserved;
+        } else {
             pass.guards = self.guards(pass.field);
             // All of them first: what one claims while it waits may be what another was promised.
             let wait = |queue: &mut Self, pass: &mut Pass, seq| queue.attempt(pass, seq) != Attempt::Started;
@@ -265,7 +269,8 @@ impl Queue {
             return;
         }
         let kind = &self.kinds[pass.field];
-        let guarded = |place: usize| pass.guards.iter().any(|guard| guard.place == place);
+        let guarded =
+            |place: usize| pass.guards.iter().any(|guard| guard.place == place && guard.block_until_ms.is_none());
         let (mut best, mut unknown): (Option<Guard>, Vec<Guard>) = (None, Vec::new());
         for place in kind.space.places(&ask) {
             if kind.holders[place].is_some() || guarded(place) {

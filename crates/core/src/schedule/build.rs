@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Bound, END_MS, ENDLESS_MS, Item, PAST_MAX, Place, Room, Run, START_MS, Snapshot, Waiting, words};
 use crate::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
+    place::Level,
     queue::{
-        Ask, Class, Config, End, Ground, Mixed, Policy, Queue, Quota, Record, Share, ShareId, Slot, Snapshot as State,
-        Stage, Usage,
+        self, Ask, Class, Config, End, Ground, Mixed, Policy, Queue, Quota, Record, Share, ShareId, Slot,
+        Snapshot as State, Stage, Usage,
     },
     time::Time,
 };
@@ -135,7 +136,9 @@ impl<'a> Built<'a> {
             let ask = shapes.ask(job.job, &job.item, limit_ms, &sites, &tables);
             records.push(waiting_record(job, ask, seq));
         }
+        let blocks = blocks(&rooms, &tables, &mut shapes);
         let ground = Ground::Mixed(Mixed {
+            blocks,
             skus: u16::try_from(tables.skus.len()).unwrap_or(u16::MAX).max(1),
             sites: u16::try_from(tables.sites.len()).unwrap_or(u16::MAX),
             models: u16::try_from(tables.models.len()).unwrap_or(u16::MAX),
@@ -193,7 +196,11 @@ fn lawful(job: &Waiting) -> BTreeSet<SiteId> {
 impl<'a> Tables<'a> {
     fn of(snapshot: &'a Snapshot, rooms: &BTreeMap<SiteId, &Room>, waiting: &[&'a Waiting]) -> Self {
         let bound = || snapshot.rooms.iter().flat_map(|room| &room.bound);
-        let items = || waiting.iter().map(|job| &job.item).chain(bound().map(|bound| &bound.item));
+        let reserved = || snapshot.rooms.iter().flat_map(|room| &room.reserved);
+        let items = || {
+            let there = bound().map(|bound| &bound.item).chain(reserved().map(|block| &block.item));
+            waiting.iter().map(|job| &job.item).chain(there)
+        };
         let mut skus: BTreeSet<&str> = items().map(|item| item.sku.as_str()).collect();
         skus.extend(snapshot.past.iter().map(|run| run.sku.as_str()));
         let apart: BTreeSet<(OrganisationId, ProjectId, &str)> =
@@ -249,10 +256,28 @@ impl<'a> Tables<'a> {
     }
 }
 
+/// What is reserved and has not begun, at every site.
+fn blocks(rooms: &BTreeMap<SiteId, &Room>, tables: &Tables, shapes: &mut Shapes) -> Vec<queue::Block> {
+    let mut blocks = Vec::new();
+    for (site, room) in rooms {
+        let Some(site) = tables.sites.get(site).copied() else { continue };
+        for block in &room.reserved {
+            let item = Item { within: Some(Level::Node), ..block.item.clone() };
+            let ask = shapes.ask(JobId::from_u128(0), &item, None, &[site], tables);
+            let (at_ms, free_ms) = (ms(block.from), ms(block.until));
+            blocks.push(queue::Block { site, shape: ask.shape, at_ms, free_ms });
+        }
+    }
+    // In any order they mean the same; in one order they are decided alike.
+    blocks.sort_by_key(|block| (block.site, block.at_ms, block.free_ms, block.shape));
+    blocks
+}
+
 fn bound_record(bound: &Bound, ask: Ask, seq: u64, slots: Vec<Slot>) -> Record {
     let since_ms = ms(bound.since);
     let end = match (bound.job, bound.free_at.or(bound.told)) {
-        (None, _) => End::Never,
+        (None, None) => End::Never,
+        (None, Some(at)) => End::At(ms(at)),
         (Some(_), None) => End::Unknown,
         (Some(_), Some(at)) => End::At(ms(at)),
     };
@@ -260,6 +285,8 @@ fn bound_record(bound: &Bound, ask: Ask, seq: u64, slots: Vec<Slot>) -> Record {
         Some(told) => Stage::Stopping { since_ms, told_ms: ms(told), slots },
         None => Stage::Running { since_ms, slots },
     };
+    // What stands is nobody's to stop, whenever it ends.
+    let ask = Ask { preemptible: ask.preemptible && bound.job.is_some(), ..ask };
     let Item { worked_ms, stops, .. } = bound.item;
     Record { ask, seq, submitted_ms: since_ms, worked_ms, stops, promised_ms: None, end, stage }
 }

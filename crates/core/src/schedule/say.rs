@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Bound, Decision, END_MS, ENDLESS_MS, Place, Promise, Room, START_MS, Waiting,
-    build::Built,
+    build::{Built, ms},
     words::{self, Amounts, jobs_ahead, listed, moment, shortage, unit},
 };
 use crate::{
@@ -139,7 +139,14 @@ impl<'a> Said<'a> {
             return format!("`{name}` has not said what it has yet");
         }
         if let Some(short) = self.short(job, room) {
-            return short;
+            let reserved = room.bound.iter().filter(|bound| bound.job.is_none()).filter_map(|bound| bound.free_at);
+            return match reserved.filter(|at| *at > self.now).min() {
+                Some(at) => format!("{short}; reserved room there is free again at {}", moment(at)),
+                None => short,
+            };
+        }
+        if let Some(reserved) = self.reserved(job, room) {
+            return reserved;
         }
         let guards = self.guards.get(&room.site).into_iter().flatten().filter(|(other, _)| *other != job.job);
         let kept: Option<&Guard> = guards.map(|(_, guard)| guard).max_by_key(|guard| guard.at_ms);
@@ -202,16 +209,28 @@ impl<'a> Said<'a> {
         least.map(|(_, short)| format!("{short} {place} `{}`", room.name))
     }
 
+    /// It would fit, but would still be there when something reserved begins.
+    fn reserved(&self, job: &Waiting, room: &Room) -> Option<String> {
+        let until = self.built.queue.until_ms(job.job)?;
+        let at = room.reserved.iter().map(|block| block.from).filter(|from| until > ms(*from)).min()?;
+        Some(self.unless_shorter(job, at, format!("room at `{}` is reserved from {} on", room.name, moment(at))))
+    }
+
     /// It would fit, but for a promise; a shorter limit may help.
     fn behind(&self, job: &Waiting, guard: &Guard, name: &str) -> String {
         let Some(at) = guard.at_ms.map(time) else {
             return format!("a job ahead of it was promised the room at `{name}`");
         };
+        let promised = format!("a job ahead of it was promised the room at `{name}` for {}", moment(at));
+        self.unless_shorter(job, at, promised)
+    }
+
+    /// Why a job waits, and the limit with which it would be gone by then.
+    fn unless_shorter(&self, job: &Waiting, at: Time, promised: String) -> String {
         // A job is told to stop by its limit in all, what it worked before included.
         let worked = i64::try_from(job.item.worked_ms).unwrap_or(i64::MAX);
         let left = at.millis_since(self.now) - START_MS - END_MS - self.built.queue.restart_ms(job.job);
         let seconds = left.saturating_add(worked).div_euclid(1000);
-        let promised = format!("a job ahead of it was promised the room at `{name}` for {}", moment(at));
         let shortens = job.limit_ms != ENDLESS_MS;
         if shortens
             && left > 0

@@ -7,7 +7,7 @@ use gregal_core::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
     place::Level,
     schedule::{
-        Bound, Decision, ENDLESS_MS, Item, Node, Place, Promise, QuotaRow, Room, Run, Snapshot, Waiting, Weight, order,
+        Block, Bound, Decision, ENDLESS_MS, Item, Node, Place, Promise, QuotaRow, Room, Run, Snapshot, Waiting, Weight, order,
         record::{Record, replay},
         schedule,
     },
@@ -91,8 +91,9 @@ prop_compose! {
     fn room()(
         (site, name, alive) in (id(SiteId::from_u128), name(), any::<bool>()),
         (silent_since, nodes, bound) in (option::of(moment()), vec(node(), 0..4), vec(bound(), 0..4)),
+        reserved in vec((item(), moment(), moment()).prop_map(|(item, from, until)| Block { item, from, until }), 0..3),
     ) -> Room {
-        Room { site, name, alive, silent_since, nodes, bound }
+        Room { site, name, alive, silent_since, nodes, bound, reserved }
     }
 }
 

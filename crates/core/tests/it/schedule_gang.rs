@@ -78,7 +78,15 @@ fn machine(gpus: usize, rack: u32) -> Node {
 }
 
 fn room(nodes: Vec<Node>, bound: Vec<Bound>) -> Room {
-    Room { site: SiteId::from_u128(1), name: "paris-1".into(), alive: true, silent_since: None, nodes, bound }
+    Room {
+        site: SiteId::from_u128(1),
+        name: "paris-1".into(),
+        alive: true,
+        silent_since: None,
+        nodes,
+        bound,
+        reserved: Vec::new(),
+    }
 }
 
 fn at(waiting: Vec<Waiting>, room: Room) -> Snapshot {

@@ -207,6 +207,7 @@ impl Day {
             silent_since: None,
             nodes: self.nodes[usize::try_from(number - 1).unwrap()].clone(),
             bound: self.runs.iter().filter(|run| run.site == number).map(|run| self.bound(run, now)).collect(),
+            reserved: vec![],
         };
         vec![room(1), room(2)]
     }
