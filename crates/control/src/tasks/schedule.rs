@@ -53,8 +53,8 @@ impl Passes {
 }
 
 impl Control {
-    /// One pass over the queue.
-    pub(crate) async fn schedule_pass(&self) -> Result<()> {
+    /// One pass over the queue, now: what [`Control::run`] does in turns. For whoever measures or steps a world by hand.
+    pub async fn schedule_pass(&self) -> Result<()> {
         // Looked at without the writer's turn first: mostly nobody waits.
         let is_idle = self.store().jobs_in_states(&[JobState::Queued]).await?.is_empty();
         if is_idle && self.replicas_waiting(self.store()).await?.is_empty() {
