@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, Condition};
 
 use crate::{Listed, Page, Result, Tx, View, noun};
 
-noun::row!(Job, "jobs", "job" {
+noun::row!(Job, "jobs", "job", changed {
     organisation: String = |it| it.organisation.to_string();
     project: String = |it| it.project.to_string();
     site: Option<String> = |it| it.site.map(|id| id.to_string());
@@ -38,6 +38,11 @@ impl View {
     /// Every job in one of these states, oldest first.
     pub async fn jobs_in_states(&self, states: &[JobState]) -> Result<Vec<Job>> {
         self.nouns_all(in_states(states)).await
+    }
+
+    /// Jobs written at a mark or after it, whatever their state ([`View::mark_read`]).
+    pub async fn jobs_changed(&self, since: u64) -> Result<Vec<Job>> {
+        self.nouns_changed(row::Column::Changed, since).await
     }
 
     /// Jobs that have ended, the newest submitted first, at most so many.

@@ -45,6 +45,13 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
         postgres: "",
     },
+    Migration {
+        number: 8,
+        name: "changes",
+        both: include_str!("../migrations/0008_changes.sql"),
+        sqlite: "",
+        postgres: "",
+    },
 ];
 
 /// The version of the schema this program needs. A database beyond it is refused.

@@ -152,7 +152,7 @@ impl Control {
             limit_ms: 1,
             promised: None,
         };
-        let rooms = lawful.iter().map(|site| room(site, cx.now, &[], self.skus())).collect();
+        let rooms = lawful.iter().map(|site| room(site, cx.now, [], self.skus())).collect();
         let snapshot = Snapshot { waiting: vec![waiting], rooms, ..Snapshot::default() };
         match schedule::schedule(&snapshot, cx.now).into_iter().next() {
             Some(Decision::Never { reason, .. }) => Err(Error::refused(Code::NeverFits, reason)),

@@ -5,7 +5,7 @@ use gregal_core::{
     schedule::{
         Bound, Decision, END_MS, ENDLESS_MS, Item, Node, QuotaRow, Room, Run, START_MS, Snapshot, Waiting, Weight,
         order,
-        record::{Inputs, Irreproducible, RULES, Record, replay},
+        record::{Change, Inputs, Irreproducible, RULES, Record, replay},
         schedule,
     },
     time::Time,
@@ -460,11 +460,16 @@ fn queues_over_time() -> impl Strategy<Value = Vec<Snapshot>> {
 /// The records of passes over these queues, one after the other.
 fn recorded(snapshots: &[Snapshot]) -> Vec<Record> {
     let at = |index: usize| Time::from_millis(i64::try_from(index).unwrap());
-    let mut before = None;
-    let mut records = Vec::new();
+    let mut records: Vec<Record> = Vec::new();
     for (index, snapshot) in snapshots.iter().enumerate() {
-        records.push(Record::new(at(index), before, snapshot, &schedule(snapshot, at(index))));
-        before = Some(snapshot);
+        let decisions = schedule(snapshot, at(index));
+        records.push(match records.last() {
+            None => Record::whole(at(index), snapshot.clone(), &decisions),
+            Some(before) => {
+                let change = Change::between(&snapshots[index - 1], snapshot);
+                Record::since(at(index), &before.inputs_digest, change, &decisions)
+            }
+        });
     }
     records
 }
@@ -480,7 +485,23 @@ fn a_broken_or_edited_chain_is_not_taken_for_the_truth() {
     let Inputs::Whole(mut edited) = records[0].inputs.clone() else { unreachable!() };
     edited.waiting[0].item.cpus_milli = 1000;
     let edited = Record { inputs: Inputs::Whole(edited), ..records[0].clone() };
-    assert_eq!(replay(&[edited]).unwrap_err(), Irreproducible::OtherInputs);
+    assert_eq!(replay(std::slice::from_ref(&edited)).unwrap_err(), Irreproducible::OtherInputs);
+    // Wherever in the chain it is, what comes after it is not believed.
+    let with = |place: usize, other: Record| {
+        let mut chain = records.clone();
+        chain[place] = other;
+        replay(&chain)
+    };
+    assert_eq!(with(0, edited).unwrap_err(), Irreproducible::OtherInputs);
+    let Inputs::Since(mut change) = records[1].inputs.clone() else { unreachable!() };
+    change.came[0].1.item.cpus_milli = 3000;
+    let edited = Record { inputs: Inputs::Since(change.clone()), ..records[1].clone() };
+    assert_eq!(with(1, edited).unwrap_err(), Irreproducible::OtherInputs);
+    // Nor is it with a digest that agrees with it: the next one knows the digest it was built on.
+    let agreed = Record::since(records[1].at, &records[0].inputs_digest, change, &[]);
+    assert_eq!(with(1, agreed).unwrap_err(), Irreproducible::OtherInputs);
+    let left_out = [records[0].clone(), records[2].clone()];
+    assert_eq!(replay(&left_out).unwrap_err(), Irreproducible::OtherInputs);
     // Other decisions than those that come out: told, not hidden.
     let lied = Record { decisions_digest: "0".repeat(64), ..records[0].clone() };
     assert!(!replay(&[lied]).unwrap().same);

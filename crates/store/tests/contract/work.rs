@@ -5,7 +5,7 @@ use gregal_core::{
     job::Progress,
     schedule::{
         Decision, Item, Snapshot, Waiting,
-        record::{Record, replay},
+        record::{Change, Record, replay},
         schedule,
     },
 };
@@ -57,18 +57,22 @@ pub(crate) async fn a_pass_is_made_again_from_its_chain(place: &Place) {
     };
     let snapshots = [queue(&[1, 2]), queue(&[2, 3]), queue(&[3])];
     let said = Decision::Never { job: job_id, reason: "nowhere".into() };
-    let mut before: Option<(PassPlace, &Snapshot)> = None;
+    let mut before: Option<(PassPlace, String, &Snapshot)> = None;
     let mut places = Vec::new();
     for (seconds, snapshot) in (0..).zip(&snapshots) {
         let at = NOW.plus_seconds(seconds);
-        let record = Record::new(at, before.map(|(_, snapshot)| snapshot), snapshot, &schedule(snapshot, at));
-        let base = before.map(|(place, _)| place.base);
+        let decisions = schedule(snapshot, at);
+        let record = match &before {
+            None => Record::whole(at, snapshot.clone(), &decisions),
+            Some((_, digest, before)) => Record::since(at, digest, Change::between(before, snapshot), &decisions),
+        };
+        let base = before.map(|(place, ..)| place.base);
         let place = tx.schedule_pass_insert(base, &record, std::slice::from_ref(&said)).await.unwrap();
-        before = Some((place, snapshot));
+        before = Some((place, record.inputs_digest, snapshot));
         places.push(place);
     }
     // Another chain begins: it is not mixed up with the first.
-    let record = Record::new(NOW, None, &queue(&[9]), &[]);
+    let record = Record::whole(NOW, queue(&[9]), &[]);
     let other = tx.schedule_pass_insert(None, &record, &[]).await.unwrap();
     done(tx).await;
     assert_eq!(store.schedule_pass_newest().await.unwrap(), Some(other));
