@@ -19,10 +19,13 @@ pub mod record;
 mod say;
 mod words;
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
+    place::Level,
     time::Time,
 };
 
@@ -49,7 +52,7 @@ pub struct Promise {
     pub site: SiteId,
 }
 
-/// Whose something is, and what it takes.
+/// Whose something is, and what it takes. The amounts are those of one member; every member takes them on one machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     /// Who pays.
@@ -74,6 +77,60 @@ pub struct Item {
     pub stops: u32,
     /// Milliseconds of work that its earlier runs did.
     pub worked_ms: u64,
+    /// What quotas count for one member. 0: its accelerators, or one where it has none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub units: u32,
+    /// How many members it has. They start at one site at once, or none does. 0 counts as 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub members: u32,
+    /// All members are within one such group. None: anywhere at one site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Level>,
+    /// Whether the members go to as many different nodes as they can, rather than to as few.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub spread: bool,
+    /// The part of one accelerator it needs, in thousandths from 1 to 999, where it needs no whole one.
+    #[serde(default, skip_serializing_if = "is_zero_milli")]
+    pub gpu_milli: u16,
+    /// Items of the same project that bear the same name here never share a node. The members of one may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apart: Option<String>,
+}
+
+impl Item {
+    /// How many members it has: one at least.
+    pub fn members(&self) -> u32 {
+        self.members.max(1)
+    }
+
+    /// What quotas count for one member.
+    pub fn units_each(&self) -> u32 {
+        if self.units == 0 { self.gpus.max(1) } else { self.units }
+    }
+
+    /// What quotas count for all members.
+    pub fn units(&self) -> u32 {
+        self.units_each().saturating_mul(self.members())
+    }
+}
+
+/// Where one member of something is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// Which of the site's nodes.
+    pub node: u32,
+    /// On which of the node's shared accelerators its part lies. The scheduler numbers them from 0, on each node for itself:
+    /// parts with one number share one accelerator. Which one that is, is the site's choice, as it is for whole ones, for
+    /// which nothing stands here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<u8>,
+}
+
+impl Place {
+    /// A node, with nothing said of its accelerators.
+    pub const fn on(node: u32) -> Self {
+        Self { node, gpus: Vec::new() }
+    }
 }
 
 /// A waiting job as the scheduler sees it.
@@ -102,8 +159,8 @@ pub struct Bound {
     pub job: Option<JobId>,
     /// Whose it is, and what it has.
     pub item: Item,
-    /// Which of the site's nodes it is on.
-    pub node: u32,
+    /// Where each of its members is.
+    pub places: Vec<Place>,
     /// Since when it has its room.
     pub since: Time,
     /// When its room is free again at the latest. None of a job: nobody knows, and it is not stopped for others.
@@ -113,7 +170,7 @@ pub struct Bound {
 }
 
 /// A node of a site.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Thousandths of CPU cores.
     pub cpus_milli: u32,
@@ -123,6 +180,22 @@ pub struct Node {
     pub gpus: Vec<String>,
     /// Models of those that are not fit for work now.
     pub gpus_broken: Vec<String>,
+    /// The domain whose accelerators are linked to each other directly, if it is in any: a number of the site's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<u32>,
+    /// The rack it stands in, if that is known: a number of the site's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rack: Option<u32>,
+    /// The leaf switch it hangs on, if that is known: a number of the site's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaf: Option<u32>,
+    /// Who alone may use it: an organisation, or one of its projects. None: everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_for: Option<(OrganisationId, Option<ProjectId>)>,
+    /// Only what has ended by then may use it, a start and an end allowed for ([`START_MS`], [`END_MS`]). What has no end, or
+    /// whose end nobody knows, does not go there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
 }
 
 /// A site with room, as the scheduler sees it.
@@ -153,7 +226,7 @@ pub struct Run {
     pub project: ProjectId,
     /// Its SKU.
     pub sku: String,
-    /// Its accelerators.
+    /// Its accelerators, of one member.
     pub gpus: u32,
     /// Its limit, in milliseconds.
     pub limit_ms: u64,
@@ -161,6 +234,16 @@ pub struct Run {
     pub ended: Time,
     /// How long it ran, in milliseconds.
     pub ran_ms: u64,
+    /// What quotas count for all its members. 0: its accelerators, or one where it has none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub units: u32,
+}
+
+impl Run {
+    /// What quotas count for all its members.
+    pub fn units(&self) -> u32 {
+        if self.units == 0 { self.gpus.max(1) } else { self.units }
+    }
 }
 
 /// What an organisation, or one of its projects, may use of a SKU: accelerators where the SKU has any, else instances.
@@ -215,9 +298,9 @@ pub enum Decision {
         job: JobId,
         /// Where.
         site: SiteId,
-        /// On which of the site's nodes.
+        /// Where each of its members goes.
         #[serde(default)]
-        node: u32,
+        places: Vec<Place>,
     },
     /// It waits, and why.
     Wait {
@@ -278,6 +361,26 @@ pub fn order(snapshot: &Snapshot, now: Time) -> Vec<JobId> {
     order
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+fn is_zero_milli(milli: &u16) -> bool {
+    *milli == 0
+}
+
+fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
+fn is_false(said: &bool) -> bool {
+    !*said
+}
+
+fn one() -> u32 {
+    1
+}
+
 /// Amounts of what a site has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Amounts {
@@ -305,10 +408,17 @@ impl Room {
     pub fn taken(&self) -> Amounts {
         let mut taken = Amounts::default();
         for item in self.bound.iter().map(|bound| &bound.item) {
-            taken.cpus_milli += u64::from(item.cpus_milli);
-            taken.memory_bytes = taken.memory_bytes.saturating_add(item.memory_bytes);
-            taken.gpus += u64::from(item.gpus);
+            let members = u64::from(item.members());
+            taken.cpus_milli += u64::from(item.cpus_milli) * members;
+            let memory_bytes = item.memory_bytes.saturating_mul(members);
+            taken.memory_bytes = taken.memory_bytes.saturating_add(memory_bytes);
+            taken.gpus += u64::from(item.gpus) * members;
         }
+        // An accelerator that parts lie on counts once.
+        let places = self.bound.iter().flat_map(|bound| &bound.places);
+        let shared: BTreeSet<(u32, u8)> =
+            places.flat_map(|place| place.gpus.iter().map(|gpu| (place.node, *gpu))).collect();
+        taken.gpus += shared.len() as u64;
         taken
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use gregal_core::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
-    schedule::{Bound, Decision, Item, Node, Promise, Room, Snapshot, Waiting, schedule},
+    schedule::{Bound, Decision, Item, Node, Place, Promise, Room, Snapshot, Waiting, schedule},
     time::Time,
 };
 use serde::{Deserialize, Serialize};
@@ -141,7 +141,7 @@ impl World {
         let bound = |Reverse((end, index, since)): &Reverse<(u64, usize, u64)>| Bound {
             job: Some(JobId::from_u128(*index as u128)),
             item: item(load[*index]),
-            node: 0,
+            places: vec![Place::on(0)],
             since: at(*since),
             // What is known is the limit.
             free_at: Some(at(end - load[*index].duration_s + load[*index].limit_s)),
@@ -152,6 +152,7 @@ impl World {
             memory_bytes: u64::MAX >> 1,
             gpus: vec![GPU.to_owned(); self.total.gpus as usize],
             gpus_broken: Vec::new(),
+            ..Node::default()
         };
         Room {
             site,
@@ -212,6 +213,12 @@ fn item(request: Request) -> Item {
         preemptible: false,
         stops: 0,
         worked_ms: 0,
+        units: 0,
+        members: 1,
+        within: None,
+        spread: false,
+        gpu_milli: 0,
+        apart: None,
     }
 }
 

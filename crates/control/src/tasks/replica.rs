@@ -16,7 +16,7 @@ use gregal_core::{
     organisation::Project,
     price,
     replica::{self, Renewal, Standing, WINDOW_MS},
-    schedule::{self, Bound, Decision, ENDLESS_MS, Room, Snapshot, Waiting},
+    schedule::{self, Bound, Decision, ENDLESS_MS, Place, Room, Snapshot, Waiting},
     site::Site,
     sku::Sku,
 };
@@ -63,7 +63,7 @@ pub(crate) fn beside<'a>(mut room: Room, endpoints: impl IntoIterator<Item = &'a
         Some(Bound {
             job: None,
             item: item(endpoint.organisation, endpoint.project, sku),
-            node: 0,
+            places: vec![Place::on(0)],
             since: endpoint.placed_at.unwrap_or(endpoint.created_at),
             free_at: None,
             told: None,

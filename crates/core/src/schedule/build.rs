@@ -69,7 +69,8 @@ impl<'a> Built<'a> {
             }
             for bound in room.into_iter().flat_map(|room| &room.bound) {
                 let last = nodes.len() - 1 - first;
-                let node = count(first + usize::try_from(bound.node).unwrap_or(usize::MAX).min(last));
+                let node = bound.places.first().map_or(0, |place| usize::try_from(place.node).unwrap_or(usize::MAX));
+                let node = count(first + node.min(last));
                 let seq = records.len() as u64;
                 // What stands has no job's name; none of ours comes near the end of the range.
                 let job = bound.job.unwrap_or_else(|| JobId::from_u128(u128::MAX - u128::from(seq)));
@@ -350,7 +351,7 @@ fn history(past: &[Run], tables: &Tables, keep: usize) -> Vec<(Class, Vec<u64>)>
     for run in lately(past) {
         let share = tables.share(run.organisation, run.project);
         let limit_ms = run.limit_ms.saturating_add(allowed_ms());
-        let class = Class::of(share, tables.sku(&run.sku), run.gpus.max(1), Some(limit_ms));
+        let class = Class::of(share, tables.sku(&run.sku), run.units(), Some(limit_ms));
         // A run of more than a century is none; the sum of all stays in range.
         classes.entry(class).or_default().push(run.ran_ms.min(1 << 42));
     }
@@ -370,11 +371,11 @@ fn usage(snapshot: &Snapshot, tables: &Tables, policy: &Policy, now_ms: u64) -> 
         sum.gpus += gpus;
     };
     for run in lately(&snapshot.past) {
-        let faded = run.ran_ms.saturating_mul(u64::from(run.gpus.max(1)));
+        let faded = run.ran_ms.saturating_mul(u64::from(run.units()));
         add(run.organisation, &run.sku, Usage { faded, at_ms: ms(run.ended), gpus: 0 }, 0);
     }
     for bound in snapshot.rooms.iter().flat_map(|room| &room.bound) {
-        let gpus = u64::from(bound.item.gpus.max(1));
+        let gpus = u64::from(bound.item.units());
         add(bound.item.organisation, &bound.item.sku, Usage { faded: 0, at_ms: ms(bound.since), gpus }, gpus);
     }
     usage.into_iter().map(|((share, sku), usage)| (share, sku, usage)).collect()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Bound, Decision, END_MS, ENDLESS_MS, Promise, Room, START_MS, Waiting,
+    Bound, Decision, END_MS, ENDLESS_MS, Place, Promise, Room, START_MS, Waiting,
     build::Built,
     words::{Amounts, jobs_ahead, listed, moment, shortage},
 };
@@ -20,7 +20,7 @@ const SOONER_MS: i64 = 60_000;
 pub(super) struct Said<'a> {
     built: &'a Built<'a>,
     now: Time,
-    starts: BTreeMap<JobId, (SiteId, u32)>,
+    starts: BTreeMap<JobId, (SiteId, Vec<Place>)>,
     stops: Vec<(JobId, JobId)>,
     guards: BTreeMap<SiteId, Vec<(JobId, Guard)>>,
 }
@@ -31,7 +31,8 @@ impl<'a> Said<'a> {
         for decision in decided {
             match decision {
                 queue::Decision::Start { job, slots } => {
-                    said.starts.extend(slots.first().map(|slot| (job, built.node(slot.node))));
+                    let places = slots.iter().map(|slot| Place::on(built.node(slot.node).1)).collect();
+                    said.starts.extend(slots.first().map(|slot| (job, (built.node(slot.node).0, places))));
                 }
                 queue::Decision::Stop { job, for_job } => said.stops.push((job, for_job)),
                 // What is promised stands in the guards.
@@ -51,8 +52,8 @@ impl<'a> Said<'a> {
         let mut decisions = Vec::with_capacity(order.len());
         for waiting in order.iter().filter_map(|job| self.built.waiting.get(job)) {
             let job = waiting.job;
-            if let Some((site, node)) = self.starts.get(&job) {
-                decisions.push(Decision::Start { job, site: *site, node: *node });
+            if let Some((site, places)) = self.starts.get(&job) {
+                decisions.push(Decision::Start { job, site: *site, places: places.clone() });
                 continue;
             }
             let missing = self.missing(waiting, &ahead);

@@ -3,8 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use gregal_core::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
     schedule::{
-        Bound, Decision, END_MS, ENDLESS_MS, Item, Node, QuotaRow, Room, Run, START_MS, Snapshot, Waiting, Weight,
-        order,
+        Bound, Decision, END_MS, ENDLESS_MS, Item, Node, Place, QuotaRow, Room, Run, START_MS, Snapshot, Waiting,
+        Weight, order,
         record::{Change, Inputs, Irreproducible, RULES, Record, replay},
         schedule,
     },
@@ -34,6 +34,12 @@ fn item(cores: u32) -> Item {
         preemptible: false,
         stops: 0,
         worked_ms: 0,
+        units: 0,
+        members: 1,
+        within: None,
+        spread: false,
+        gpu_milli: 0,
+        apart: None,
     }
 }
 
@@ -59,6 +65,7 @@ fn node(cores: u32, gpus: &[&str]) -> Node {
         memory_bytes: u64::from(cores) * GIB,
         gpus: gpus.iter().map(ToString::to_string).collect(),
         gpus_broken: vec![],
+        ..Node::default()
     }
 }
 
@@ -78,7 +85,7 @@ fn bound(number: u128, cores: u32, free_at: Option<i64>) -> Bound {
     Bound {
         job: Some(JobId::from_u128(number)),
         item: item(cores),
-        node: 0,
+        places: vec![Place::on(0)],
         since: Time::default(),
         free_at: free_at.map(Time::from_millis),
         told: None,
@@ -337,6 +344,7 @@ fn any_room(number: u128) -> impl Strategy<Value = Room> {
                 memory_bytes: (memory + memory_more) * GIB,
                 gpus: models(healthy),
                 gpus_broken: models(broken),
+                ..Node::default()
             };
             let item = Item { cpus_milli: cpus_more * 500, memory_bytes: memory_more * GIB, ..item(0) };
             let bound = Bound { item, ..bound(900 + number, 0, Some(i64::from(cpus) * 1_000_000)) };
@@ -377,6 +385,7 @@ fn any_past() -> impl Strategy<Value = Vec<Run>> {
                 limit_ms: HOUR_MS,
                 ended: Time::from_millis(ended),
                 ran_ms,
+                units: 0,
             }
         });
     prop::collection::vec(run, 0..4).prop_map(|runs| {
@@ -604,7 +613,7 @@ proptest! {
         let expected: Vec<Decision> = decisions.into_iter().map(|decision| {
             let job = other_name(decision.job(), &snapshot);
             match decision {
-                Decision::Start { site, node, .. } => Decision::Start { job, site, node },
+                Decision::Start { site, places, .. } => Decision::Start { job, site, places },
                 Decision::Wait { reason, promise, .. } => Decision::Wait { job, reason, promise },
                 Decision::Never { reason, .. } => Decision::Never { job, reason },
                 Decision::Stop { for_job, reason, .. } => Decision::Stop { job, for_job, reason },

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gregal_core::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
     schedule::{
-        Bound, Decision, END_MS, Item, Node, Promise, QuotaRow, Room, Run, START_MS, Snapshot, Waiting, schedule,
+        Bound, Decision, END_MS, Item, Node, Place, Promise, QuotaRow, Room, Run, START_MS, Snapshot, Waiting, schedule,
     },
     time::Time,
 };
@@ -76,6 +76,7 @@ fn nodes() -> impl Strategy<Value = Vec<Vec<Node>>> {
             memory_bytes: u64::from(cores) << 30,
             gpus: gpus.into_iter().map(Into::into).collect(),
             gpus_broken: vec![],
+            ..Node::default()
         };
         let site = |more: Vec<(u32, Vec<&str>)>| {
             let mut nodes = vec![node(4, vec!["a100", "a100", "h100", "h100"])];
@@ -159,6 +160,12 @@ impl Day {
             preemptible: job.preemptible,
             stops: fate.stops,
             worked_ms: fate.worked_ms.unsigned_abs(),
+            units: 0,
+            members: 1,
+            within: None,
+            spread: false,
+            gpu_milli: 0,
+            apart: None,
         }
     }
 
@@ -167,7 +174,7 @@ impl Day {
         Bound {
             job: Some(id(run.at)),
             item: self.item(run.at),
-            node: run.node,
+            places: vec![Place::on(run.node)],
             since: Time::from_millis(run.since),
             free_at: (run.ready <= now).then(|| Time::from_millis(run.ready + left + END_MS)),
             told: run.told.map(Time::from_millis),
@@ -194,8 +201,21 @@ impl Day {
                     preemptible: true,
                     stops: 0,
                     worked_ms: 0,
+                    units: 0,
+                    members: 1,
+                    within: None,
+                    spread: false,
+                    gpu_milli: 0,
+                    apart: None,
                 };
-                bound.push(Bound { job: None, item, node: last, since: Time::default(), free_at: None, told: None });
+                bound.push(Bound {
+                    job: None,
+                    item,
+                    places: vec![Place::on(last)],
+                    since: Time::default(),
+                    free_at: None,
+                    told: None,
+                });
             }
             Room {
                 site: site(number),
@@ -249,6 +269,7 @@ impl Day {
                     limit_ms: job.limit_ms.unsigned_abs(),
                     ended: Time::from_millis(run.end),
                     ran_ms: (run.end - run.ready).max(0).unsigned_abs(),
+                    units: 0,
                 });
             } else if let Some(saved) = saved.filter(|saved| *saved <= now) {
                 let fate = &mut self.fates[run.at];
@@ -278,7 +299,9 @@ impl Day {
                 .expect("a job of the day, nothing that stands");
             let old = self.fates[at].promised;
             match decision {
-                Decision::Start { site: place, node, job } => {
+                Decision::Start { site: place, places, job } => {
+                    prop_assert_eq!(places.len(), 1);
+                    let node = places[0].node;
                     prop_assert!(answered.insert(job) && told.contains(&job));
                     prop_assert!(
                         old.is_none_or(|old| now <= old.at.as_millis()),
@@ -321,8 +344,12 @@ impl Day {
     fn count(&self) -> Result<(), TestCaseError> {
         for room in self.rooms(i64::MAX) {
             for (at, node) in (0..).zip(&room.nodes) {
-                let here: Vec<&Item> =
-                    room.bound.iter().filter(|bound| bound.node == at).map(|bound| &bound.item).collect();
+                let here: Vec<&Item> = room
+                    .bound
+                    .iter()
+                    .filter(|bound| bound.places == [Place::on(at)])
+                    .map(|bound| &bound.item)
+                    .collect();
                 prop_assert!(here.iter().map(|item| item.cpus_milli).sum::<u32>() <= node.cpus_milli, "cores twice");
                 prop_assert!(
                     here.iter().map(|item| item.memory_bytes).sum::<u64>() <= node.memory_bytes + 1,

@@ -4,7 +4,7 @@ use gregal_core::{
     id::{OrganisationId, ProjectId, SiteId},
     job::{Job, JobState, PRIORITY_DEFAULT},
     quota::Quota,
-    schedule::{Bound, END_MS, Item, Node, QuotaRow, Room, Run, Waiting},
+    schedule::{Bound, END_MS, Item, Node, Place, QuotaRow, Room, Run, Waiting},
     site::{Capacity, Site},
     sku::Sku,
     time::Time,
@@ -99,6 +99,12 @@ pub(crate) fn item(organisation: OrganisationId, project: ProjectId, sku: &Sku) 
         preemptible: false,
         stops: 0,
         worked_ms: 0,
+        units: 0,
+        members: 1,
+        within: None,
+        spread: false,
+        gpu_milli: 0,
+        apart: None,
     }
 }
 
@@ -117,6 +123,7 @@ pub(super) fn ran(job: &Job, skus: &[Sku]) -> Option<Run> {
         ended,
         // Between attempts it did not run; it never runs beyond its limit.
         ran_ms: took.min(u64::from(job.seconds_max) * 1000),
+        units: 0,
     })
 }
 
@@ -127,7 +134,7 @@ pub(crate) fn room<'a>(site: &Site, now: Time, bound: impl IntoIterator<Item = &
         Some(Bound {
             job: Some(job.id),
             item: item_of(job, sku),
-            node: 0,
+            places: vec![Place::on(0)],
             since: since(job).unwrap_or(now),
             free_at: free_at(job).filter(|at| *at > now),
             told: job.told_at.filter(|_| matches!(job.state, JobState::Stopping | JobState::Cancelling)),
@@ -154,5 +161,6 @@ fn node(capacity: &Capacity) -> Node {
         memory_bytes: capacity.memory_bytes,
         gpus: models(true),
         gpus_broken: models(false),
+        ..Node::default()
     }
 }
