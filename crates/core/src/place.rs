@@ -18,6 +18,7 @@ pub use content::{Content, GPUS_PER_NODE_MAX, GpusFree};
 pub use demand::{Demand, GPU_MILLI, GpuAsk, MODELS_MAX, ModelId, ModelSet, Models};
 pub use experience::Experience;
 pub use gang::{Arrangement, GangShort, Level, MEMBERS_MAX, Wish, place_gang};
+pub(crate) use gang::{Slot as Seat, arranged};
 pub use placer::Placer;
 pub use policy::Policy;
 pub use workload::Workload;

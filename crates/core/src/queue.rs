@@ -30,7 +30,7 @@ mod sight;
 mod space;
 mod state;
 
-pub(crate) use field::Free;
+pub(crate) use field::{Free, Kept};
 pub use ground::{Gpus, Ground, GroundError, Mixed, Node, Shape, Sight, Sku};
 pub use history::{Class, Usage};
 pub use job::{Ask, End, Record, Stage};

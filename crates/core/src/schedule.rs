@@ -298,7 +298,7 @@ pub enum Decision {
         job: JobId,
         /// Where.
         site: SiteId,
-        /// Where each of its members goes.
+        /// Where each of its members goes, by node.
         #[serde(default)]
         places: Vec<Place>,
     },

@@ -63,15 +63,25 @@ pub struct GangShort {
 
 /// Says where the members of a gang would go: all of them, in the order of nodes, or none. Nothing is placed here.
 pub fn place_gang(cluster: &Cluster, members: u32, demand: &Demand, wish: Wish) -> Result<Vec<Placement>, GangShort> {
+    let counts = arranged(slots(cluster, demand), members, wish)?;
+    Ok(counts.into_iter().flat_map(|(node, count)| on_node(cluster, node, count, demand)).collect())
+}
+
+/// Says how many members of a gang go to each of these nodes: all of them, or none.
+pub(crate) fn arranged<C: Ord + Copy>(
+    slots: Vec<Slot<C>>,
+    members: u32,
+    wish: Wish,
+) -> Result<BTreeMap<u32, u64>, GangShort> {
+    let mut counts = BTreeMap::new();
     if members == 0 {
-        return Ok(Vec::new());
+        return Ok(counts);
     }
-    let slots = slots(cluster, demand);
     let need = u64::from(members);
     let groups = match wish.within {
         None => vec![Group::new(slots, &NESTED)],
         Some(level) => {
-            let known: Vec<Slot> = slots.into_iter().filter(|slot| coordinate(slot, level).is_some()).collect();
+            let known: Vec<Slot<C>> = slots.into_iter().filter(|slot| coordinate(slot, level).is_some()).collect();
             let below = NESTED.iter().position(|nested| *nested == level).map_or(NESTED.len(), |place| place + 1);
             groups(&known, level, &NESTED[below..])
         }
@@ -88,9 +98,8 @@ pub fn place_gang(cluster: &Cluster, members: u32, demand: &Demand, wish: Wish) 
         Arrangement::Spread => (fitting > 0).then_some(0),
     };
     let Some(chosen) = chosen else { return Err(GangShort { fit, members }) };
-    let mut counts = BTreeMap::new();
     arrange(groups.into_iter().nth(chosen), need, wish.arrangement, &mut counts);
-    Ok(counts.into_iter().flat_map(|(node, count)| on_node(cluster, node, count, demand)).collect())
+    Ok(counts)
 }
 
 /// The levels within a site, the widest first.
@@ -98,34 +107,38 @@ const NESTED: [Level; 4] = [Level::Leaf, Level::Rack, Level::Nvlink, Level::Node
 
 /// A node with room for members.
 #[derive(Debug, Clone, Copy)]
-struct Slot {
-    node: u32,
-    place: Place,
-    content: Content,
-    room: u64,
+pub(crate) struct Slot<C> {
+    /// Its index.
+    pub(crate) node: u32,
+    /// Where it stands.
+    pub(crate) place: Place,
+    /// What it is without its name: nodes of one content are interchangeable.
+    pub(crate) content: C,
+    /// How many members fit.
+    pub(crate) room: u64,
 }
 
 /// Nodes of one group of a level, with the levels below it.
-struct Group<'a> {
-    slots: Vec<Slot>,
+struct Group<'a, C> {
+    slots: Vec<Slot<C>>,
     room: u64,
     below: &'a [Level],
 }
 
 /// What a group looks like without its names: equal ones are interchangeable.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Shape {
-    Node(Content),
-    Group(Vec<Shape>),
+enum Shape<C> {
+    Node(C),
+    Group(Vec<Shape<C>>),
 }
 
-impl<'a> Group<'a> {
-    fn new(slots: Vec<Slot>, below: &'a [Level]) -> Group<'a> {
+impl<'a, C: Ord + Copy> Group<'a, C> {
+    fn new(slots: Vec<Slot<C>>, below: &'a [Level]) -> Group<'a, C> {
         Group { room: slots.iter().map(|slot| slot.room).sum(), slots, below }
     }
 
-    fn shape(slots: &[Slot], below: &[Level]) -> Shape {
-        let mut shapes: Vec<Shape> = match below {
+    fn shape(slots: &[Slot<C>], below: &[Level]) -> Shape<C> {
+        let mut shapes: Vec<Shape<C>> = match below {
             [] | [Level::Node] => slots.iter().map(|slot| Shape::Node(slot.content)).collect(),
             [level, below @ ..] => {
                 by_coordinate(slots, *level).values().map(|slots| Group::shape(slots, below)).collect()
@@ -137,7 +150,7 @@ impl<'a> Group<'a> {
 }
 
 /// The nodes where members fit, with how many.
-fn slots(cluster: &Cluster, demand: &Demand) -> Vec<Slot> {
+fn slots(cluster: &Cluster, demand: &Demand) -> Vec<Slot<Content>> {
     let slot = |node| {
         let content = cluster.content(node)?;
         let room = copies(&content, demand);
@@ -161,7 +174,7 @@ pub(crate) fn copies(content: &Content, demand: &Demand) -> u64 {
     most(content.cpu_milli, demand.cpu_milli).min(most(content.memory_mib, demand.memory_mib)).min(by_gpu)
 }
 
-fn coordinate(slot: &Slot, level: Level) -> Option<u32> {
+fn coordinate<C>(slot: &Slot<C>, level: Level) -> Option<u32> {
     match level {
         Level::Node => Some(slot.node),
         Level::Nvlink => slot.place.nvlink,
@@ -170,8 +183,8 @@ fn coordinate(slot: &Slot, level: Level) -> Option<u32> {
     }
 }
 
-fn by_coordinate(slots: &[Slot], level: Level) -> BTreeMap<Option<u32>, Vec<Slot>> {
-    let mut groups: BTreeMap<Option<u32>, Vec<Slot>> = BTreeMap::new();
+fn by_coordinate<C: Copy>(slots: &[Slot<C>], level: Level) -> BTreeMap<Option<u32>, Vec<Slot<C>>> {
+    let mut groups: BTreeMap<Option<u32>, Vec<Slot<C>>> = BTreeMap::new();
     for slot in slots {
         groups.entry(coordinate(slot, level)).or_default().push(*slot);
     }
@@ -179,15 +192,20 @@ fn by_coordinate(slots: &[Slot], level: Level) -> BTreeMap<Option<u32>, Vec<Slot
 }
 
 /// The groups of a level, those with the most room first. Equal ones are told apart by what they have, never by number.
-fn groups<'a>(slots: &[Slot], level: Level, below: &'a [Level]) -> Vec<Group<'a>> {
+fn groups<'a, C: Ord + Copy>(slots: &[Slot<C>], level: Level, below: &'a [Level]) -> Vec<Group<'a, C>> {
     let groups = by_coordinate(slots, level);
-    let mut groups: Vec<Group> = groups.into_values().map(|slots| Group::new(slots, below)).collect();
+    let mut groups: Vec<Group<C>> = groups.into_values().map(|slots| Group::new(slots, below)).collect();
     groups.sort_by_cached_key(|group| (Reverse(group.room), Group::shape(&group.slots, group.below)));
     groups
 }
 
 /// Says how many members go on each node of a group that has room for all of them.
-fn arrange(group: Option<Group>, need: u64, arrangement: Arrangement, counts: &mut BTreeMap<u32, u64>) {
+fn arrange<C: Ord + Copy>(
+    group: Option<Group<C>>,
+    need: u64,
+    arrangement: Arrangement,
+    counts: &mut BTreeMap<u32, u64>,
+) {
     let Some(group) = group.filter(|_| need > 0) else { return };
     let [level, below @ ..] = group.below else {
         // No level is left: this is one node.
@@ -204,7 +222,7 @@ fn arrange(group: Option<Group>, need: u64, arrangement: Arrangement, counts: &m
 }
 
 /// The fewest groups: the roomiest are filled until what is left fits into one, then the one it fills best.
-fn pack(groups: &[Group], mut need: u64) -> Vec<u64> {
+fn pack<C>(groups: &[Group<C>], mut need: u64) -> Vec<u64> {
     let mut shares = vec![0; groups.len()];
     for (place, group) in groups.iter().enumerate() {
         if group.room < need {
@@ -221,7 +239,7 @@ fn pack(groups: &[Group], mut need: u64) -> Vec<u64> {
 }
 
 /// One to each group in turn, the roomiest first.
-fn spread(groups: &[Group], need: u64) -> Vec<u64> {
+fn spread<C>(groups: &[Group<C>], need: u64) -> Vec<u64> {
     let mut shares = vec![0; groups.len()];
     let mut turns: BinaryHeap<Reverse<(u64, usize)>> = (0..groups.len()).map(|place| Reverse((0, place))).collect();
     let mut left = need;

@@ -1,100 +1,28 @@
 //! Mixed nodes: what is taken of each, what fits where, and what will be free later.
-//!
-//! Which accelerators a job of any model gets is the site's choice, so each model counts them all as gone: too careful by a
-//! little where a node mixes models, never over what is there.
+
+mod amount;
+mod choice;
+mod gang;
+mod later;
+
+pub(crate) use amount::Free;
+pub(super) use gang::Seats;
+pub(super) use later::FieldLater;
 
 use super::{
     ground::{Mixed, Node, Shape, Sight},
     job::{Ask, End, Record},
     pool::Slot,
 };
+use amount::{Amount, Left, count, room, seats};
 
-/// Amounts of what a node has.
-#[derive(Debug, Clone, Default)]
-struct Amount {
-    cpus_milli: u64,
-    memory_bytes: u64,
-    /// Accelerators by model, as jobs asked for them.
-    gpus: Vec<u32>,
-    /// Accelerators of any model.
-    any: u32,
-}
-
-impl Amount {
-    fn none(models: u16) -> Self {
-        Self { gpus: vec![0; usize::from(models)], ..Self::default() }
-    }
-
-    fn add(&mut self, shape: &Shape) {
-        self.cpus_milli += u64::from(shape.cpus_milli);
-        self.memory_bytes = self.memory_bytes.saturating_add(shape.memory_bytes);
-        *self.gpus_mut(shape) += shape.gpus;
-    }
-
-    /// The shape was added before.
-    fn sub(&mut self, shape: &Shape) {
-        self.cpus_milli = self.cpus_milli.checked_sub(u64::from(shape.cpus_milli)).expect("cores were taken");
-        self.memory_bytes = self.memory_bytes.checked_sub(shape.memory_bytes).expect("memory was taken");
-        let gpus = self.gpus_mut(shape);
-        *gpus = gpus.checked_sub(shape.gpus).expect("accelerators were taken");
-    }
-
-    fn gpus_mut(&mut self, shape: &Shape) -> &mut u32 {
-        match shape.model {
-            Some(model) => &mut self.gpus[usize::from(model)],
-            None => &mut self.any,
-        }
-    }
-}
-
-/// What of a node is free for one shape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Free {
-    /// Thousandths of CPU cores.
-    pub(crate) cpus_milli: u64,
-    /// Bytes of memory.
-    pub(crate) memory_bytes: u64,
-    /// Accelerators of the model it asks for, or of any.
-    pub(crate) gpus: u32,
-}
-
-impl Free {
-    pub(super) fn fits(&self, shape: &Shape) -> bool {
-        u64::from(shape.cpus_milli) <= self.cpus_milli
-            && shape.memory_bytes <= self.memory_bytes
-            && shape.gpus <= self.gpus
-    }
-
-    fn least(self, other: Self) -> Self {
-        Self {
-            cpus_milli: self.cpus_milli.min(other.cpus_milli),
-            memory_bytes: self.memory_bytes.min(other.memory_bytes),
-            gpus: self.gpus.min(other.gpus),
-        }
-    }
-}
-
-/// What is left of a node for a shape when so much is taken; some may be on its way back.
-fn left(node: &Node, taken: &[(&Amount, bool)], model: Option<u16>) -> Free {
-    let sum = |of: &dyn Fn(&Amount) -> u64| {
-        let (mut plus, mut minus) = (0_u64, 0_u64);
-        for (amount, takes) in taken {
-            let side = if *takes { &mut plus } else { &mut minus };
-            *side = side.saturating_add(of(amount));
-        }
-        plus.saturating_sub(minus)
-    };
-    let any = sum(&|amount| u64::from(amount.any));
-    let mut gpus = 0_u64;
-    for here in node.gpus.iter().filter(|here| model.is_none_or(|model| model == here.model)) {
-        let taken = sum(&|amount| u64::from(amount.gpus[usize::from(here.model)]));
-        gpus += u64::from(here.healthy).saturating_sub(taken);
-    }
-    Free {
-        cpus_milli: u64::from(node.cpus_milli).saturating_sub(sum(&|amount| amount.cpus_milli)),
-        memory_bytes: node.memory_bytes.saturating_sub(sum(&|amount| amount.memory_bytes)),
-        gpus: u32::try_from(gpus.saturating_sub(any)).unwrap_or(u32::MAX),
-    }
+/// Whom a node is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kept {
+    /// For what has ended by then, in milliseconds.
+    Until(u64),
+    /// For others.
+    Others,
 }
 
 /// What is taken of a node.
@@ -114,14 +42,21 @@ struct Taken {
 pub(super) struct Field {
     mixed: Mixed,
     taken: Vec<Taken>,
-    claims: Vec<(u32, u32)>,
+    claims: Vec<(Slot, u32)>,
+    /// The latest time by which some node wants to be left.
+    until_max: Option<u64>,
 }
 
 impl Field {
     pub(super) fn new(mixed: &Mixed) -> Self {
         let none = || Amount::none(mixed.models);
         let taken = Taken { used: none(), coming: none(), claimed: none(), blind: 0 };
-        Self { taken: vec![taken; mixed.nodes.len()], mixed: mixed.clone(), claims: Vec::new() }
+        Self {
+            taken: vec![taken; mixed.nodes.len()],
+            claims: Vec::new(),
+            until_max: mixed.nodes.iter().filter_map(|node| node.until_ms).max(),
+            mixed: mixed.clone(),
+        }
     }
 
     pub(super) fn nodes(&self) -> usize {
@@ -138,7 +73,12 @@ impl Field {
 
     pub(super) fn has(&self, ask: &Ask) -> bool {
         let shape = self.mixed.shapes.get(ask.shape as usize);
-        shape.is_some_and(|shape| shape.sku == ask.sku && shape.units() == ask.gpus)
+        shape.is_some_and(|shape| shape.sku == ask.sku && shape.units_all() == ask.gpus)
+    }
+
+    /// The latest time by which some node wants to be left: before it, how long a job is matters for where it may go.
+    pub(super) fn until_max(&self) -> Option<u64> {
+        self.until_max
     }
 
     fn lawful(&self, shape: &Shape) -> impl Iterator<Item = u32> {
@@ -146,72 +86,120 @@ impl Field {
         (0..).zip(&self.mixed.nodes).filter(move |(_, node)| sites.binary_search(&node.site).is_ok()).map(|(at, _)| at)
     }
 
-    /// Whether a shape could run on a node with nothing else there, as far as anybody knows.
+    /// Whether a member of a shape could run on a node with nothing else there, as far as anybody knows.
     pub(super) fn could(&self, node: u32, shape: &Shape) -> bool {
         let node = self.node(node);
-        node.sight == Sight::Unknown || all_for(node, shape).fits(shape)
+        node.sight == Sight::Unknown || Left::all(node).free(shape).fits(shape)
     }
 
-    /// Whether a shape could run anywhere.
+    /// Whom a node is kept for, if not for what has this shape and ends by then.
+    pub(super) fn kept(&self, node: u32, shape: &Shape, until_ms: u64) -> Option<Kept> {
+        let node = self.node(node);
+        if !node.is_for(shape) {
+            return Some(Kept::Others);
+        }
+        node.until_ms.filter(|last_ms| until_ms > *last_ms).map(Kept::Until)
+    }
+
+    /// Whether a shape could run anywhere, all of its members.
     pub(super) fn could_anywhere(&self, shape: &Shape) -> bool {
-        self.lawful(shape).any(|node| self.could(node, shape))
+        let groups = self.groups(shape, self.lawful(shape));
+        groups.values().any(|nodes| self.could_in(nodes, shape))
+    }
+
+    /// Whether all members could run within a group of nodes.
+    fn could_in(&self, nodes: &[u32], shape: &Shape) -> bool {
+        let room = |node: &u32| match self.node(*node).sight {
+            Sight::Unknown => u64::from(shape.members),
+            _ => u64::from(count(&[Left::all(self.node(*node))], shape, shape.members)),
+        };
+        nodes.iter().map(room).sum::<u64>() >= u64::from(shape.members)
     }
 
     /// What of a node is free now for a shape, claims respected.
     pub(super) fn free(&self, node: u32, shape: &Shape) -> Free {
-        let (at, taken) = (self.node(node), &self.taken[node as usize]);
-        let now = left(at, &[(&taken.used, true)], shape.model);
-        now.least(self.free_soon(node, shape, &[]))
+        let [now, soon] = self.views(node);
+        now.free(shape).least(soon.free(shape))
     }
 
-    /// What will be free once what is being freed and these have gone, and every claim has started.
-    pub(super) fn free_soon(&self, node: u32, shape: &Shape, gone: &[u32]) -> Free {
+    /// A node as it is, and as it will be once what is being freed has gone and every claim has started.
+    fn views(&self, node: u32) -> [Left; 2] {
+        [Left::of(self.node(node), &[(&self.taken[node as usize].used, true)]), self.soon(node, &[])]
+    }
+
+    /// A node once what is being freed and these have gone, and every claim has started.
+    fn soon(&self, node: u32, gone: &[&Record]) -> Left {
         let taken = &self.taken[node as usize];
-        let mut leaving = Amount::none(self.mixed.models);
-        for victim in gone {
-            leaving.add(self.shape(*victim));
+        let sides = [(&taken.used, true), (&taken.claimed, true), (&taken.coming, false)];
+        if gone.is_empty() {
+            return Left::of(self.node(node), &sides);
         }
-        let sides = [(&taken.used, true), (&taken.claimed, true), (&taken.coming, false), (&leaving, false)];
-        left(self.node(node), &sides, shape.model)
-    }
-
-    /// Nodes where a shape fits now, the one it fills best first: the least accelerators left, then cores, then memory, so that
-    /// work without accelerators stays away from free ones. Among equals the node that was added first wins.
-    pub(super) fn by_fit(&self, shape: &Shape) -> Vec<u32> {
-        let mut fits: Vec<((u32, u64, u64), u32)> = Vec::new();
-        for node in self.lawful(shape).filter(|node| self.node(*node).sight == Sight::Alive) {
-            let free = self.free(node, shape);
-            if free.fits(shape) {
-                let any = Shape { model: None, ..shape.clone() };
-                let gpus = self.free(node, &any).gpus.saturating_sub(shape.gpus);
-                let cpus = free.cpus_milli - u64::from(shape.cpus_milli);
-                fits.push(((gpus, cpus, free.memory_bytes - shape.memory_bytes), node));
+        let mut leaving = Amount::none(self.mixed.models);
+        for record in gone {
+            for slot in record.slots().iter().filter(|slot| slot.node == node) {
+                leaving.add(self.shape(record.ask.shape), *slot);
             }
         }
-        fits.sort_unstable();
-        fits.into_iter().map(|(_, node)| node).collect()
+        let [used, claimed, coming] = sides;
+        Left::of(self.node(node), &[used, claimed, coming, (&leaving, false)])
+    }
+
+    /// Where members of a shape would go on a node now.
+    fn seats(&self, node: u32, shape: &Shape) -> Vec<Slot> {
+        seats(&self.views(node), node, shape, shape.members)
+    }
+
+    /// How many members of a shape would fit on a node once what is being freed and these have gone.
+    pub(super) fn count_soon(&self, node: u32, shape: &Shape, gone: &[&Record]) -> u32 {
+        count(&[self.soon(node, gone)], shape, shape.members)
+    }
+
+    /// Where members of a shape would go on a node once what is being freed and these have gone.
+    pub(super) fn seats_soon(&self, node: u32, shape: &Shape, gone: &[&Record]) -> Vec<Slot> {
+        seats(&[self.soon(node, gone)], node, shape, shape.members)
+    }
+
+    /// Nodes where what has this shape may start now if it ends by then.
+    fn open_to(&self, shape: &Shape, until_ms: u64) -> impl Iterator<Item = u32> {
+        let open =
+            move |node: &u32| self.node(*node).sight == Sight::Alive && self.kept(*node, shape, until_ms).is_none();
+        self.lawful(shape).filter(open)
     }
 
     /// Where making room for a shape may be looked for.
-    pub(super) fn alive_for(&self, shape: &Shape) -> Vec<u32> {
-        let alive = |node: &u32| self.node(*node).sight == Sight::Alive && self.could(*node, shape);
-        self.lawful(shape).filter(alive).collect()
+    pub(super) fn alive_for(&self, shape: &Shape, until_ms: u64) -> Vec<u32> {
+        self.open_to(shape, until_ms).filter(|node| self.could(*node, shape)).collect()
     }
 
-    /// Takes a shape's room on a node. What is bound already may be more than the node has left.
-    pub(super) fn take(&mut self, node: u32, shape: u32) {
-        self.taken[node as usize].used.add(&self.mixed.shapes[shape as usize]);
+    /// Gives room out that was free. False: something of it was not, and nothing changed.
+    pub(super) fn take_free(&mut self, slots: &[Slot], shape: u32) -> bool {
+        for (done, slot) in slots.iter().enumerate() {
+            let need = self.shape(shape);
+            let first_here = slots[..done].iter().all(|other| other.node != slot.node);
+            let fits = |view: &Left| view.holds(need, *slot) && (!first_here || view.free(need).alone);
+            if !self.views(slot.node).iter().all(fits) {
+                slots[..done].iter().for_each(|slot| self.give_back(*slot, shape));
+                return false;
+            }
+            self.take(*slot, shape);
+        }
+        true
+    }
+
+    /// Takes a member's room. What is bound already may be more than the node has left.
+    pub(super) fn take(&mut self, slot: Slot, shape: u32) {
+        self.taken[slot.node as usize].used.add(&self.mixed.shapes[shape as usize], slot);
     }
 
     /// Gives back what was taken.
-    pub(super) fn give_back(&mut self, node: u32, shape: u32) {
-        self.taken[node as usize].used.sub(&self.mixed.shapes[shape as usize]);
+    pub(super) fn give_back(&mut self, slot: Slot, shape: u32) {
+        self.taken[slot.node as usize].used.sub(&self.mixed.shapes[shape as usize], slot);
     }
 
-    /// Notes that a job here is being freed, or is no more.
-    pub(super) fn coming(&mut self, node: u32, shape: u32, comes: bool) {
-        let (coming, shape) = (&mut self.taken[node as usize].coming, &self.mixed.shapes[shape as usize]);
-        if comes { coming.add(shape) } else { coming.sub(shape) }
+    /// Notes that a member here is being freed, or is no more.
+    pub(super) fn coming(&mut self, slot: Slot, shape: u32, comes: bool) {
+        let (coming, shape) = (&mut self.taken[slot.node as usize].coming, &self.mixed.shapes[shape as usize]);
+        if comes { coming.add(shape, slot) } else { coming.sub(shape, slot) }
     }
 
     /// Notes that a job with an unknown end came, or went.
@@ -221,14 +209,14 @@ impl Field {
     }
 
     /// Keeps room for a claim until the pass ends.
-    pub(super) fn claim(&mut self, node: u32, shape: u32) {
-        self.taken[node as usize].claimed.add(&self.mixed.shapes[shape as usize]);
-        self.claims.push((node, shape));
+    pub(super) fn claim(&mut self, slot: Slot, shape: u32) {
+        self.taken[slot.node as usize].claimed.add(&self.mixed.shapes[shape as usize], slot);
+        self.claims.push((slot, shape));
     }
 
     pub(super) fn claims_end(&mut self) {
-        for (node, shape) in std::mem::take(&mut self.claims) {
-            self.taken[node as usize].claimed.sub(&self.mixed.shapes[shape as usize]);
+        for (slot, shape) in std::mem::take(&mut self.claims) {
+            self.taken[slot.node as usize].claimed.sub(&self.mixed.shapes[shape as usize], slot);
         }
     }
 
@@ -238,119 +226,23 @@ impl Field {
         !unknown && record.slots().iter().all(|slot| self.node(slot.node).sight == Sight::Alive)
     }
 
-    /// Units of a kind that an empty ground holds: shapes of one kind differ by their sites alone.
+    /// Units of a kind that an empty ground holds: members of one kind take the same amounts.
     pub(super) fn units_total(&self, sku: u16) -> u64 {
         let Some(shape) = self.mixed.shapes.iter().find(|shape| shape.sku == sku) else { return 1 };
-        let on = |node: &Node| {
-            let all = all_for(node, shape);
-            let by = |have: u64, need: u64| have.checked_div(need).unwrap_or(u64::MAX);
-            let cpus = by(all.cpus_milli, u64::from(shape.cpus_milli));
-            let memory = by(all.memory_bytes, shape.memory_bytes);
-            cpus.min(memory).min(by(u64::from(all.gpus), u64::from(shape.gpus)))
-        };
-        let jobs: u64 = self.mixed.nodes.iter().map(on).fold(0, u64::saturating_add);
-        jobs.saturating_mul(u64::from(shape.units())).max(1)
+        let on = |node: &Node| room(&[Left::all(node)], shape);
+        let members: u64 = self.mixed.nodes.iter().map(on).fold(0, u64::saturating_add);
+        members.saturating_mul(u64::from(shape.units)).max(1)
     }
+}
 
-    /// What will be free at a site, seen by a job that is to be promised a start there.
-    pub(super) fn later(&self, site: usize, shape: u32) -> FieldLater {
-        let need = self.shape(shape).clone();
-        let mut later = FieldLater { nodes: Vec::new(), unknown: false, fits: 0, need };
-        for node in self.lawful(&later.need.clone()).filter(|node| usize::from(self.node(*node).site) == site) {
-            let (at, taken) = (self.node(node), &self.taken[node as usize]);
-            if !self.could(node, &later.need) {
-                continue;
-            }
-            if at.sight != Sight::Alive || taken.blind > 0 {
-                later.unknown = true;
-                continue;
-            }
-            let seen = Seen { node: at.clone(), at: node, used: taken.used.clone() };
-            later.fits += u32::from(seen.fits(&later.need));
-            later.nodes.push(seen);
-        }
-        later
+impl Node {
+    /// Whether it is for whoever this shape belongs to.
+    fn is_for(&self, shape: &Shape) -> bool {
+        self.only_for.is_none_or(|only| shape.owners.contains(&only))
     }
 }
 
 /// What a node has for a shape with nothing else there, broken accelerators included: they may be mended.
 pub(super) fn all_for(node: &Node, shape: &Shape) -> Free {
-    let of_model = node.gpus.iter().filter(|here| shape.model.is_none_or(|model| model == here.model));
-    Free {
-        cpus_milli: u64::from(node.cpus_milli),
-        memory_bytes: node.memory_bytes,
-        gpus: of_model.map(|here| here.all).fold(0, u32::saturating_add),
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Seen {
-    node: Node,
-    at: u32,
-    used: Amount,
-}
-
-impl Seen {
-    fn fits(&self, shape: &Shape) -> bool {
-        left(&self.node, &[(&self.used, true)], shape.model).fits(shape)
-    }
-}
-
-/// The nodes of one site as they will be, for one job: those where what runs has a known end.
-#[derive(Debug, Clone)]
-pub(super) struct FieldLater {
-    nodes: Vec<Seen>,
-    /// Whether the job could run on others, of which nobody knows when.
-    pub(super) unknown: bool,
-    /// On how many of the nodes it will fit.
-    fits: u32,
-    need: Shape,
-}
-
-impl FieldLater {
-    pub(super) fn fits(&self) -> bool {
-        self.fits > 0
-    }
-
-    /// Whether any node can be counted on at all.
-    pub(super) fn any(&self) -> bool {
-        !self.nodes.is_empty()
-    }
-
-    fn change(&mut self, slots: &[Slot], change: impl Fn(&mut Amount)) {
-        for slot in slots {
-            let Ok(found) = self.nodes.binary_search_by_key(&slot.node, |seen| seen.at) else { continue };
-            let seen = &mut self.nodes[found];
-            let before = seen.fits(&self.need);
-            change(&mut seen.used);
-            let after = seen.fits(&self.need);
-            self.fits = self.fits + u32::from(after) - u32::from(before);
-        }
-    }
-
-    pub(super) fn release(&mut self, slots: &[Slot], shape: &Shape) {
-        self.change(slots, |used| used.sub(shape));
-    }
-
-    /// Occupies the slots if they will be free and the promised job still fits afterwards; else changes nothing.
-    pub(super) fn occupy(&mut self, slots: &[Slot], shape: &Shape) -> bool {
-        let free = |slot: &Slot| {
-            let found = self.nodes.binary_search_by_key(&slot.node, |seen| seen.at);
-            found.is_ok_and(|at| self.nodes[at].fits(shape))
-        };
-        let here = slots.iter().any(|slot| self.nodes.binary_search_by_key(&slot.node, |seen| seen.at).is_ok());
-        if !here {
-            // Elsewhere, or on a node nobody counts on.
-            return true;
-        }
-        if !slots.iter().all(free) {
-            return false;
-        }
-        self.change(slots, |used| used.add(shape));
-        if self.fits() {
-            return true;
-        }
-        self.release(slots, shape);
-        false
-    }
+    Left::all(node).free(shape)
 }

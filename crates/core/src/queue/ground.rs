@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::job::Ask;
+use super::{job::Ask, quota::ShareId};
+use crate::place::{GPU_MILLI, Level};
 
 /// The most accelerators one node of a pool may have.
 const GPUS_PER_NODE_MAX: u32 = 1024;
@@ -24,7 +25,7 @@ pub struct Sku {
 pub enum Ground {
     /// A pool of like nodes for every kind; a job larger than a node takes several. Quick at any size.
     Uniform(Vec<Sku>),
-    /// Nodes of any make, shared by all kinds; a job goes to one of them. A question looks at every node.
+    /// Nodes of any make, shared by all kinds; each member of a job goes to one of them. A question looks at every node.
     Mixed(Mixed),
 }
 
@@ -41,6 +42,9 @@ pub struct Mixed {
     pub nodes: Vec<Node>,
     /// The shapes, which asks name by their place.
     pub shapes: Vec<Shape>,
+    /// What is usually asked for: shapes by their place, each with how often.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usual: Vec<(u32, u32)>,
 }
 
 /// How much is known of a node.
@@ -68,6 +72,21 @@ pub struct Node {
     pub memory_bytes: u64,
     /// Its accelerators by model, each model once.
     pub gpus: Vec<Gpus>,
+    /// The domain of directly linked accelerators it is in, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<u32>,
+    /// Its rack, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rack: Option<u32>,
+    /// Its leaf switch, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaf: Option<u32>,
+    /// The share that alone may use it, with all below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_for: Option<ShareId>,
+    /// Only what has ended by then may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
 }
 
 /// Accelerators of one model in a node.
@@ -82,7 +101,7 @@ pub struct Gpus {
 }
 
 /// What jobs of one kind need, and where they may run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Shape {
     /// Which kind the quota tree counts it as.
     pub sku: u16,
@@ -96,13 +115,27 @@ pub struct Shape {
     pub model: Option<u16>,
     /// The sites it may run at, ascending.
     pub sites: Vec<u16>,
+    /// What the quota tree counts for one member: accelerators, say, so that a guarantee means the same however large the
+    /// jobs are that use it.
+    pub units: u32,
+    /// How many members take these amounts, all at one site at once.
+    pub members: u32,
+    /// All members are within one such group.
+    pub within: Option<Level>,
+    /// Whether members go to as many nodes as they can, rather than to as few.
+    pub spread: bool,
+    /// A part of one accelerator in thousandths, where it needs no whole one.
+    pub gpu_milli: u16,
+    /// What bears this number never shares a node with others that bear it.
+    pub apart: Option<u32>,
+    /// Whose it is: its share and those above it but the top. Nothing where that makes no difference.
+    pub owners: Vec<ShareId>,
 }
 
 impl Shape {
-    /// What the quota tree counts for one: its accelerators, else one. So a guarantee of accelerators means the same however
-    /// large the jobs are that use it, and kinds without any are counted by the piece.
-    pub fn units(&self) -> u32 {
-        self.gpus.max(1)
+    /// What the quota tree counts for all members.
+    pub fn units_all(&self) -> u32 {
+        self.units.saturating_mul(self.members)
     }
 }
 
@@ -124,8 +157,11 @@ pub enum GroundError {
         /// Which node.
         node: usize,
     },
-    /// A shape is of no kind, asks for a model that is not there, or its sites do not ascend.
-    #[error("shape {shape}: its kind or model is not there, or its sites do not ascend")]
+    /// A shape is of no kind, asks for a model that is not there, has no member or units, or a part of an accelerator that is
+    /// none; or its sites do not ascend.
+    #[error(
+        "shape {shape}: its kind or model is not there, it has no member or no units, its part is none, or its sites do not ascend"
+    )]
     Shape {
         /// Which shape.
         shape: usize,
@@ -177,6 +213,10 @@ impl Mixed {
         };
         let shape_is_sound = |shape: &Shape| {
             shape.sku < self.skus
+                && shape.members > 0
+                && shape.units > 0
+                && shape.gpu_milli < GPU_MILLI
+                && (shape.gpus == 0 || shape.gpu_milli == 0)
                 && shape.model.is_none_or(|model| model < self.models)
                 && shape.sites.is_sorted_by(|a, b| a < b)
                 && shape.sites.last().is_none_or(|site| *site < self.sites)
@@ -184,7 +224,8 @@ impl Mixed {
         if let Some(node) = self.nodes.iter().position(|node| !node_is_sound(node)) {
             return Err(GroundError::Node { node });
         }
-        let shape = self.shapes.iter().position(|shape| !shape_is_sound(shape));
+        let usual = self.usual.iter().position(|(shape, _)| *shape as usize >= self.shapes.len());
+        let shape = self.shapes.iter().position(|shape| !shape_is_sound(shape)).or(usual);
         shape.map_or(Ok(()), |shape| Err(GroundError::Shape { shape }))
     }
 }

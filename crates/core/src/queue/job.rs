@@ -19,7 +19,7 @@ pub struct Ask {
     pub share: ShareId,
     /// Which kind, by its place in the configuration: what the quota tree counts it as.
     pub sku: u16,
-    /// How many accelerators, all at once or none. On mixed ground the units of its shape.
+    /// How many accelerators, all at once or none. On mixed ground the units of all members of its shape.
     pub gpus: u32,
     /// Its shape, by its place among those of a mixed ground; 0 on uniform ground.
     #[serde(default)]
@@ -119,6 +119,11 @@ impl Record {
     pub(super) fn hold_ms_max(&self, policy: &Policy) -> u64 {
         let limit = self.ask.limit_ms.unwrap_or(policy.limit_max_ms).min(policy.limit_max_ms);
         limit.saturating_sub(self.worked_ms).saturating_add(self.restart_ms(policy))
+    }
+
+    /// Until when it has its accelerators at most if it gets them now.
+    pub(super) fn until_ms(&self, now_ms: u64, policy: &Policy) -> u64 {
+        if self.end == End::Never { u64::MAX } else { now_ms.saturating_add(self.hold_ms_max(policy)) }
     }
 
     /// When it gives its accelerators back at the latest, if it has any.

@@ -207,7 +207,11 @@ impl Queue {
         }
         let mut needs: BTreeMap<Need, bool> = BTreeMap::new();
         for (key, (_, seq)) in kind.lanes.heads() {
-            let fits = || self.records.get(&seq).is_some_and(|record| kind.space.best_fit(&record.ask).is_some());
+            // As though it were over at once: how long it is differs within a lane.
+            let fits = || {
+                let record = self.records.get(&seq);
+                record.is_some_and(|record| kind.space.best_fit(&record.ask, self.now_ms).is_some())
+            };
             needs.entry((key.shape, key.class.gpus)).or_insert_with(fits);
         }
         Some(needs.into_iter().filter(|(_, fits)| *fits).map(|(need, _)| need).collect())
@@ -291,10 +295,11 @@ impl Queue {
 
     /// The next of a lane that would end before the promised start.
     fn next_short(&self, pass: &Pass, key: &LaneKey, mut from: (u64, u64)) -> Option<(u64, u64)> {
-        let last_ms = pass.guards.iter().filter_map(|guard| guard.at_ms).max()?;
+        let last_ms = pass.guards.iter().filter_map(|guard| guard.at_ms).max();
+        let last_ms = last_ms.max(self.kinds[pass.field].space.until_max())?;
         loop {
             let (due_ms, seq) = self.kinds[pass.field].lanes.next(key, from)?;
-            if self.now_ms.saturating_add(self.records.get(&seq)?.hold_ms_max(&self.config.policy)) <= last_ms {
+            if self.records.get(&seq)?.until_ms(self.now_ms, &self.config.policy) <= last_ms {
                 return Some((due_ms, seq));
             }
             from = (due_ms, seq + 1);
@@ -304,7 +309,7 @@ impl Queue {
     /// Starts a job if everything allows it.
     fn attempt(&mut self, pass: &mut Pass, seq: u64) -> Attempt {
         let Some(record) = self.records.get(&seq) else { return Attempt::Full };
-        let (ask, hold_ms) = (record.ask, record.hold_ms_max(&self.config.policy));
+        let (ask, until_ms) = (record.ask, record.until_ms(self.now_ms, &self.config.policy));
         let (sku, need) = (usize::from(ask.sku), (ask.shape, ask.gpus));
         if self.quotas.available(ask.share, sku) < u64::from(ask.gpus) {
             let shared = self.quotas.short_at_top(ask.share, sku, ask.gpus);
@@ -313,11 +318,16 @@ impl Queue {
         if pass.full.contains(&need) {
             return Attempt::Full;
         }
-        let Some(slots) = self.kinds[pass.field].space.best_fit(&ask) else {
+        let space = &self.kinds[pass.field].space;
+        let Some(slots) = space.best_fit(&ask, until_ms) else {
+            // One that is over before a node has to be left may fit there.
+            if space.until_max().is_some() && space.best_fit(&ask, self.now_ms).is_some() {
+                return Attempt::Guarded;
+            }
             pass.full.insert(need);
             return Attempt::Full;
         };
-        let until_ms = self.now_ms.saturating_add(hold_ms);
+        let timed = space.until_max().is_some();
         let binding = pass.guards.iter().filter(|guard| guard.binds(seq, until_ms)).count();
         if binding == 0 {
             self.start(pass, seq, slots);
@@ -326,7 +336,7 @@ impl Queue {
         // Which of the promises bind follows from their number: all that are known to be early enough.
         let full_later = (ask.share, need, binding);
         let guards_itself = pass.guards.iter().any(|guard| guard.seq == seq);
-        if !guards_itself && pass.full_later.contains(&full_later) {
+        if !guards_itself && !timed && pass.full_later.contains(&full_later) {
             return Attempt::Guarded;
         }
         let Some(slots) = self.passing(&mut pass.guards, (seq, until_ms), &ask, slots) else {
@@ -345,7 +355,16 @@ impl Queue {
         if admit_all(guards, who, ask, &best, space) {
             return Some(best);
         }
-        space.fits(ask).map(|slot| vec![slot]).find(|slots| admit_all(guards, who, ask, slots, space))
+        // All members of a job together rather where no promise counts on anything.
+        let counted = |node: u32| {
+            let mut binding = guards.iter().filter(|guard| guard.binds(who.0, who.1));
+            binding.any(|guard| match guard.at_ms {
+                None => space.place_of(node) == guard.place,
+                Some(_) => guard.later.counts_on(node),
+            })
+        };
+        let mut others = space.fits(ask, who.1, &counted);
+        others.find(|slots| admit_all(guards, who, ask, slots, space))
     }
 
     fn start(&mut self, pass: &mut Pass, seq: u64, slots: Vec<Slot>) {

@@ -13,8 +13,18 @@ use serde::{Deserialize, Serialize};
 pub struct Slot {
     /// Which node, in the order nodes were added.
     pub node: u32,
-    /// How many of its accelerators.
+    /// How many of its accelerators. On mixed ground the units of one member.
     pub gpus: u32,
+    /// Which of the node's shared accelerators a part lies on; on mixed ground only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<u8>,
+}
+
+impl Slot {
+    /// So many accelerators of a node.
+    pub const fn whole(node: u32, gpus: u32) -> Self {
+        Self { node, gpus, part: None }
+    }
 }
 
 /// The nodes of one kind. What is given out was free: `take` is the only way, and it checks.
@@ -67,11 +77,11 @@ impl Pool {
             return None;
         }
         let mut slots: Vec<Slot> =
-            empty.iter().take(whole).map(|node| Slot { node: *node, gpus: self.gpus_per_node }).collect();
+            empty.iter().take(whole).map(|node| Slot::whole(*node, self.gpus_per_node)).collect();
         if rest > 0 {
             let partial = (rest..self.gpus_per_node).find_map(|free| self.by_free[free as usize].first().copied());
             let node = partial.or_else(|| empty.iter().nth(whole).copied())?;
-            slots.push(Slot { node, gpus: rest });
+            slots.push(Slot::whole(node, rest));
         }
         Some(slots)
     }

@@ -8,12 +8,13 @@
 //! Accelerators come free when the work is saved. Until then a claim stands for the length of a pass and is found anew in
 //! the next: it costs nothing to claim what is being freed, so the same node is found again.
 //!
-//! On mixed ground the same is done with cores, memory and accelerators by model, a node at a time.
+//! On mixed ground the same is done with cores, memory and accelerators by model ([`mixed`]).
+
+mod mixed;
 
 use std::collections::BTreeSet;
 
 use super::{
-    field::Field,
     job::{Record, Stage},
     pass::{Pass, waits},
     policy::Order,
@@ -75,6 +76,8 @@ struct Rank {
     share: u32,
     overdue: bool,
     own: bool,
+    /// Until when it would have its room, where some nodes want to be left; else 0.
+    until_ms: u64,
 }
 
 /// What making room on a node costs: accelerators whose work is interrupted.
@@ -93,7 +96,13 @@ impl Queue {
             return false;
         };
         let Some(record) = self.records.get(&seq).filter(|record| waits(record)) else { return false };
-        let rank = self.rank(record);
+        let mut rank = self.rank(record);
+        if self.kinds[pass.field].space.until_max().is_some() {
+            // It starts once the others have saved their work.
+            let policy = &self.config.policy;
+            let saved_ms = self.now_ms.saturating_add(policy.preemption.as_ref().map_or(0, |paid| paid.checkpoint_ms));
+            rank.until_ms = record.until_ms(saved_ms, policy);
+        }
         let mut room = match pass.room.take() {
             Some(room) => room,
             None => self.room(pass.field),
@@ -138,6 +147,7 @@ impl Queue {
             share: record.ask.share.0,
             overdue,
             own: self.quotas.within_own(record.ask.share, usize::from(record.ask.sku), record.ask.gpus),
+            until_ms: 0,
         }
     }
 
@@ -191,50 +201,8 @@ impl Queue {
     fn plan(&self, field: usize, room: &mut Room, rank: Rank) -> Option<(Vec<Slot>, Vec<u64>)> {
         match &self.kinds[field].space {
             Space::Pool(pool) => self.plan_in_pool(field, pool, room, rank),
-            Space::Field(mixed) => self.plan_in_field(field, mixed, room, rank),
+            Space::Field(mixed) => self.plan_in_field((field, mixed), room, rank),
         }
-    }
-
-    /// One node of mixed ground to claim, and whom to stop there.
-    fn plan_in_field(&self, field: usize, mixed: &Field, room: &mut Room, rank: Rank) -> Option<(Vec<Slot>, Vec<u64>)> {
-        let shape = mixed.shape(rank.shape);
-        let fits = |node: u32, victims: &[&Record]| {
-            let gone: Vec<u32> = victims.iter().map(|record| record.ask.shape).collect();
-            mixed.free_soon(node, shape, &gone).fits(shape)
-        };
-        let mut plans: Vec<Plan> = Vec::new();
-        for node in mixed.alive_for(shape) {
-            let hint = &room.hints[node as usize];
-            if !fits(node, &[]) && !hint.may_give_way(&rank) {
-                continue;
-            }
-            if plans.len() >= PLANS_MAX {
-                break;
-            }
-            let mut chosen: Vec<&Record> = Vec::new();
-            for record in self.candidates(field, node, rank) {
-                if fits(node, &chosen) {
-                    break;
-                }
-                chosen.push(record);
-            }
-            if !fits(node, &chosen) {
-                continue;
-            }
-            // Whoever is not needed after all is left alone, the highest first.
-            for index in (0..chosen.len()).rev() {
-                let record = chosen.remove(index);
-                if !fits(node, &chosen) {
-                    chosen.insert(index, record);
-                }
-            }
-            let cost = chosen.iter().map(|record| u64::from(record.ask.gpus)).sum();
-            plans.push(Plan { cost, node, victims: chosen.iter().map(|record| record.seq).collect() });
-        }
-        let plan = plans.into_iter().min_by_key(|plan| (plan.cost, plan.node))?;
-        let slot = Slot { node: plan.node, gpus: rank.gpus };
-        let victims = self.plan_quota(room, rank, plan.victims.into_iter().collect())?;
-        Some((vec![slot], victims.into_iter().collect()))
     }
 
     fn plan_in_pool(&self, field: usize, pool: &Pool, room: &mut Room, rank: Rank) -> Option<(Vec<Slot>, Vec<u64>)> {
@@ -268,7 +236,7 @@ impl Queue {
             let gpus = left.min(size);
             left -= gpus;
             victims.extend(plan.victims);
-            slots.push(Slot { node: plan.node, gpus });
+            slots.push(Slot::whole(plan.node, gpus));
         }
         let victims = self.plan_quota(room, rank, victims);
         victims.map(|victims| (slots, victims.into_iter().collect()))
@@ -397,7 +365,7 @@ impl Queue {
                 Space::Pool(pool) => pool,
                 Space::Field(mixed) => {
                     if let Some(record) = self.records.get(&seq) {
-                        mixed.claim(slot.node, record.ask.shape);
+                        mixed.claim(*slot, record.ask.shape);
                     }
                     continue;
                 }
@@ -405,7 +373,7 @@ impl Queue {
             let pending = &mut room.pending[slot.node as usize];
             let from_pending = slot.gpus.min(*pending);
             *pending -= from_pending;
-            let kept = Slot { node: slot.node, gpus: slot.gpus - from_pending };
+            let kept = Slot::whole(slot.node, slot.gpus - from_pending);
             if kept.gpus > 0 && pool.take(&[kept]) {
                 room.kept.push(kept);
             }

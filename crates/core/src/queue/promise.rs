@@ -1,7 +1,7 @@
 //! When a job that lacks accelerators starts at the latest, by the limits of what runs.
 
 use super::{
-    job::{Ask, Stage},
+    job::{Ask, End, Stage},
     pool::Slot,
     quota::Quotas,
     space::{Later, Space},
@@ -102,7 +102,8 @@ impl Queue {
         let Some(record) = self.records.get(&seq) else { return Earliest::Hopeless };
         let ask = record.ask;
         let (share, sku) = (ask.share, usize::from(ask.sku));
-        let later = kind.space.later(place, &ask, self.config.policy.counted);
+        let hold_ms = (record.end != End::Never).then(|| record.hold_ms_max(&self.config.policy));
+        let later = kind.space.later(place, &ask, self.config.policy.counted, hold_ms);
         if !later.hope() {
             return Earliest::Hopeless;
         }
@@ -114,6 +115,7 @@ impl Queue {
         }
         let fits = |guard: &Guard| guard.later.fits() && guard.quotas.available(share, sku) >= u64::from(ask.gpus);
         let mut at_ms = self.now_ms;
+        guard.later.advance(at_ms);
         for (ends_ms, running) in &kind.ends {
             if *ends_ms > at_ms && fits(&guard) {
                 break;
@@ -121,6 +123,7 @@ impl Queue {
             let Some(record) = self.records.get(running) else { continue };
             // A run beyond its limit is about to end: nothing ends in the past.
             at_ms = at_ms.max(*ends_ms);
+            guard.later.advance(at_ms);
             guard.later.release(record.slots(), &record.ask, &kind.space);
             guard.quotas.give_back(record.ask.share, usize::from(record.ask.sku), record.ask.gpus);
         }

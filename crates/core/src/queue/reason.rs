@@ -65,7 +65,7 @@ impl Queue {
         let kind = &self.kinds[field];
         let holds = kind.holds(record.seq);
         let available = self.quotas.available(ask.share, sku);
-        let fits = kind.space.best_fit(&ask).is_some();
+        let fits = kind.space.best_fit(&ask, record.until_ms(self.now_ms, self.policy())).is_some();
         let short_by_quota = available < u64::from(ask.gpus);
         if short_by_quota && (fits || !self.quotas.short_at_top(ask.share, sku, ask.gpus)) {
             let (used, owned) = self.quotas.used_owned(ask.share, sku);

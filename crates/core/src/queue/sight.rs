@@ -1,8 +1,8 @@
 //! What the live face asks of a queue to speak of its jobs.
 
 use super::{
-    field::{Free, all_for},
-    job::Stage,
+    field::{Field, Free, Kept, all_for},
+    job::{Record, Stage},
     space::Space,
     state::Queue,
 };
@@ -48,12 +48,34 @@ impl Queue {
         (available < u64::from(record.ask.gpus)).then_some(QuotaShort { available, used, owned })
     }
 
-    /// What of a node of mixed ground is free for a job, and what it has for it in all.
+    /// What of a node of mixed ground is free for a member of a job, and what it has for it in all.
     pub(crate) fn free_all(&self, job: JobId, node: u32) -> Option<(Free, Free)> {
-        let record = self.record(job)?;
-        let Space::Field(field) = &self.kinds.get(self.config.ground.field(&record.ask))?.space else { return None };
+        let (record, field) = self.in_field(job)?;
         let shape = field.shape(record.ask.shape);
         Some((field.free(node, shape), all_for(field.node(node), shape)))
+    }
+
+    /// Whom a node of mixed ground is kept for, if not for this job now.
+    pub(crate) fn kept(&self, job: JobId, node: u32) -> Option<Kept> {
+        let (record, field) = self.in_field(job)?;
+        let until_ms = record.until_ms(self.now_ms, self.policy());
+        field.kept(node, field.shape(record.ask.shape), until_ms)
+    }
+
+    /// How many members of a job fit at a site now, all in one group of the level it asks for, and how many it has.
+    pub(crate) fn members_fit(&self, job: JobId, site: usize) -> Option<(u32, u32)> {
+        let (record, field) = self.in_field(job)?;
+        let shape = field.shape(record.ask.shape);
+        let until_ms = record.until_ms(self.now_ms, self.policy());
+        Some((field.gang_fit(shape, until_ms, u16::try_from(site).ok()?), shape.members))
+    }
+
+    fn in_field(&self, job: JobId) -> Option<(&Record, &Field)> {
+        let record = self.record(job)?;
+        match &self.kinds.get(self.config.ground.field(&record.ask))?.space {
+            Space::Field(field) => Some((record, field)),
+            Space::Pool(_) => None,
+        }
     }
 
     /// What loading its work again takes when a job starts, in milliseconds.

@@ -32,27 +32,49 @@ impl Space {
         }
     }
 
-    /// Where a job fits best now, if anywhere.
-    pub(super) fn best_fit(&self, ask: &Ask) -> Option<Vec<Slot>> {
+    /// Where a job that ends by then fits best now, if anywhere.
+    pub(super) fn best_fit(&self, ask: &Ask, until_ms: u64) -> Option<Vec<Slot>> {
         match self {
             Self::Pool(pool) => pool.best_fit(ask.gpus),
             Self::Field(field) => {
-                let best = field.by_fit(field.shape(ask.shape)).first().copied();
-                best.map(|node| vec![Slot { node, gpus: ask.gpus }])
+                let shape = field.shape(ask.shape);
+                if shape.members > 1 {
+                    return field.gangs(shape, until_ms, &|_| true).into_iter().next();
+                }
+                field.by_fit(shape, until_ms).first().map(|slot| vec![*slot])
             }
         }
     }
 
-    /// Where a job fits on one node now, best first.
-    pub(super) fn fits<'a>(&'a self, ask: &Ask) -> Box<dyn Iterator<Item = Slot> + 'a> {
+    /// Where else it fits now, best first: on one node, or, all members of it, in one group. What `avoid` names is tried
+    /// without as well.
+    pub(super) fn fits<'a>(
+        &'a self,
+        ask: &Ask,
+        until_ms: u64,
+        avoid: &dyn Fn(u32) -> bool,
+    ) -> Box<dyn Iterator<Item = Vec<Slot>> + 'a> {
         let gpus = ask.gpus;
         match self {
             Self::Pool(pool) if split(gpus, pool.gpus_per_node()).0 > 0 => Box::new(std::iter::empty()),
-            Self::Pool(pool) => Box::new(pool.nodes_by_fit(gpus).map(move |node| Slot { node, gpus })),
+            Self::Pool(pool) => Box::new(pool.nodes_by_fit(gpus).map(move |node| vec![Slot::whole(node, gpus)])),
             Self::Field(field) => {
-                let nodes = field.by_fit(field.shape(ask.shape));
-                Box::new(nodes.into_iter().map(move |node| Slot { node, gpus }))
+                let shape = field.shape(ask.shape);
+                if shape.members > 1 {
+                    let mut gangs = field.gangs(shape, until_ms, &|node| !avoid(node));
+                    gangs.extend(field.gangs(shape, until_ms, &|_| true));
+                    return Box::new(gangs.into_iter());
+                }
+                Box::new(field.by_fit(shape, until_ms).into_iter().map(|slot| vec![slot]))
             }
+        }
+    }
+
+    /// The latest time by which some node wants to be left, if any does.
+    pub(super) fn until_max(&self) -> Option<u64> {
+        match self {
+            Self::Pool(_) => None,
+            Self::Field(field) => field.until_max(),
         }
     }
 
@@ -60,14 +82,7 @@ impl Space {
     pub(super) fn take(&mut self, slots: &[Slot], ask: &Ask) -> bool {
         match self {
             Self::Pool(pool) => pool.take(slots),
-            Self::Field(field) => {
-                let [slot] = slots else { return false };
-                let fits = field.free(slot.node, field.shape(ask.shape)).fits(field.shape(ask.shape));
-                if fits {
-                    field.take(slot.node, ask.shape);
-                }
-                fits
-            }
+            Self::Field(field) => field.take_free(slots, ask.shape),
         }
     }
 
@@ -77,10 +92,9 @@ impl Space {
         match self {
             Self::Pool(pool) => pool.take(slots),
             Self::Field(field) => {
-                let [slot] = slots else { return false };
-                let there = (slot.node as usize) < field.nodes();
+                let there = slots.iter().all(|slot| (slot.node as usize) < field.nodes());
                 if there {
-                    field.take(slot.node, ask.shape);
+                    slots.iter().for_each(|slot| field.take(*slot, ask.shape));
                 }
                 there
             }
@@ -90,7 +104,7 @@ impl Space {
     pub(super) fn give_back(&mut self, slots: &[Slot], ask: &Ask) {
         match self {
             Self::Pool(pool) => pool.give_back(slots),
-            Self::Field(field) => slots.iter().for_each(|slot| field.give_back(slot.node, ask.shape)),
+            Self::Field(field) => slots.iter().for_each(|slot| field.give_back(*slot, ask.shape)),
         }
     }
 
@@ -99,7 +113,7 @@ impl Space {
         let Self::Field(field) = self else { return };
         for slot in record.slots() {
             match record.stage {
-                Stage::Stopping { .. } => field.coming(slot.node, record.ask.shape, came),
+                Stage::Stopping { .. } => field.coming(*slot, record.ask.shape, came),
                 _ if record.end == End::Unknown => field.blind(slot.node, came),
                 _ => {}
             }
@@ -138,11 +152,11 @@ impl Space {
         }
     }
 
-    /// What will be free at a place, seen by a job that is to be promised a start there.
-    pub(super) fn later(&self, place: usize, ask: &Ask, counted: bool) -> Later {
+    /// What will be free at a place, seen by a job that is to be promised a start there and has its room for so long at most.
+    pub(super) fn later(&self, place: usize, ask: &Ask, counted: bool, hold_ms: Option<u64>) -> Later {
         match self {
             Self::Pool(pool) => Later::Pool(PoolLater::of(pool, ask.gpus, counted)),
-            Self::Field(field) => Later::Field(field.later(place, ask.shape)),
+            Self::Field(field) => Later::Field(field.later(place, ask.shape, hold_ms)),
         }
     }
 }
@@ -175,7 +189,22 @@ impl Later {
     pub(super) fn hope(&self) -> bool {
         match self {
             Self::Pool(_) => true,
-            Self::Field(later) => later.unknown || later.any(),
+            Self::Field(later) => later.any(),
+        }
+    }
+
+    /// A start no earlier than this is looked for.
+    pub(super) fn advance(&mut self, at_ms: u64) {
+        if let Self::Field(later) = self {
+            later.advance(at_ms);
+        }
+    }
+
+    /// Whether the promised job counts on a node.
+    pub(super) fn counts_on(&self, node: u32) -> bool {
+        match self {
+            Self::Pool(_) => false,
+            Self::Field(later) => later.counts_on(node),
         }
     }
 

@@ -440,7 +440,10 @@ impl Kind {
             let there = &mut self.on_node[slot.node as usize];
             // By place, so that a queue built from a snapshot looks at them in the same order.
             let at = there.partition_point(|seq| *seq < record.seq);
-            there.insert(at, record.seq);
+            // Several members of one job may share a node.
+            if there.get(at) != Some(&record.seq) {
+                there.insert(at, record.seq);
+            }
         }
     }
 

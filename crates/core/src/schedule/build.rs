@@ -1,16 +1,21 @@
 //! From live facts to a queue: names become places in tables, so that a pass is the same whatever things are called.
 
+mod never;
+mod node;
+mod shape;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Bound, END_MS, ENDLESS_MS, Item, PAST_MAX, Room, Run, START_MS, Snapshot, Waiting, words};
+use super::{Bound, END_MS, ENDLESS_MS, Item, PAST_MAX, Place, Room, Run, START_MS, Snapshot, Waiting, words};
 use crate::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
     queue::{
-        Ask, Class, Config, End, Gpus, Ground, Mixed, Node, Policy, Queue, Quota, Record, Shape, Share, ShareId, Sight,
-        Slot, Snapshot as State, Stage, Usage,
+        Ask, Class, Config, End, Ground, Mixed, Policy, Queue, Quota, Record, Share, ShareId, Slot, Snapshot as State,
+        Stage, Usage,
     },
     time::Time,
 };
+use shape::Shapes;
 
 /// What all organisations together may use beyond their own: the machines are the limit, not the top of the tree.
 const TOP: u32 = 1 << 30;
@@ -29,12 +34,16 @@ pub(super) struct Built<'a> {
 }
 
 /// The places that names have.
-struct Tables {
+struct Tables<'a> {
+    /// What keeps things apart: by whose it is, and its name.
+    apart: BTreeMap<(OrganisationId, ProjectId, &'a str), u32>,
     skus: BTreeMap<String, u16>,
     models: BTreeMap<String, u16>,
     sites: BTreeMap<SiteId, u16>,
     organisations: BTreeMap<OrganisationId, ShareId>,
     projects: BTreeMap<(OrganisationId, ProjectId), ShareId>,
+    /// Whether any node is for somebody alone.
+    owned: bool,
 }
 
 impl<'a> Built<'a> {
@@ -44,7 +53,7 @@ impl<'a> Built<'a> {
         let mut never = Vec::new();
         let mut hoping = Vec::with_capacity(snapshot.waiting.len());
         for job in &snapshot.waiting {
-            match never_fits(job, &rooms) {
+            match never::never_fits(job, &rooms) {
                 Some(reason) => never.push((job.job, reason)),
                 None => hoping.push(job),
             }
@@ -58,26 +67,34 @@ impl<'a> Built<'a> {
         let mut running = BTreeMap::new();
         let mut seen: BTreeSet<JobId> = hoping.iter().map(|job| job.job).collect();
         for (site, place) in &tables.sites {
-            let first = nodes.len();
+            let first = count(nodes.len());
             let room = rooms.get(site);
-            let made = room.map_or_else(Vec::new, |room| room_nodes(room, *place, &tables));
-            places.extend((0..made.len()).map(|node| (usize::from(*place), count(node))));
-            nodes.extend(made);
-            if nodes.len() == first {
-                nodes.push(unknown(*place));
-                places.push((usize::from(*place), 0));
+            let mut made = room.map_or_else(Vec::new, |room| node::nodes(room, *place, &tables));
+            if made.is_empty() {
+                made.push((0, node::unknown(*place)));
             }
+            let at: BTreeMap<u32, u32> = made.iter().map(|(at, _)| *at).zip(first..).collect();
+            places.extend(made.iter().map(|(at, _)| (usize::from(*place), *at)));
+            nodes.extend(made.into_iter().map(|(_, node)| node));
+            // What is bound to a node that is gone has its room somewhere: it counts on the last.
+            let node = |place: &Place| at.get(&place.node).or(at.values().next_back()).copied().unwrap_or(first);
             for bound in room.into_iter().flat_map(|room| &room.bound) {
-                let last = nodes.len() - 1 - first;
-                let node = bound.places.first().map_or(0, |place| usize::try_from(place.node).unwrap_or(usize::MAX));
-                let node = count(first + node.min(last));
                 let seq = records.len() as u64;
                 // What stands has no job's name; none of ours comes near the end of the range.
                 let job = bound.job.unwrap_or_else(|| JobId::from_u128(u128::MAX - u128::from(seq)));
                 if seen.insert(job) {
                     running.insert(job, bound);
-                    let ask = ask(job, &bound.item, None, &[*place], &tables, &mut shapes);
-                    records.push(bound_record(bound, ask, seq, node));
+                    let members = count(bound.places.len()).max(1);
+                    let item = Item { members, ..bound.item.clone() };
+                    let ask = shapes.ask(job, &item, None, &[*place], &tables);
+                    let units = item.units_each();
+                    let slot =
+                        |place: &Place| Slot { node: node(place), gpus: units, part: place.gpus.first().copied() };
+                    let mut slots: Vec<Slot> = bound.places.iter().map(slot).collect();
+                    if slots.is_empty() {
+                        slots.push(slot(&Place::on(0)));
+                    }
+                    records.push(bound_record(bound, ask, seq, slots));
                 }
             }
         }
@@ -94,7 +111,7 @@ impl<'a> Built<'a> {
             }
             // What has no end says nothing of how much work it is.
             let limit_ms = (job.limit_ms != ENDLESS_MS).then(|| job.limit_ms.saturating_add(allowed_ms()));
-            let ask = ask(job.job, &job.item, limit_ms, &sites, &tables, &mut shapes);
+            let ask = shapes.ask(job.job, &job.item, limit_ms, &sites, &tables);
             records.push(waiting_record(job, ask, seq));
         }
         let ground = Ground::Mixed(Mixed {
@@ -102,6 +119,7 @@ impl<'a> Built<'a> {
             sites: u16::try_from(tables.sites.len()).unwrap_or(u16::MAX),
             models: u16::try_from(tables.models.len()).unwrap_or(u16::MAX),
             nodes,
+            usual: shapes.usual(records.iter().map(|record| record.ask.shape), &snapshot.past, &tables),
             shapes: shapes.shapes,
         });
         let state = State {
@@ -151,32 +169,14 @@ fn lawful(job: &Waiting) -> BTreeSet<SiteId> {
     job.sites.iter().copied().collect()
 }
 
-/// Why no site can ever run it, if none can. A site that is unknown or has not said what it has leaves hope.
-fn never_fits(job: &Waiting, rooms: &BTreeMap<SiteId, &Room>) -> Option<String> {
-    let sites = lawful(job);
-    if sites.is_empty() {
-        return Some(
-            "no site may hold its data: none is left by the residency policy and the place of its datasets".into(),
-        );
-    }
-    let mut short = Vec::with_capacity(sites.len());
-    for site in sites {
-        let room = rooms.get(&site).filter(|room| room.is_known())?;
-        short.push(format!(
-            "{} at `{}`, with nothing else running",
-            words::shortage_of_all(&job.item, room)?,
-            room.name
-        ));
-    }
-    Some(format!("{}: ask for less, or for a site that has more", words::listed(short)))
-}
-
-impl Tables {
-    fn of(snapshot: &Snapshot, rooms: &BTreeMap<SiteId, &Room>, waiting: &[&Waiting]) -> Self {
+impl<'a> Tables<'a> {
+    fn of(snapshot: &'a Snapshot, rooms: &BTreeMap<SiteId, &Room>, waiting: &[&'a Waiting]) -> Self {
         let bound = || snapshot.rooms.iter().flat_map(|room| &room.bound);
         let items = || waiting.iter().map(|job| &job.item).chain(bound().map(|bound| &bound.item));
         let mut skus: BTreeSet<&str> = items().map(|item| item.sku.as_str()).collect();
         skus.extend(snapshot.past.iter().map(|run| run.sku.as_str()));
+        let apart: BTreeSet<(OrganisationId, ProjectId, &str)> =
+            items().filter_map(|item| Some((item.organisation, item.project, item.apart.as_deref()?))).collect();
         let nodes = snapshot.rooms.iter().flat_map(|room| &room.nodes);
         let mut models: BTreeSet<&str> =
             nodes.flat_map(|node| node.gpus.iter().chain(&node.gpus_broken)).map(String::as_str).collect();
@@ -186,10 +186,15 @@ impl Tables {
         let mut who: BTreeSet<(OrganisationId, ProjectId)> =
             items().map(|item| (item.organisation, item.project)).collect();
         who.extend(snapshot.past.iter().map(|run| (run.organisation, run.project)));
+        let kept: Vec<_> =
+            snapshot.rooms.iter().flat_map(|room| &room.nodes).filter_map(|node| node.only_for).collect();
+        who.extend(kept.iter().filter_map(|(owner, project)| Some((*owner, (*project)?))));
         // Whoever owns something that others may borrow is there, whether or not it wants any now.
         let rows = snapshot.quotas.iter();
-        let owners: BTreeSet<OrganisationId> =
-            who.iter().map(|(owner, _)| *owner).chain(rows.clone().map(|row| row.organisation)).collect();
+        let owners: BTreeSet<OrganisationId> = (who.iter().map(|(owner, _)| *owner))
+            .chain(rows.clone().map(|row| row.organisation))
+            .chain(kept.iter().map(|(owner, _)| *owner))
+            .collect();
         who.extend(rows.filter_map(|row| Some((row.organisation, row.project?))));
         // The top of the tree is share 0.
         let organisations: BTreeMap<_, _> = owners.into_iter().zip((1..).map(ShareId)).collect();
@@ -201,6 +206,16 @@ impl Tables {
             sites: sites.into_iter().zip(0..).collect(),
             projects: who.into_iter().zip((first..).map(ShareId)).collect(),
             organisations,
+            apart: apart.into_iter().zip(0..).collect(),
+            owned: !kept.is_empty(),
+        }
+    }
+
+    /// The share that a node is for.
+    fn owner(&self, (organisation, project): (OrganisationId, Option<ProjectId>)) -> ShareId {
+        match project {
+            Some(project) => self.share(organisation, project),
+            None => self.organisations.get(&organisation).copied().unwrap_or(ShareId(0)),
         }
     }
 
@@ -213,46 +228,8 @@ impl Tables {
     }
 }
 
-/// Shapes, each once.
-#[derive(Default)]
-struct Shapes {
-    places: BTreeMap<Key, u32>,
-    shapes: Vec<Shape>,
-}
-
-/// Kind, cores, memory, accelerators, their model, sites: what tells shapes apart.
-type Key = (u16, u32, u64, u32, Option<u16>, Vec<u16>);
-
-fn ask(job: JobId, item: &Item, limit_ms: Option<u64>, sites: &[u16], tables: &Tables, shapes: &mut Shapes) -> Ask {
-    let model = item.gpu_model.as_ref().and_then(|model| tables.models.get(model).copied());
-    let shape = Shape {
-        sku: tables.sku(&item.sku),
-        cpus_milli: item.cpus_milli,
-        memory_bytes: item.memory_bytes,
-        gpus: item.gpus,
-        model,
-        sites: sites.to_vec(),
-    };
-    let key = (shape.sku, shape.cpus_milli, shape.memory_bytes, shape.gpus, model, shape.sites.clone());
-    let (sku, gpus) = (shape.sku, shape.units());
-    let place = *shapes.places.entry(key).or_insert_with(|| {
-        shapes.shapes.push(shape);
-        count(shapes.shapes.len() - 1)
-    });
-    Ask {
-        job,
-        share: tables.share(item.organisation, item.project),
-        sku,
-        gpus,
-        shape: place,
-        limit_ms,
-        priority: item.priority,
-        preemptible: item.preemptible,
-    }
-}
-
-fn bound_record(bound: &Bound, ask: Ask, seq: u64, node: u32) -> Record {
-    let (since_ms, slots) = (ms(bound.since), vec![Slot { node, gpus: ask.gpus }]);
+fn bound_record(bound: &Bound, ask: Ask, seq: u64, slots: Vec<Slot>) -> Record {
+    let since_ms = ms(bound.since);
     let end = match (bound.job, bound.free_at.or(bound.told)) {
         (None, _) => End::Never,
         (Some(_), None) => End::Unknown,
@@ -278,28 +255,6 @@ fn waiting_record(job: &Waiting, ask: Ask, seq: u64) -> Record {
         end: if job.limit_ms == ENDLESS_MS { End::Never } else { End::Limit },
         stage: Stage::Waiting { since_ms },
     }
-}
-
-fn unknown(site: u16) -> Node {
-    Node { site, sight: Sight::Unknown, cpus_milli: 0, memory_bytes: 0, gpus: Vec::new() }
-}
-
-fn room_nodes(room: &Room, site: u16, tables: &Tables) -> Vec<Node> {
-    if !room.is_known() {
-        return Vec::new();
-    }
-    let sight = if room.alive { Sight::Alive } else { Sight::Silent };
-    let node = |node: &super::Node| {
-        let mut gpus: BTreeMap<u16, Gpus> = BTreeMap::new();
-        let models = node.gpus.iter().map(|model| (model, 1)).chain(node.gpus_broken.iter().map(|model| (model, 0)));
-        for (model, healthy) in models.filter_map(|(model, healthy)| Some((*tables.models.get(model)?, healthy))) {
-            let here = gpus.entry(model).or_insert(Gpus { model, healthy: 0, all: 0 });
-            (here.healthy, here.all) = (here.healthy + healthy, here.all + 1);
-        }
-        let gpus = gpus.into_values().collect();
-        Node { site, sight, cpus_milli: node.cpus_milli, memory_bytes: node.memory_bytes, gpus }
-    };
-    room.nodes.iter().map(node).collect()
 }
 
 /// The quota tree: everything, organisations, projects.

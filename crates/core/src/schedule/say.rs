@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Bound, Decision, END_MS, ENDLESS_MS, Place, Promise, Room, START_MS, Waiting,
     build::Built,
-    words::{Amounts, jobs_ahead, listed, moment, shortage},
+    words::{self, Amounts, jobs_ahead, listed, moment, shortage, unit},
 };
 use crate::{
     id::{JobId, SiteId},
-    queue::{self, Guard},
+    queue::{self, Guard, Kept, Slot},
     time::Time,
 };
 
@@ -31,7 +31,10 @@ impl<'a> Said<'a> {
         for decision in decided {
             match decision {
                 queue::Decision::Start { job, slots } => {
-                    let places = slots.iter().map(|slot| Place::on(built.node(slot.node).1)).collect();
+                    let place =
+                        |slot: &Slot| Place { node: built.node(slot.node).1, gpus: slot.part.into_iter().collect() };
+                    let mut places: Vec<Place> = slots.iter().map(place).collect();
+                    places.sort_unstable();
                     said.starts.extend(slots.first().map(|slot| (job, (built.node(slot.node).0, places))));
                 }
                 queue::Decision::Stop { job, for_job } => said.stops.push((job, for_job)),
@@ -65,7 +68,7 @@ impl<'a> Said<'a> {
             decisions.push(Decision::Wait { job, reason, promise });
             for site in waiting.sites.iter().collect::<BTreeSet<_>>() {
                 let room = self.built.rooms.get(site);
-                if room.is_some_and(|room| super::words::shortage_of_all(&waiting.item, room).is_none()) {
+                if room.is_some_and(|room| words::shortage_of_all(&waiting.item, room).is_none()) {
                     *ahead.entry(*site).or_default() += 1;
                 }
             }
@@ -109,7 +112,7 @@ impl<'a> Said<'a> {
 
     fn missing(&self, job: &Waiting, ahead: &BTreeMap<SiteId, u32>) -> String {
         if let Some(short) = self.built.queue.quota_short(job.job) {
-            let (asked, unit) = if job.item.gpus > 0 { (job.item.gpus, "accelerators") } else { (1, "instances") };
+            let (asked, unit) = (job.item.units(), unit(&job.item));
             let lack = u64::from(asked).saturating_sub(short.available);
             return format!(
                 "{lack} of {asked} {unit} of `{}` short within its quota ({} used, {} its own): it helps to end a job of \
@@ -149,24 +152,51 @@ impl<'a> Said<'a> {
         }
     }
 
-    /// What is missing on the node of a site that lacks least.
+    /// What is missing at a site.
     fn short(&self, job: &Waiting, room: &Room) -> Option<String> {
-        let mut least: Option<((u32, u64, u64), String)> = None;
-        let nodes = (0..).zip(&self.built.nodes).filter(|(_, (site, _))| self.built.sites[*site] == room.site);
+        let site = self.built.sites.binary_search(&room.site).ok()?;
+        let nodes = (0..).zip(&self.built.nodes).filter(|(_, (at, _))| *at == site);
+        let (mut kept, mut open): (Vec<Kept>, Vec<u32>) = (Vec::new(), Vec::new());
         for (node, _) in nodes {
-            let Some((free, all)) = self.built.queue.free_all(job.job, node) else { continue };
-            let (free, all) = (Amounts::from(free), Amounts::from(all));
+            match self.built.queue.kept(job.job, node) {
+                Some(why) => kept.push(why),
+                None => open.push(node),
+            }
+        }
+        if job.item.members() > 1 {
+            let (fit, members) = self.built.queue.members_fit(job.job, site)?;
+            return (fit < members).then(|| words::gang_short(&job.item, fit, &room.name));
+        }
+        if open.is_empty() {
+            let until = kept.iter().filter_map(|why| if let Kept::Until(ms) = why { Some(time(*ms)) } else { None });
+            return Some(words::kept(until.max(), &room.name));
+        }
+        self.short_on(job, room, &open)
+    }
+
+    /// What is missing on the one of these nodes that lacks least.
+    fn short_on(&self, job: &Waiting, room: &Room, nodes: &[u32]) -> Option<String> {
+        let mut least: Option<((u32, u16, u64, u64), String)> = None;
+        let mut apart = false;
+        for node in nodes {
+            let Some((free, all)) = self.built.queue.free_all(job.job, *node) else { continue };
+            let (alone, free, all) = (free.alone, Amounts::from(free), Amounts::from(all));
             let lack = (
                 job.item.gpus.saturating_sub(free.gpus),
+                job.item.gpu_milli.saturating_sub(free.milli),
                 u64::from(job.item.cpus_milli).saturating_sub(free.cpus_milli),
                 job.item.memory_bytes.saturating_sub(free.memory_bytes),
             );
             let is_less = least.as_ref().is_none_or(|(before, _)| lack < *before);
             match shortage(&job.item, &free, &all) {
-                None => return None,
+                None if alone => return None,
+                None => apart = true,
                 Some(short) if is_less => least = Some((lack, short)),
                 Some(_) => {}
             }
+        }
+        if apart {
+            return Some(words::not_apart(&job.item, &room.name));
         }
         let place = if room.nodes.len() > 1 { "on any one machine at" } else { "at" };
         least.map(|(_, short)| format!("{short} {place} `{}`", room.name))

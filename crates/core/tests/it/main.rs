@@ -15,4 +15,5 @@ mod price;
 mod replica;
 mod residency;
 mod schedule;
+mod schedule_gang;
 mod schedule_world;

@@ -78,7 +78,7 @@ impl Replay<'_> {
         }
         for (sku, kind) in (0..).zip(kinds(&snapshot.config)) {
             let slots = nodes.iter().filter(|(of, _)| *of == sku);
-            let slots: Vec<Slot> = slots.map(|(_, node)| Slot { node: *node, gpus: kind.gpus_per_node }).collect();
+            let slots: Vec<Slot> = slots.map(|(_, node)| Slot::whole(*node, kind.gpus_per_node)).collect();
             if slots.is_empty() {
                 continue;
             }

@@ -80,7 +80,7 @@ fn a_witness_sees_what_goes_wrong() {
     let violations = |takes: &[(u32, u32, u32)]| {
         let mut witness = Witness::new(&config);
         for (share, node, gpus) in takes {
-            witness.takes(ShareId(*share), 0, &[Slot { node: *node, gpus: *gpus }], *gpus);
+            witness.takes(ShareId(*share), 0, &[Slot::whole(*node, *gpus)], *gpus);
         }
         witness.violations
     };

@@ -188,7 +188,7 @@ impl World {
                 if !matches!(record.stage, Stage::Waiting { .. }) {
                     by_share[record.ask.share.0 as usize] += u64::from(record.ask.gpus);
                 }
-                for Slot { node, gpus } in record.slots() {
+                for Slot { node, gpus, .. } in record.slots() {
                     used[*node as usize] += gpus;
                 }
             }
