@@ -23,6 +23,7 @@ use gregal_core::{
     organisation::{FairShare, Organisation, Plan, Project},
     price,
     residency::ResidencyPolicy,
+    schedule::{Snapshot, order, record::replay, schedule},
     site::{Capacity, Site, SiteOperator},
     time::Time,
     world::World as _,
@@ -104,12 +105,25 @@ async fn main() {
         cold.push(timed(&new).await);
         bench.started().await;
     }
+    let (mut decide, mut look) = (Vec::new(), Vec::new());
+    let snapshot = bench.snapshot().await;
+    let now = bench.world.now();
+    for _ in 0..asked.passes.min(10) {
+        let watch = Instant::now();
+        assert!(!schedule(&snapshot, now).is_empty());
+        decide.push(watch.elapsed());
+        let watch = Instant::now();
+        assert!(!order(&snapshot, now).is_empty());
+        look.push(watch.elapsed());
+    }
     let figures = json!({
         "waiting": asked.waiting, "sites": asked.sites, "changed": asked.changed, "passes": asked.passes,
         "first_ms": millis(first),
         "warm_ms": spread(&mut warm),
         "warm_nothing_changed_ms": spread(&mut still),
         "just_started_ms": spread(&mut cold),
+        "decide_alone_ms": spread(&mut decide),
+        "order_alone_ms": spread(&mut look),
         "audit_entries_a_pass": (after - before) as f64 / asked.passes as f64 - 2.0,
         "build": if cfg!(debug_assertions) { "debug: compare ratios only" } else { "release" },
     });
@@ -201,6 +215,7 @@ impl Bench {
             stopped_for: None,
             state: JobState::Queued,
             waits_for: None,
+            waits_causes: Vec::new(),
             promised: None,
             site: None,
             attempt: 0,
@@ -249,6 +264,13 @@ impl Bench {
             tx.job_insert(&job).await.unwrap();
         }
         tx.commit(&[self.entry()]).await.unwrap();
+    }
+
+    /// What the newest recorded pass looked at.
+    async fn snapshot(&self) -> Snapshot {
+        let newest = self.store.schedule_pass_newest().await.unwrap().unwrap();
+        let chain = self.store.schedule_pass_chain(newest.sequence).await.unwrap();
+        replay(&chain).unwrap().snapshot
     }
 
     /// Entries of the audit log. Two of those between measured passes are the bench's own.

@@ -321,6 +321,7 @@ fn queued(
         state: JobState::Queued,
         promised: None,
         waits_for: Some("its turn: the scheduler has not looked at it yet".into()),
+        waits_causes: Vec::new(),
         site: site.map(|site| site.id),
         attempt: 0,
         hold,

@@ -67,7 +67,12 @@ impl Control {
         let cx = self.system("schedule");
         let tx = self.store().begin().await?;
         kept.board.read(&tx, tx.mark(), self.skus()).await?;
-        let decisions = schedule::schedule(kept.board.at(cx.now, self.policies(), self.skus())?, cx.now);
+        kept.board.mend(cx.now, self.policies(), self.skus())?;
+        let board = &kept.board;
+        let decisions = schedule::schedule_saying(board.snapshot(), cx.now, &|job, causes, promise| {
+            // What stands says each time what it waits for: there are few of them.
+            board.queued(job).is_none_or(|known| known.waits_causes != causes || known.promised != promise)
+        });
         if cfg!(debug_assertions) {
             self.board_checked(&cx, &tx, &kept.board).await?;
         }
@@ -101,7 +106,8 @@ impl Control {
         if kept.board.queued(id).is_none() {
             return Ok(None);
         }
-        let order = schedule::order(kept.board.at(cx.now, self.policies(), self.skus())?, cx.now);
+        kept.board.mend(cx.now, self.policies(), self.skus())?;
+        let order = schedule::order(kept.board.snapshot(), cx.now);
         let place = order.iter().position(|job| *job == id);
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(place.map(|place| (count(place + 1), count(order.len()))))
@@ -111,8 +117,8 @@ impl Control {
     async fn board_checked(&self, cx: &Cx, tx: &Tx, kept: &Board) -> Result<()> {
         let mut anew = Board::default();
         anew.read(tx, tx.mark(), self.skus()).await?;
-        let anew = anew.at(cx.now, self.policies(), self.skus())?;
-        assert_eq!(kept.snapshot(), anew, "the scheduler's board is not what the rows say");
+        anew.mend(cx.now, self.policies(), self.skus())?;
+        assert_eq!(kept.snapshot(), anew.snapshot(), "the scheduler's board is not what the rows say");
         Ok(())
     }
 
@@ -155,10 +161,8 @@ impl Control {
 
     /// Writes one decision down; nothing where nothing changed. `known`: the job as the board has it, which is not whole.
     async fn decision_written(&self, cx: &Cx, tx: &Tx, known: &Job, decision: &Decision) -> Result<Option<AuditEntry>> {
-        if let Decision::Wait { reason, promise, .. } = decision
-            && known.waits_for.as_ref() == Some(reason)
-            && known.promised == *promise
-        {
+        // A pass puts into words only what is new.
+        if matches!(decision, Decision::Wait { reason, .. } if reason.is_empty()) {
             return Ok(None);
         }
         let job = self.job_now(tx, known.id).await?;
@@ -170,8 +174,9 @@ impl Control {
                 self.metrics().count(Metric::JobsBound);
                 Ok(Some(entry("job:bind").fact("site", site.to_string()).fact("attempt", after.attempt)))
             }
-            Decision::Wait { reason, promise, .. } => {
-                tx.job_update(&job.apply(JobMove::Wait { why: reason.clone(), promise: *promise })?).await?;
+            Decision::Wait { causes, reason, promise, .. } => {
+                let (why, causes, promise) = (reason.clone(), causes.clone(), *promise);
+                tx.job_update(&job.apply(JobMove::Wait { why, causes, promise })?).await?;
                 Ok(Some(entry("job:wait").fact("why", reason.as_str())))
             }
             Decision::Never { reason, .. } => {

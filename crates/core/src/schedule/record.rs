@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Decision, QuotaRow, Room, Run, Snapshot, Waiting, Weight, schedule};
+use super::{Cause, Decision, Promise, QuotaRow, Room, Run, Snapshot, Waiting, Weight, schedule};
 use crate::{
     id::{JobId, SiteId},
     time::Time,
@@ -31,7 +31,7 @@ pub struct Record {
     pub inputs: Inputs,
     /// SHA-256 over the whole inputs, or over the digest of the record before and what changed since; hex.
     pub inputs_digest: String,
-    /// SHA-256 over all decisions, hex.
+    /// SHA-256 over all decisions, but for the words of those that wait; hex.
     pub decisions_digest: String,
 }
 
@@ -105,13 +105,19 @@ impl Record {
     /// Keeps a pass with all of its inputs.
     pub fn whole(at: Time, snapshot: Snapshot, decisions: &[Decision]) -> Self {
         let inputs_digest = digest(&snapshot.in_order());
-        Self { at, rules: RULES, inputs: Inputs::Whole(snapshot), inputs_digest, decisions_digest: digest(&decisions) }
+        Self {
+            at,
+            rules: RULES,
+            inputs: Inputs::Whole(snapshot),
+            inputs_digest,
+            decisions_digest: digest_of(decisions),
+        }
     }
 
     /// Keeps a pass as what changed since the record with the digest `before`.
     pub fn since(at: Time, before: &str, change: Change, decisions: &[Decision]) -> Self {
         let inputs_digest = link(before, &change);
-        Self { at, rules: RULES, inputs: Inputs::Since(change), inputs_digest, decisions_digest: digest(&decisions) }
+        Self { at, rules: RULES, inputs: Inputs::Since(change), inputs_digest, decisions_digest: digest_of(decisions) }
     }
 
     /// Whether it holds all its inputs.
@@ -147,7 +153,7 @@ pub fn replay(chain: &[Record]) -> Result<Replay, Irreproducible> {
     }
     let last = &chain[chain.len() - 1];
     let decisions = schedule(&snapshot, last.at);
-    let same = digest(&decisions) == last.decisions_digest;
+    let same = digest_of(&decisions) == last.decisions_digest;
     Ok(Replay { snapshot, decisions, same })
 }
 
@@ -243,6 +249,22 @@ fn link(before: &str, change: &Change) -> String {
     hash.update(before.as_bytes());
     hash.update(serde_json::to_vec(change).unwrap_or_default());
     hex::encode(hash.finalize())
+}
+
+/// A decision as it is compared: whether a pass put into words why somebody waits changes nothing it decided.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Decided<'a> {
+    Waits { waits: JobId, causes: &'a [Cause], promise: Option<Promise> },
+    Other(&'a Decision),
+}
+
+fn digest_of(decisions: &[Decision]) -> String {
+    let plain = decisions.iter().map(|decision| match decision {
+        Decision::Wait { job, causes, promise, .. } => Decided::Waits { waits: *job, causes, promise: *promise },
+        other => Decided::Other(other),
+    });
+    digest(&plain.collect::<Vec<_>>())
 }
 
 fn digest(value: &impl Serialize) -> String {

@@ -3,10 +3,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use gregal_core::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
     schedule::{
-        Bound, Decision, END_MS, ENDLESS_MS, Item, Node, Place, QuotaRow, Room, Run, START_MS, Snapshot, Waiting,
-        Weight, order,
+        Bound, Cause, Decision, END_MS, ENDLESS_MS, Item, Node, Place, QuotaRow, Room, Run, START_MS, Snapshot,
+        Waiting, Weight, order,
         record::{Change, Inputs, Irreproducible, RULES, Record, replay},
-        schedule,
+        schedule, schedule_saying,
     },
     time::Time,
 };
@@ -517,6 +517,32 @@ fn a_broken_or_edited_chain_is_not_taken_for_the_truth() {
 }
 
 #[test]
+fn causes_say_what_an_owner_would_act_on_and_no_count() {
+    let causes = |snapshot: &Snapshot| -> Vec<Vec<Cause>> {
+        let waits = |decision: Decision| if let Decision::Wait { causes, .. } = decision { Some(causes) } else { None };
+        schedule(snapshot, Time::default()).into_iter().filter_map(waits).collect()
+    };
+    // Whether it is short of cores, or there are cores and others are ahead, it waits for room.
+    let jobs = vec![waiting(1, 8, &[1]), waiting(2, 1, &[1]), waiting(3, 1, &[1])];
+    assert_eq!(causes(&at(jobs, vec![room(1, 0, 8)])), vec![vec![Cause::Room]; 3]);
+    let silent = Room { alive: false, ..room(2, 8, 8) };
+    let jobs = || vec![waiting(1, 4, &[1, 2])];
+    assert_eq!(causes(&at(jobs(), vec![room(1, 0, 8), silent])), [[Cause::Room, Cause::Silent]]);
+    let unknown = Room { nodes: Vec::new(), ..room(2, 8, 8) };
+    assert_eq!(causes(&at(jobs(), vec![room(1, 0, 8), unknown])), [[Cause::Room, Cause::Unknown]]);
+    let none = QuotaRow {
+        organisation: OrganisationId::from_u128(1),
+        project: None,
+        sku: "cpu.4".into(),
+        guarantee: 0,
+        borrow_max: Some(0),
+        lend_max: None,
+    };
+    let short = Snapshot { quotas: vec![none], ..at(jobs(), vec![room(1, 8, 8), room(2, 8, 8)]) };
+    assert_eq!(causes(&short), [[Cause::Quota]]);
+}
+
+#[test]
 fn a_pass_made_by_other_rules_says_so() {
     // As version 2 wrote it.
     let room = r#"{"site":"SITE","name":"a","alive":true,"silent_since":null,"cpus_milli_free":1,"cpus_milli_total":1,
@@ -563,6 +589,23 @@ proptest! {
             prop_assert_eq!(&again.snapshot.waiting, &snapshot.waiting);
             prop_assert_eq!(again.decisions, schedule(snapshot, records[index].at));
         }
+    }
+
+    #[test]
+    fn what_nobody_asks_to_be_said_is_decided_all_the_same(snapshot in snapshots()) {
+        let all = schedule(&snapshot, Time::default());
+        let wanted = |job: JobId| job.as_u128() % 2 == 0;
+        let some = schedule_saying(&snapshot, Time::default(), &|job, _, _| wanted(job));
+        let quiet: Vec<Decision> = all.iter().cloned().map(|decision| match decision {
+            Decision::Wait { job, causes, promise, .. } if !wanted(job) => {
+                Decision::Wait { job, causes, reason: String::new(), promise }
+            }
+            other => other,
+        }).collect();
+        prop_assert_eq!(&some, &quiet);
+        // Words are no part of what is held to a record.
+        let digest = |decisions: &[Decision]| Record::whole(Time::default(), snapshot.clone(), decisions).decisions_digest;
+        prop_assert_eq!(digest(&all), digest(&some));
     }
 
     #[test]
@@ -614,7 +657,7 @@ proptest! {
             let job = other_name(decision.job(), &snapshot);
             match decision {
                 Decision::Start { site, places, .. } => Decision::Start { job, site, places },
-                Decision::Wait { reason, promise, .. } => Decision::Wait { job, reason, promise },
+                Decision::Wait { causes, reason, promise, .. } => Decision::Wait { job, causes, reason, promise },
                 Decision::Never { reason, .. } => Decision::Never { job, reason },
                 Decision::Stop { for_job, reason, .. } => Decision::Stop { job, for_job, reason },
             }

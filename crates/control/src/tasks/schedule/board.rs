@@ -214,8 +214,8 @@ impl Board {
             && stale().all(|id| self.queued(*id).is_none() && self.endpoint_waiting(*id).is_none())
     }
 
-    /// What a pass at `now` looks at.
-    pub(super) fn at(&mut self, now: Time, policies: &Policies, skus: &[Sku]) -> Result<&Snapshot> {
+    /// Makes the snapshot what a pass at `now` looks at.
+    pub(super) fn mend(&mut self, now: Time, policies: &Policies, skus: &[Sku]) -> Result<()> {
         self.waiting_mend(policies, skus)?;
         self.rooms_mend(now, skus);
         self.runs_mend();
@@ -226,10 +226,10 @@ impl Board {
         if std::mem::take(&mut self.stale.weights) {
             self.weights_mend();
         }
-        Ok(&self.snapshot)
+        Ok(())
     }
 
-    /// The snapshot as it was made last.
+    /// The snapshot as it was mended last.
     pub(super) const fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
