@@ -22,5 +22,6 @@ pub mod quota;
 pub mod routes;
 pub mod signed;
 pub mod site;
+pub mod sku;
 pub mod unread;
 pub mod usage;

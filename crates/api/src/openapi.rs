@@ -36,6 +36,8 @@ fn schemas() -> Vec<(String, RefOr<utoipa::openapi::Schema>)> {
         crate::quota::ShareWrite,
         crate::page::QuotaList,
         crate::site::SiteCreate,
+        crate::sku::SkuCreate,
+        crate::sku::SkuView,
         crate::site::SiteCreated,
         crate::site::SiteView,
         crate::dataset::DatasetCreate,

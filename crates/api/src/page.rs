@@ -43,7 +43,7 @@ lists! {
     /// A page of sites.
     SiteList of crate::site::SiteView;
     /// A page of SKUs.
-    SkuList of crate::catalogue::SkuView;
+    SkuList of crate::sku::SkuView;
     /// A page of prices.
     PriceList of crate::catalogue::PriceView;
     /// A page of datasets.

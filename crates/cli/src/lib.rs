@@ -27,6 +27,7 @@ mod printer;
 mod project;
 mod quota;
 mod site;
+mod sku;
 mod surroundings;
 mod table;
 mod usage;
@@ -55,7 +56,7 @@ pub enum Command {
     /// Register, list and read sites
     Site(Noun<site::SiteVerb>),
     /// What can be rented
-    Sku(Noun<catalogue::SkuVerb>),
+    Sku(Noun<sku::SkuVerb>),
     /// What it costs
     Price(Noun<catalogue::PriceVerb>),
     /// Store, list and remove datasets; their bytes go to the site itself
@@ -115,7 +116,7 @@ async fn carry_out(command: Command, here: &mut Surroundings) -> Result<(), Fail
         Command::Quota(noun) => quota::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Key(noun) => key::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Site(noun) => site::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
-        Command::Sku(noun) => catalogue::run_sku(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Sku(noun) => sku::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Price(noun) => catalogue::run_price(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Dataset(noun) => dataset::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Job(noun) => job::run(&mut Cx::open(noun.options, here)?, noun.verb).await,

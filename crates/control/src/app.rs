@@ -19,6 +19,7 @@ pub(crate) mod preempt;
 mod project;
 mod quota;
 mod site;
+mod sku;
 mod usage;
 
 pub(crate) use endpoint::price_item;

@@ -1,9 +1,10 @@
-//! What a new cloud needs before anything else: its signing key, its first prices, its first operator.
+//! What a new cloud needs before anything else: its signing key, its first prices and SKUs, its first operator.
 
 use gregal_core::{
     access::{Action, Role},
     id::{KeyId, RequestId},
     key::{self, Key},
+    sku::{self, Offer},
 };
 use gregal_store::{PAGE_MAX, Page, Tx};
 
@@ -41,6 +42,13 @@ pub(crate) async fn founded(options: &ControlOptions) -> Result<[u8; 32]> {
         book.check().map_err(|error| Error::Broken(error.to_string()))?;
         tx.price_book_insert(&book).await?;
         entries.push(cx.done(None, "price_book:create", book.version));
+    }
+    // What an older program had compiled in; from here on the catalogue is the operator's.
+    if tx.skus_all().await?.offers().is_empty() {
+        for sku in sku::default_skus() {
+            entries.push(cx.done(None, Action::SkuWrite.as_str(), &sku.name));
+            tx.sku_insert(&Offer { sku, created_at: now, retired_at: None, version: 1 }).await?;
+        }
     }
     if !entries.is_empty() {
         tx.commit(&entries).await?;

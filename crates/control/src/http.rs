@@ -18,4 +18,5 @@ mod project;
 mod quota;
 pub(crate) mod router;
 mod site;
+mod sku;
 mod usage;

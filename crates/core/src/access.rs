@@ -23,6 +23,8 @@ macro_rules! actions {
 actions! {
     /// Read the cloud's public facts: SKUs, prices, sites.
     CatalogueRead "catalogue:read";
+    /// Add SKUs to the catalogue, and retire them (operators).
+    SkuWrite "sku:write";
     /// Make an organisation (operators).
     OrganisationCreate "organisation:create";
     /// Read an organisation.

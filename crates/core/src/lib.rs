@@ -21,6 +21,7 @@ pub mod place;
 pub mod price;
 pub mod queue;
 pub mod quota;
+pub mod quote;
 pub mod replica;
 pub mod residency;
 pub mod schedule;

@@ -59,7 +59,7 @@ pub struct Item {
     pub organisation: OrganisationId,
     /// Who shares it.
     pub project: ProjectId,
-    /// The SKU it asks for: what quotas count it as.
+    /// What quotas count it as, and what is learnt of others is learnt for it: the family of its SKU.
     pub sku: String,
     /// Thousandths of CPU cores it needs.
     pub cpus_milli: u32,
@@ -224,7 +224,7 @@ pub struct Run {
     pub organisation: OrganisationId,
     /// Who shared it.
     pub project: ProjectId,
-    /// Its SKU.
+    /// The family of its SKU.
     pub sku: String,
     /// Its accelerators, of one member.
     pub gpus: u32,
@@ -246,14 +246,14 @@ impl Run {
     }
 }
 
-/// What an organisation, or one of its projects, may use of a SKU: accelerators where the SKU has any, else instances.
+/// What an organisation, or one of its projects, may use of a family of SKUs, in the units of its items.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct QuotaRow {
     /// Which organisation.
     pub organisation: OrganisationId,
     /// Which of its projects. None: the organisation as a whole, of which its projects' guarantees are parts.
     pub project: Option<ProjectId>,
-    /// Which SKU.
+    /// Which family of SKUs.
     pub sku: String,
     /// Its own.
     pub guarantee: u32,

@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, Condition};
 
 use crate::{Listed, Page, Result, Tx, View, noun};
 
-noun::row!(Endpoint, "endpoints", "endpoint", changed {
+noun::row!(Endpoint, "endpoints", "endpoint" [changed] {
     organisation: String = |it| it.organisation.to_string();
     project: String = |it| it.project.to_string();
     site: String = |it| it.site.to_string();

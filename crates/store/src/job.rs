@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, Condition};
 
 use crate::{Listed, Page, Result, Tx, View, noun};
 
-noun::row!(Job, "jobs", "job", changed {
+noun::row!(Job, "jobs", "job" [changed] {
     organisation: String = |it| it.organisation.to_string();
     project: String = |it| it.project.to_string();
     site: Option<String> = |it| it.site.map(|id| id.to_string());

@@ -31,6 +31,7 @@ mod quarantine;
 mod quota;
 mod schedule;
 mod site;
+mod sku;
 mod sqlite;
 mod store;
 mod tx;

@@ -45,6 +45,7 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
         postgres: "",
     },
+    Migration { number: 7, name: "skus", both: include_str!("../migrations/0007_skus.sql"), sqlite: "", postgres: "" },
     Migration {
         number: 8,
         name: "changes",

@@ -36,10 +36,13 @@ pub(crate) trait Noun: Serialize + DeserializeOwned + Send + Sync {
 }
 
 /// Declares the table of a noun, which lives in a module `row`: `id`, the columns named, `version`, `document`. Each
-/// column says how it is taken from the domain value. With `, changed` after its word the table also keeps when each row
-/// was written last, as [`crate::Tx::mark`].
+/// column says how it is taken from the domain value, and the id too where it is not the field `id`. With `[changed]` after
+/// its word the table also keeps when each row was written last, as [`crate::Tx::mark`].
 macro_rules! row {
-    ($noun:ident, $table:literal, $one:literal $(, $changed:ident)? { $($column:ident: $kind:ty = $value:expr;)* }) => {
+    ($noun:ident, $table:literal, $one:literal $([$changed:ident])? { $($columns:tt)* }) => {
+        $crate::noun::row!($noun, $table, $one $([$changed])?, |it| it.id.to_string(), { $($columns)* });
+    };
+    ($noun:ident, $table:literal, $one:literal $([$changed:ident])?, $key:expr, { $($column:ident: $kind:ty = $value:expr;)* }) => {
         mod row {
             use sea_orm::entity::prelude::*;
 
@@ -73,7 +76,8 @@ macro_rules! row {
             const DOCUMENT: row::Column = row::Column::Document;
 
             fn key(&self) -> String {
-                self.id.to_string()
+                let key: fn(&Self) -> String = $key;
+                key(self)
             }
 
             fn version(&self) -> u64 {

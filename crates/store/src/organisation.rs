@@ -5,7 +5,7 @@ use sea_orm::{ColumnTrait, Condition};
 
 use crate::{Listed, Page, Result, Tx, View, noun};
 
-noun::row!(Organisation, "organisations", "organisation", changed {
+noun::row!(Organisation, "organisations", "organisation" [changed] {
     name: String = |it| it.name.clone();
 });
 

@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect};
 
 use crate::{Error, Result, Tx, View, noun};
 
-noun::row!(Quota, "quotas", "quota", changed {
+noun::row!(Quota, "quotas", "quota" [changed] {
     organisation: String = |it| it.organisation.to_string();
     project: Option<String> = |it| it.project.map(|id| id.to_string());
     sku: String = |it| it.sku.clone();

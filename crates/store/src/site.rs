@@ -5,7 +5,7 @@ use sea_orm::{ColumnTrait, Condition};
 
 use crate::{Listed, Page, Result, Tx, View, noun};
 
-noun::row!(Site, "sites", "site", changed {
+noun::row!(Site, "sites", "site" [changed] {
     name: String = |it| it.name.clone();
     secret_digest: String = |it| it.secret_digest.clone();
 });

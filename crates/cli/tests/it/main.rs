@@ -13,3 +13,4 @@ mod job;
 mod lists;
 mod make;
 mod quota;
+mod sku;

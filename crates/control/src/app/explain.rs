@@ -61,7 +61,7 @@ impl Control {
         let last = chain.last().ok_or_else(|| broken("it is not there".into()))?;
         let replay = match replay {
             Ok(replay) => replay,
-            Err(Irreproducible::OtherRules { .. }) => return self.pass_of_other_rules(job, decided, last),
+            Err(Irreproducible::OtherRules { .. }) => return self.pass_of_other_rules(job, decided, last).await,
             Err(error) => return Err(broken(error.to_string())),
         };
         let snapshot = &replay.snapshot;
@@ -92,9 +92,9 @@ impl Control {
     }
 
     /// A pass that was made by other rules than today's: what was said then stands, and cannot be made again.
-    fn pass_of_other_rules(&self, job: &Job, decided: &PassDecision, record: &Record) -> Result<ReplayView> {
-        let sku = self.sku(&job.sku);
-        let sku = sku.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", job.id, job.sku)))?;
+    async fn pass_of_other_rules(&self, job: &Job, decided: &PassDecision, record: &Record) -> Result<ReplayView> {
+        let offer = self.store().sku_get(&job.sku).await?;
+        let sku = offer.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", job.id, job.sku)))?.sku;
         Ok(ReplayView {
             rules: record.rules,
             rules_now: RULES,

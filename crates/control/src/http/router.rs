@@ -22,7 +22,7 @@ use crate::{
     console::{self, ConsoleOptions},
     http::{
         audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation, placement,
-        project, quota, site, usage,
+        project, quota, site, sku, usage,
     },
 };
 
@@ -44,7 +44,10 @@ fn bindings() -> Vec<Binding> {
         bound("metrics_read", catalogue::metrics_read),
         bound("openapi_read", catalogue::openapi_read),
         bound("whoami", key::whoami),
-        bound("skus_list", catalogue::skus_list),
+        bound("skus_list", sku::list),
+        bound("sku_read", sku::read),
+        bound("sku_create", sku::create),
+        bound("sku_retire", sku::retire),
         bound("prices_list", catalogue::prices_list),
         bound("sites_list", site::list),
         bound("site_read", site::read),

@@ -18,7 +18,7 @@ use gregal_core::{
     replica::{self, Renewal, Standing, WINDOW_MS},
     schedule::{self, Bound, Decision, ENDLESS_MS, Place, Room, Snapshot, Waiting},
     site::Site,
-    sku::Sku,
+    sku::{Catalogue, Sku},
 };
 use gregal_store::Tx;
 
@@ -41,8 +41,8 @@ pub(crate) fn waits(endpoint: &Endpoint) -> bool {
 }
 
 /// A waiting endpoint as the scheduler sees it; `sites`: where its weights are, if that is still lawful.
-pub(crate) fn asked(endpoint: &Endpoint, sites: Vec<SiteId>, skus: &[Sku]) -> Result<Waiting> {
-    let sku = skus.iter().find(|sku| sku.name == endpoint.sku);
+pub(crate) fn asked(endpoint: &Endpoint, sites: Vec<SiteId>, catalogue: &Catalogue) -> Result<Waiting> {
+    let sku = catalogue.sku(&endpoint.sku);
     let sku =
         sku.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", endpoint.id, endpoint.sku)))?;
     Ok(Waiting {
@@ -56,10 +56,14 @@ pub(crate) fn asked(endpoint: &Endpoint, sites: Vec<SiteId>, skus: &[Sku]) -> Re
 }
 
 /// A site's room beside the endpoints that stand there.
-pub(crate) fn beside<'a>(mut room: Room, endpoints: impl IntoIterator<Item = &'a Endpoint>, skus: &[Sku]) -> Room {
+pub(crate) fn beside<'a>(
+    mut room: Room,
+    endpoints: impl IntoIterator<Item = &'a Endpoint>,
+    catalogue: &Catalogue,
+) -> Room {
     let standing = endpoints.into_iter().filter(|endpoint| endpoint.takes_room());
     room.bound.extend(standing.filter_map(|endpoint| {
-        let sku = skus.iter().find(|sku| sku.name == endpoint.sku)?;
+        let sku = catalogue.sku(&endpoint.sku)?;
         Some(Bound {
             job: None,
             item: item(endpoint.organisation, endpoint.project, sku),
@@ -101,24 +105,6 @@ impl Control {
         };
         self.endpoint_put(tx, &endpoint.apply(step)?).await?;
         Ok(Some(entry))
-    }
-
-    /// Refuses at once what can never stand at a site: as the scheduler would see it with nothing else there.
-    pub(crate) fn replica_fits(&self, cx: &Cx, site: &Site, sku: &Sku) -> Result<()> {
-        let asked = Waiting {
-            job: JobId::from_u128(0),
-            item: item(OrganisationId::from_u128(0), ProjectId::from_u128(0), sku),
-            since: cx.now,
-            sites: vec![site.id],
-            limit_ms: ENDLESS_MS,
-            promised: None,
-        };
-        let rooms = vec![room(site, cx.now, [], self.skus())];
-        let snapshot = Snapshot { waiting: vec![asked], rooms, ..Snapshot::default() };
-        match schedule::schedule(&snapshot, cx.now).into_iter().next() {
-            Some(Decision::Never { reason, .. }) => Err(Error::refused(Code::NeverFits, reason)),
-            _ => Ok(()),
-        }
     }
 
     /// Holds the first window of an endpoint.
@@ -172,7 +158,8 @@ impl Control {
             Some(hold) => tx.hold_get(hold).await?.filter(|hold| hold.state == HoldState::Open),
             None => None,
         };
-        let (Some(hold), Some(sku)) = (hold, self.sku(&endpoint.sku)) else {
+        let sku = tx.sku_get(&endpoint.sku).await?.map(|offer| offer.sku);
+        let (Some(hold), Some(sku)) = (hold, sku) else {
             // What was used is charged all the same; its site stops it when what it was told is held is used up.
             tracing::error!(endpoint.id = %endpoint.id, "a served model stands without an open hold or a sku");
             return Ok((endpoint, None));
@@ -181,7 +168,7 @@ impl Control {
         let book = price::at(&books, cx.now).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
         let balances = tx.balances_get(endpoint.organisation).await?;
         let standing = Standing { held_ms: endpoint.held_ms, billed_ms: endpoint.billed.ms, hold: &hold };
-        let renewal = replica::renew(standing, &balances, book, sku);
+        let renewal = replica::renew(standing, &balances, book, &sku);
         match renewal.map_err(|error| Error::Broken(error.to_string()))? {
             Renewal::Enough | Renewal::Short(_) => Ok((endpoint, None)),
             Renewal::Extended { hold, legs, held_ms } => {
@@ -228,7 +215,8 @@ impl Control {
         let (Some(model), Some(project)) = (model, project) else {
             return Err(Error::Broken(format!("the model or the project of {} is not there", endpoint.id)));
         };
-        let can_stand = match replica::smallest(self.skus(), model.bytes) {
+        let catalogue = tx.skus_all().await?;
+        let can_stand = match replica::smallest(catalogue.offered(), model.bytes) {
             None => Err("no sku has the memory that serving its model takes".to_owned()),
             Some(sku) => {
                 let amount = self.replica_window(cx, tx, sku).await?;
@@ -261,5 +249,23 @@ impl Control {
         let books = tx.price_books_all().await?;
         let book = price::at(&books, cx.now).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
         replica::cost(book, sku, WINDOW_MS).map_err(|error| Error::Broken(error.to_string()))
+    }
+}
+
+/// Refuses at once what can never stand at a site: as the scheduler would see it with nothing else there.
+pub(crate) fn fits(cx: &Cx, site: &Site, sku: &Sku) -> Result<()> {
+    let asked = Waiting {
+        job: JobId::from_u128(0),
+        item: item(OrganisationId::from_u128(0), ProjectId::from_u128(0), sku),
+        since: cx.now,
+        sites: vec![site.id],
+        limit_ms: ENDLESS_MS,
+        promised: None,
+    };
+    let rooms = vec![room(site, cx.now, &[], &Catalogue::default())];
+    let snapshot = Snapshot { waiting: vec![asked], rooms, ..Snapshot::default() };
+    match schedule::schedule(&snapshot, cx.now).into_iter().next() {
+        Some(Decision::Never { reason, .. }) => Err(Error::refused(Code::NeverFits, reason)),
+        _ => Ok(()),
     }
 }

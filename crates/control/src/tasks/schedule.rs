@@ -60,14 +60,14 @@ impl Control {
         let kept = &mut *kept;
         // Looked at without the writer's turn first: mostly nobody waits, and the more is known the less is read in turn.
         let mark = self.store().mark_read().await?;
-        kept.board.read(self.store(), mark, self.skus()).await?;
+        kept.board.read(self.store(), mark).await?;
         if kept.board.is_idle() {
             return Ok(());
         }
         let cx = self.system("schedule");
         let tx = self.store().begin().await?;
-        kept.board.read(&tx, tx.mark(), self.skus()).await?;
-        kept.board.mend(cx.now, self.policies(), self.skus())?;
+        kept.board.read(&tx, tx.mark()).await?;
+        kept.board.mend(cx.now, self.policies())?;
         let board = &kept.board;
         let decisions = schedule::schedule_saying(board.snapshot(), cx.now, &|job, causes, promise| {
             // What stands says each time what it waits for: there are few of them.
@@ -101,12 +101,12 @@ impl Control {
         let mut kept = self.passes().turn().await;
         let cx = self.system("explain");
         let tx = self.store().begin().await?;
-        kept.board.read(&tx, tx.mark(), self.skus()).await?;
+        kept.board.read(&tx, tx.mark()).await?;
         drop(tx);
         if kept.board.queued(id).is_none() {
             return Ok(None);
         }
-        kept.board.mend(cx.now, self.policies(), self.skus())?;
+        kept.board.mend(cx.now, self.policies())?;
         let order = schedule::order(kept.board.snapshot(), cx.now);
         let place = order.iter().position(|job| *job == id);
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -116,8 +116,8 @@ impl Control {
     /// Holds what was kept to what the rows say: a board made anew shows the same.
     async fn board_checked(&self, cx: &Cx, tx: &Tx, kept: &Board) -> Result<()> {
         let mut anew = Board::default();
-        anew.read(tx, tx.mark(), self.skus()).await?;
-        anew.mend(cx.now, self.policies(), self.skus())?;
+        anew.read(tx, tx.mark()).await?;
+        anew.mend(cx.now, self.policies())?;
         assert_eq!(kept.snapshot(), anew.snapshot(), "the scheduler's board is not what the rows say");
         Ok(())
     }

@@ -17,5 +17,6 @@ mod quota;
 mod replica;
 mod schedule;
 mod site;
+mod sku;
 mod usage;
 mod world;

@@ -99,6 +99,19 @@ impl Cloud {
         Self { router: control.router(), control, ..self }
     }
 
+    /// Another plane over the same store, beside this one.
+    pub(crate) async fn beside(&self) -> Self {
+        let control = Control::open(options(&self.store, &self.world)).await.unwrap();
+        Self {
+            router: control.router(),
+            control,
+            world: self.world.clone(),
+            store: self.store.clone(),
+            operator: self.operator.clone(),
+            _folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
     /// Sends a request as it is.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();

@@ -226,12 +226,16 @@ impl Field {
         !unknown && record.slots().iter().all(|slot| self.node(slot.node).sight == Sight::Alive)
     }
 
-    /// Units of a kind that an empty ground holds: members of one kind take the same amounts.
+    /// Units of a kind that an empty ground holds: of its shapes, those that are there, by the one it holds the most units of.
+    /// So it does not go by which of them came first.
     pub(super) fn units_total(&self, sku: u16) -> u64 {
-        let Some(shape) = self.mixed.shapes.iter().find(|shape| shape.sku == sku) else { return 1 };
-        let on = |node: &Node| room(&[Left::all(node)], shape);
-        let members: u64 = self.mixed.nodes.iter().map(on).fold(0, u64::saturating_add);
-        members.saturating_mul(u64::from(shape.units)).max(1)
+        let held = |shape: &Shape| {
+            let on = |node: &Node| room(&[Left::all(node)], shape);
+            let members: u64 = self.mixed.nodes.iter().map(on).fold(0, u64::saturating_add);
+            members.saturating_mul(u64::from(shape.units))
+        };
+        let shapes = self.mixed.shapes.iter().filter(|shape| shape.sku == sku);
+        shapes.map(held).max().unwrap_or(0).max(1)
     }
 }
 

@@ -270,6 +270,66 @@ fn a_quota_that_is_used_up_says_how_much_and_what_helps() {
 }
 
 #[test]
+fn a_quota_counts_the_units_of_all_shapes_of_its_family() {
+    let of = |number, cores, units| {
+        let item = Item { sku: "cpu".into(), units, ..item(cores) };
+        Waiting { item, ..waiting(number, cores, &[1]) }
+    };
+    let row = QuotaRow {
+        organisation: OrganisationId::from_u128(1),
+        project: None,
+        sku: "cpu".into(),
+        guarantee: 1,
+        borrow_max: Some(4),
+        lend_max: None,
+    };
+    let jobs = vec![of(1, 1, 0), of(2, 2, 3), of(3, 2, 3), of(4, 1, 0)];
+    let snapshot = Snapshot { quotas: vec![row], ..at(jobs, vec![room(1, 16, 16)]) };
+    let words = said_of(&snapshot);
+    let short = "wait: 3 of 3 units of `cpu` short within its quota (5 used, 1 its own)";
+    assert!(words.iter().any(|word| word.starts_with(short)), "{words:?}");
+    assert_eq!(words.iter().filter(|word| *word == "start at home-1").count(), 3, "1 + 3 + 1 of 5: {words:?}");
+}
+
+#[test]
+fn how_much_of_a_family_there_is_does_not_go_by_which_of_its_shapes_comes_first() {
+    let organisation = OrganisationId::from_u128;
+    let of = |owner: u128, cores: u32, family: &str| Item {
+        organisation: organisation(owner),
+        project: ProjectId::from_u128(owner),
+        sku: family.into(),
+        ..item(cores)
+    };
+    let runs = |number, item| Bound { item, ..bound(number, 0, None) };
+    let wants = |number, item| Waiting { item, limit_ms: HOUR_MS, ..waiting(number, 0, &[1]) };
+    let ran = |number, owner, family: &str| Run {
+        job: JobId::from_u128(number),
+        organisation: organisation(owner),
+        project: ProjectId::from_u128(owner),
+        sku: family.into(),
+        gpus: 0,
+        limit_ms: HOUR_MS,
+        ended: Time::from_millis(-1),
+        ran_ms: HOUR_MS,
+        units: 0,
+    };
+    // Both used the same number of units. Of one family the site holds 16 units, of the other 4: that was more of it.
+    let snapshot = |bound: Vec<Bound>| Snapshot {
+        waiting: vec![wants(1, of(1, 4, "few")), wants(2, of(2, 4, "many"))],
+        rooms: vec![Room { nodes: vec![node(16, &[])], bound, ..room(1, 0, 0) }],
+        past: vec![ran(11, 1, "few"), ran(12, 2, "many")],
+        ..Snapshot::default()
+    };
+    let (small, large) = (runs(21, of(3, 1, "many")), runs(22, of(3, 8, "many")));
+    for bound in [vec![small.clone(), large.clone()], vec![large, small]] {
+        let first = schedule(&snapshot(bound), Time::default()).into_iter().next();
+        let starts =
+            |decision: &Decision| matches!(decision, Decision::Start { job, .. } if *job == JobId::from_u128(2));
+        assert!(first.as_ref().is_some_and(starts), "{first:?}");
+    }
+}
+
+#[test]
 fn a_quota_that_was_lowered_below_what_runs_is_looked_at_like_any_other() {
     let end = Some(20 * 3_600_000);
     let runs = |number| Bound { item: Item { preemptible: true, ..item(1) }, ..bound(number, 1, end) };

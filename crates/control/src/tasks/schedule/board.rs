@@ -14,7 +14,7 @@ use gregal_core::{
     organisation::Organisation,
     schedule::{QuotaRow, Room, Run, Snapshot, Waiting, Weight, record::Change},
     site::Site,
-    sku::Sku,
+    sku::Catalogue,
     time::Time,
 };
 use gregal_policy::{Placement, Policies};
@@ -38,6 +38,7 @@ pub(super) struct Board {
     ended: BTreeMap<JobId, Option<Run>>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
     endpoints_at: BTreeMap<SiteId, BTreeSet<EndpointId>>,
+    catalogue: Catalogue,
     sites: BTreeMap<SiteId, Site>,
     organisations: BTreeMap<OrganisationId, Organisation>,
     /// Where an organisation's content may be, as far as somebody asked.
@@ -73,36 +74,39 @@ struct Touched {
 
 impl Board {
     /// Takes in what changed since it was read last. `mark` was read before anything that is read here.
-    pub(super) async fn read(&mut self, view: &View, mark: u64, skus: &[Sku]) -> Result<()> {
+    pub(super) async fn read(&mut self, view: &View, mark: u64) -> Result<()> {
         match self.mark {
             // The log never gets shorter; were it so, it would be another one.
-            Some(seen) if seen <= mark => self.read_changed(view, seen, skus).await?,
-            _ => self.read_all(view, skus).await?,
+            Some(seen) if seen <= mark => self.read_changed(view, seen).await?,
+            _ => self.read_all(view).await?,
         }
         self.mark = Some(mark);
         Ok(())
     }
 
-    async fn read_all(&mut self, view: &View, skus: &[Sku]) -> Result<()> {
+    async fn read_all(&mut self, view: &View) -> Result<()> {
         *self = Self::default();
         self.organisations_put(view.organisations_changed(0).await?);
         self.sites_put(view.sites_all().await?);
         self.endpoints_put(view.endpoints_live().await?);
-        for job in view.jobs_in_states(&JobState::NOT_ENDED).await? {
-            self.job_put(job, skus);
-        }
-        for job in view.jobs_ended_newest(RUNS_KEPT).await? {
-            self.job_put(job, skus);
+        let (live, ended) =
+            (view.jobs_in_states(&JobState::NOT_ENDED).await?, view.jobs_ended_newest(RUNS_KEPT).await?);
+        // Read after the jobs: what they ask for is there, and a SKU never goes.
+        self.catalogue = view.skus_all().await?;
+        for job in live.into_iter().chain(ended) {
+            self.job_put(job);
         }
         self.quotas_read(view).await
     }
 
-    async fn read_changed(&mut self, view: &View, since: u64, skus: &[Sku]) -> Result<()> {
+    async fn read_changed(&mut self, view: &View, since: u64) -> Result<()> {
         self.organisations_put(view.organisations_changed(since).await?);
         self.sites_put(view.sites_changed(since).await?);
         self.endpoints_put(view.endpoints_changed(since).await?);
-        for job in view.jobs_changed(since).await? {
-            self.job_put(job, skus);
+        let jobs = view.jobs_changed(since).await?;
+        self.catalogue = view.skus_all().await?;
+        for job in jobs {
+            self.job_put(job);
         }
         self.quotas_read(view).await
     }
@@ -158,13 +162,13 @@ impl Board {
         }
     }
 
-    fn job_put(&mut self, job: Job, skus: &[Sku]) {
+    fn job_put(&mut self, job: Job) {
         let id = job.id;
         if let Some(before) = self.jobs.remove(&id) {
             self.job_gone_from(&before);
         }
         if job.state.is_final() {
-            return self.run_put(id, facts::ran(&job, skus));
+            return self.run_put(id, facts::ran(&job, &self.catalogue));
         }
         if job.state == JobState::Queued {
             self.stale.waiting.insert(id);
@@ -215,9 +219,9 @@ impl Board {
     }
 
     /// Makes the snapshot what a pass at `now` looks at.
-    pub(super) fn mend(&mut self, now: Time, policies: &Policies, skus: &[Sku]) -> Result<()> {
-        self.waiting_mend(policies, skus)?;
-        self.rooms_mend(now, skus);
+    pub(super) fn mend(&mut self, now: Time, policies: &Policies) -> Result<()> {
+        self.waiting_mend(policies)?;
+        self.rooms_mend(now);
         self.runs_mend();
         if let Some(quotas) = self.stale.quotas.take().filter(|quotas| *quotas != self.snapshot.quotas) {
             self.snapshot.quotas = quotas;
@@ -234,13 +238,13 @@ impl Board {
         &self.snapshot
     }
 
-    fn waiting_mend(&mut self, policies: &Policies, skus: &[Sku]) -> Result<()> {
+    fn waiting_mend(&mut self, policies: &Policies) -> Result<()> {
         if self.stale.waiting.is_empty() {
             return Ok(());
         }
         let mut came = Vec::new();
         for id in self.stale.waiting.clone() {
-            came.extend(self.waiting_of(id, policies, skus)?);
+            came.extend(self.waiting_of(id, policies)?);
         }
         let stale = std::mem::take(&mut self.stale.waiting);
         let mut before: BTreeMap<JobId, Waiting> = BTreeMap::new();
@@ -261,18 +265,18 @@ impl Board {
         Ok(())
     }
 
-    fn waiting_of(&mut self, id: JobId, policies: &Policies, skus: &[Sku]) -> Result<Option<Waiting>> {
+    fn waiting_of(&mut self, id: JobId, policies: &Policies) -> Result<Option<Waiting>> {
         if let Some(job) = self.queued(id) {
             let (organisation, pinned) = (job.organisation, job.site);
             let lawful = self.lawful(organisation, Placement::Job, policies)?;
             let sites = lawful.iter().copied().filter(|site| pinned.is_none_or(|pinned| pinned == *site)).collect();
-            return self.jobs.get(&id).map(|job| facts::waiting(job, sites, skus)).transpose();
+            return self.jobs.get(&id).map(|job| facts::waiting(job, sites, &self.catalogue)).transpose();
         }
         let Some(endpoint) = self.endpoint_waiting(id) else { return Ok(None) };
         let (organisation, place) = (endpoint.organisation, endpoint.site);
         let lawful = self.lawful(organisation, Placement::Endpoint, policies)?;
         let sites = lawful.iter().copied().filter(|site| *site == place).collect();
-        self.endpoint_waiting(id).map(|endpoint| replica::asked(endpoint, sites, skus)).transpose()
+        self.endpoint_waiting(id).map(|endpoint| replica::asked(endpoint, sites, &self.catalogue)).transpose()
     }
 
     fn lawful(&mut self, owner: OrganisationId, what: Placement, policies: &Policies) -> Result<&[SiteId]> {
@@ -285,7 +289,7 @@ impl Board {
         }))
     }
 
-    fn rooms_mend(&mut self, now: Time, skus: &[Sku]) {
+    fn rooms_mend(&mut self, now: Time) {
         let mut stale = std::mem::take(&mut self.stale.rooms);
         let over = self.rooms_hold.iter().filter(|(_, (from, until))| now < *from || now >= *until);
         stale.extend(over.map(|(site, _)| *site));
@@ -296,7 +300,7 @@ impl Board {
             let ids = self.endpoints_at.get(&id).into_iter().flatten();
             let endpoints = ids.filter_map(|endpoint| self.endpoints.get(endpoint));
             self.rooms_hold.insert(id, (now, facts::room_holds_until(site, now, &bound)));
-            let room = replica::beside(facts::room(site, now, bound, skus), endpoints, skus);
+            let room = replica::beside(facts::room(site, now, bound, &self.catalogue), endpoints, &self.catalogue);
             self.room_put(room);
         }
     }

@@ -6,7 +6,7 @@ use gregal_core::{
     quota::Quota,
     schedule::{Bound, END_MS, Item, Node, Place, QuotaRow, Room, Run, Waiting},
     site::{Capacity, Site},
-    sku::Sku,
+    sku::{Catalogue, Sku},
     time::Time,
 };
 
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 
 /// How a site that does not answer is spoken of.
 pub(crate) fn unreachable(site: &Site, now: Time) -> String {
-    room(site, now, [], &[]).silence()
+    room(site, now, [], &Catalogue::default()).silence()
 }
 
 /// When a bound job gives its room back at the latest: what is left of its limit after its attempt was ready. Nobody knows
@@ -26,8 +26,8 @@ fn free_at(job: &Job) -> Option<Time> {
 }
 
 /// A waiting job as the scheduler sees it; `sites`: where it may run.
-pub(super) fn waiting(job: &Job, sites: Vec<SiteId>, skus: &[Sku]) -> Result<Waiting> {
-    let sku = skus.iter().find(|sku| sku.name == job.sku);
+pub(super) fn waiting(job: &Job, sites: Vec<SiteId>, catalogue: &Catalogue) -> Result<Waiting> {
+    let sku = catalogue.sku(&job.sku);
     let sku = sku.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", job.id, job.sku)))?;
     Ok(Waiting {
         job: job.id,
@@ -90,7 +90,7 @@ pub(crate) fn item(organisation: OrganisationId, project: ProjectId, sku: &Sku) 
     Item {
         organisation,
         project,
-        sku: sku.name.clone(),
+        sku: sku.family().to_owned(),
         cpus_milli: sku.cpus_milli,
         memory_bytes: sku.memory_bytes,
         gpus: sku.gpus,
@@ -99,38 +99,44 @@ pub(crate) fn item(organisation: OrganisationId, project: ProjectId, sku: &Sku) 
         preemptible: false,
         stops: 0,
         worked_ms: 0,
-        units: 0,
+        // Left out where it is what follows from the accelerators, so that records stay small.
+        units: sku.units.unwrap_or(0),
         members: 1,
         within: None,
         spread: false,
-        gpu_milli: 0,
+        gpu_milli: sku.gpu_milli,
         apart: None,
     }
 }
 
 /// A job's run, once it has ended: what is expected of the next one like it. One that was never ready taught nothing.
-pub(super) fn ran(job: &Job, skus: &[Sku]) -> Option<Run> {
+pub(super) fn ran(job: &Job, catalogue: &Catalogue) -> Option<Run> {
     let (started, ended) = (job.started_at?, job.ended_at?);
-    let sku = skus.iter().find(|sku| sku.name == job.sku)?;
+    let sku = catalogue.sku(&job.sku)?;
     let took = u64::try_from(ended.millis_since(started)).unwrap_or(0);
     Some(Run {
         job: job.id,
         organisation: job.organisation,
         project: job.project,
-        sku: job.sku.clone(),
+        sku: sku.family().to_owned(),
         gpus: sku.gpus,
         limit_ms: u64::from(job.seconds_max) * 1000,
         ended,
         // Between attempts it did not run; it never runs beyond its limit.
         ran_ms: took.min(u64::from(job.seconds_max) * 1000),
-        units: 0,
+        units: sku.units.unwrap_or(0),
     })
 }
 
 /// A site as the scheduler sees it, with what is bound to it.
-pub(crate) fn room<'a>(site: &Site, now: Time, bound: impl IntoIterator<Item = &'a Job>, skus: &[Sku]) -> Room {
+pub(crate) fn room<'a>(
+    site: &Site,
+    now: Time,
+    bound: impl IntoIterator<Item = &'a Job>,
+    catalogue: &Catalogue,
+) -> Room {
     let bound = bound.into_iter().filter_map(|job| {
-        let sku = skus.iter().find(|sku| sku.name == job.sku)?;
+        let sku = catalogue.sku(&job.sku)?;
         Some(Bound {
             job: Some(job.id),
             item: item_of(job, sku),
