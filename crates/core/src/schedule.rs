@@ -297,6 +297,8 @@ pub enum Cause {
     Quota,
     /// Where it may run there is no room for it now, or what there is, is for others.
     Room,
+    /// There is room for it, kept for another until some time: with a shorter limit it would start now.
+    Limit,
     /// A site where it may run does not answer.
     Silent,
     /// A site where it may run has not said what it has yet.

@@ -10,3 +10,8 @@ ALTER TABLE organisations ADD COLUMN changed {int} NOT NULL DEFAULT 0;
 CREATE INDEX organisations_by_change ON organisations (changed);
 -- Few: read whole when the newest mark or the number of rows is another.
 ALTER TABLE quotas ADD COLUMN changed {int} NOT NULL DEFAULT 0;
+
+-- What is counted before a job is taken: how many of an organisation wait, how many of a project have not ended. Without
+-- these, each submission would look at every job the project ever had.
+CREATE INDEX jobs_by_owner ON jobs (organisation, state);
+CREATE INDEX jobs_by_project_state ON jobs (project, state);

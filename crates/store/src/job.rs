@@ -1,7 +1,7 @@
 //! Jobs: work that runs to completion.
 
 use gregal_core::{
-    id::{JobId, ProjectId, SiteId},
+    id::{JobId, OrganisationId, ProjectId, SiteId},
     job::{Job, JobState},
 };
 use sea_orm::{ColumnTrait, Condition};
@@ -33,6 +33,12 @@ impl View {
     /// How many jobs of a project are in one of these states.
     pub async fn jobs_count(&self, project: ProjectId, states: &[JobState]) -> Result<u64> {
         self.nouns_count::<Job>(in_states(states).add(row::Column::Project.eq(project.to_string()))).await
+    }
+
+    /// How many jobs of an organisation wait.
+    pub async fn jobs_waiting_count(&self, organisation: OrganisationId) -> Result<u64> {
+        let waiting = in_states(&[JobState::Queued]);
+        self.nouns_count::<Job>(waiting.add(row::Column::Organisation.eq(organisation.to_string()))).await
     }
 
     /// Every job in one of these states, oldest first.

@@ -34,7 +34,7 @@ use crate::{
 /// The longest a job may ask for, in seconds: 30 days.
 const SECONDS_MAX: u32 = 2_592_000;
 /// The most jobs of one organisation that have not ended.
-const JOBS_WAITING_MAX: usize = 1_000;
+const JOBS_WAITING_MAX: u64 = 1_000;
 
 impl Control {
     /// Admits a job: what it reads is there, its place is lawful, it can fit, and its worst case is held.
@@ -163,8 +163,7 @@ impl Control {
     }
 
     async fn not_too_many(&self, view: &View, organisation: OrganisationId) -> Result<()> {
-        let queued = view.jobs_in_states(&[JobState::Queued]).await?;
-        let mine = queued.iter().filter(|job| job.organisation == organisation).count();
+        let mine = view.jobs_waiting_count(organisation).await?;
         if mine < JOBS_WAITING_MAX {
             return Ok(());
         }

@@ -3,6 +3,8 @@
 mod board;
 mod facts;
 
+use std::collections::BTreeMap;
+
 use gregal_core::{
     audit::AuditEntry,
     id::JobId,
@@ -11,6 +13,7 @@ use gregal_core::{
         self, Decision,
         record::{CHAIN_MAX, Record},
     },
+    time::Time,
 };
 use gregal_store::{PassPlace, Tx};
 use tokio::sync::{Mutex, MutexGuard};
@@ -27,6 +30,51 @@ pub(crate) struct Passes(Mutex<Kept>);
 struct Kept {
     board: Board,
     newest: Option<Newest>,
+    look: Look,
+}
+
+/// Who waited when it was looked at last, in the order they were looked at, and what was said to those who asked since.
+#[derive(Debug, Default)]
+struct Look {
+    at: Time,
+    order: Vec<JobId>,
+    words: BTreeMap<JobId, String>,
+}
+
+/// Where a job that waits stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InQueue {
+    /// From 1.
+    pub(crate) position: u32,
+    /// How many wait.
+    pub(crate) queued: u32,
+    /// Why it waits, as it is now: a row keeps the words of when that began.
+    pub(crate) waits_for: String,
+}
+
+/// How old an answer about a place in the queue may be, in milliseconds. To look anew takes a turn among the passes, and who
+/// asks often must not hold them up.
+const LOOK_MS_MAX: i64 = 1_000;
+
+impl Look {
+    fn of(at: Time, decisions: &[Decision]) -> Self {
+        let (mut order, mut words) = (Vec::with_capacity(decisions.len()), BTreeMap::new());
+        for decision in decisions {
+            let Decision::Wait { job, reason, .. } = decision else { continue };
+            order.push(*job);
+            if !reason.is_empty() {
+                words.insert(*job, reason.clone());
+            }
+        }
+        Self { at, order, words }
+    }
+
+    fn says(&self, job: JobId) -> Option<InQueue> {
+        let place = self.order.iter().position(|one| *one == job)?;
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let waits_for = self.words.get(&job)?.clone();
+        Some(InQueue { position: count(place + 1), queued: count(self.order.len()), waits_for })
+    }
 }
 
 /// The newest pass that was recorded: the next record keeps only what changed since.
@@ -76,6 +124,7 @@ impl Control {
         if cfg!(debug_assertions) {
             self.board_checked(&cx, &tx, &kept.board).await?;
         }
+        kept.look = Look::of(cx.now, &decisions);
         let (entries, news) = self.decisions_written(&cx, &tx, &kept.board, &decisions).await?;
         if entries.is_empty() {
             return Ok(());
@@ -96,21 +145,22 @@ impl Control {
         Ok(())
     }
 
-    /// Where a job that waits stands: its place in the queue from 1, and how many wait.
-    pub(crate) async fn queue_place(&self, id: JobId) -> Result<Option<(u32, u32)>> {
+    /// Where a job that waits stands, as of a second ago at most. None: it would not wait if it were looked at now.
+    pub(crate) async fn in_queue(&self, id: JobId) -> Result<Option<InQueue>> {
         let mut kept = self.passes().turn().await;
-        let cx = self.system("explain");
+        let kept = &mut *kept;
+        let now = self.now();
+        let age_ms = now.millis_since(kept.look.at);
+        if let Some(known) = kept.look.says(id).filter(|_| (0..LOOK_MS_MAX).contains(&age_ms)) {
+            return Ok(Some(known));
+        }
         let tx = self.store().begin().await?;
         kept.board.read(&tx, tx.mark()).await?;
         drop(tx);
-        if kept.board.queued(id).is_none() {
-            return Ok(None);
-        }
-        kept.board.mend(cx.now, self.policies())?;
-        let order = schedule::order(kept.board.snapshot(), cx.now);
-        let place = order.iter().position(|job| *job == id);
-        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        Ok(place.map(|place| (count(place + 1), count(order.len()))))
+        kept.board.mend(now, self.policies())?;
+        let decisions = schedule::schedule_saying(kept.board.snapshot(), now, &|job, _, _| job == id);
+        kept.look = Look::of(now, &decisions);
+        Ok(kept.look.says(id))
     }
 
     /// Holds what was kept to what the rows say: a board made anew shows the same.

@@ -70,7 +70,7 @@ impl<'a> Said<'a> {
         wanted: &dyn Fn(JobId, &[Cause], Option<Promise>) -> bool,
     ) -> Vec<Decision> {
         let mut ahead = Ahead::default();
-        let mut causes = Causes { said: self, before: None };
+        let mut causes = Causes::new(self);
         let mut decisions = Vec::with_capacity(order.len());
         for waiting in order.iter().filter_map(|job| self.built.waiting.get(job)) {
             let job = waiting.job;
@@ -155,9 +155,7 @@ impl<'a> Said<'a> {
         if let Some(short) = self.short(job, room) {
             return short;
         }
-        let guards = self.guards.get(&room.site).into_iter().flatten().filter(|(other, _)| *other != job.job);
-        let kept: Option<&Guard> = guards.map(|(_, guard)| guard).max_by_key(|guard| guard.at_ms);
-        match kept {
+        match self.guard_against(job.job, room.site) {
             Some(guard) if guard.at_ms.is_some() || self.built.queue.is_promised(guard.seq) => {
                 self.behind(job, guard, name)
             }
@@ -224,21 +222,27 @@ impl<'a> Said<'a> {
         let Some(at) = guard.at_ms.map(time) else {
             return format!("a job ahead of it was promised the room at `{name}`");
         };
+        let promised = format!("a job ahead of it was promised the room at `{name}` for {}", moment(at));
+        match self.seconds_before(job, at) {
+            Some(seconds) => format!("{promised}; a limit of {seconds} s or less would let it start now"),
+            None => promised,
+        }
+    }
+
+    /// The limit in seconds with which a job would be out of the way by some time, if that is shorter than its own.
+    fn seconds_before(&self, job: &Waiting, at: Time) -> Option<u64> {
         // A job is told to stop by its limit in all, what it worked before included.
         let worked = i64::try_from(job.item.worked_ms).unwrap_or(i64::MAX);
         let left = at.millis_since(self.now) - START_MS - END_MS - self.built.queue.restart_ms(job.job);
-        let seconds = left.saturating_add(worked).div_euclid(1000);
-        let promised = format!("a job ahead of it was promised the room at `{name}` for {}", moment(at));
-        let shortens = job.limit_ms != ENDLESS_MS;
-        if shortens
-            && left > 0
-            && seconds > 0
-            && u64::try_from(seconds).is_ok_and(|seconds| seconds * 1000 < job.limit_ms)
-        {
-            format!("{promised}; a limit of {seconds} s or less would let it start now")
-        } else {
-            promised
-        }
+        let seconds = u64::try_from(left.saturating_add(worked).div_euclid(1000)).ok()?;
+        let is_shorter = job.limit_ms != ENDLESS_MS && seconds.saturating_mul(1000) < job.limit_ms;
+        (left > 0 && seconds > 0 && is_shorter).then_some(seconds)
+    }
+
+    /// The guard that keeps a site's room from a job.
+    fn guard_against(&self, job: JobId, site: SiteId) -> Option<&Guard> {
+        let guards = self.guards.get(&site).into_iter().flatten().filter(|(other, _)| *other != job);
+        guards.map(|(_, guard)| guard).max_by_key(|guard| guard.at_ms)
     }
 }
 
@@ -246,6 +250,18 @@ impl<'a> Said<'a> {
 struct Causes<'s, 'a> {
     said: &'s Said<'a>,
     before: Option<(&'a [SiteId], Vec<Cause>)>,
+    /// Sites with room for a kind of job that is kept for somebody.
+    kept: BTreeMap<Kind<'a>, Vec<SiteId>>,
+    /// Whether some machine is for some only, or for some time: then whose a job is counts as well, and how long it runs.
+    is_divided: bool,
+}
+
+impl<'s, 'a> Causes<'s, 'a> {
+    fn new(said: &'s Said<'a>) -> Self {
+        let mut nodes = said.built.rooms.values().flat_map(|room| &room.nodes);
+        let is_divided = nodes.any(|node| node.only_for.is_some() || node.until.is_some());
+        Self { said, before: None, kept: BTreeMap::new(), is_divided }
+    }
 }
 
 impl<'a> Causes<'_, 'a> {
@@ -253,6 +269,15 @@ impl<'a> Causes<'_, 'a> {
         if self.said.built.queue.quota_short(job.job).is_some() {
             return vec![Cause::Quota];
         }
+        let mut causes = self.of_sites(job);
+        if self.is_shorter_better(job) {
+            causes.push(Cause::Limit);
+            causes.sort_unstable();
+        }
+        causes
+    }
+
+    fn of_sites(&mut self, job: &'a Waiting) -> Vec<Cause> {
         if let Some((sites, causes)) = &self.before
             && *sites == job.sites
         {
@@ -268,6 +293,22 @@ impl<'a> Causes<'_, 'a> {
         self.before = Some((&job.sites, causes.clone()));
         causes
     }
+
+    fn is_shorter_better(&mut self, job: &'a Waiting) -> bool {
+        let said = self.said;
+        let has_room = |site: &SiteId| {
+            let room = said.built.rooms.get(site).filter(|room| room.alive && room.is_known());
+            said.guards.contains_key(site) && room.is_some_and(|room| said.short(job, room).is_none())
+        };
+        let find = || job.sites.iter().copied().filter(has_room).collect::<Vec<_>>();
+        // What keeps apart is a kind of its own.
+        let alone = (self.is_divided || job.item.apart.is_some()).then(find);
+        let sites = alone.as_ref().unwrap_or_else(|| self.kept.entry(kind(job)).or_insert_with(find));
+        sites.iter().any(|site| {
+            let at_ms = said.guard_against(job.job, *site).and_then(|guard| guard.at_ms);
+            at_ms.is_some_and(|at_ms| said.seconds_before(job, time(at_ms)).is_some())
+        })
+    }
 }
 
 /// How many jobs of each kind were looked at so far and wait: whoever asks the same of the same sites is one kind.
@@ -277,13 +318,17 @@ struct Ahead<'a>(BTreeMap<Kind<'a>, (Vec<SiteId>, u32)>);
 /// Cores, memory, accelerators, parts, their model, machines, how close, sites.
 type Kind<'a> = (u32, u64, u32, u16, Option<&'a str>, u32, Option<super::Level>, &'a [SiteId]);
 
+fn kind(job: &Waiting) -> Kind<'_> {
+    let item = &job.item;
+    let amounts = (item.cpus_milli, item.memory_bytes, item.gpus, item.gpu_milli);
+    let model = item.gpu_model.as_deref();
+    (amounts.0, amounts.1, amounts.2, amounts.3, model, item.members(), item.within, &job.sites)
+}
+
 impl<'a> Ahead<'a> {
     fn add(&mut self, job: &'a Waiting, rooms: &BTreeMap<SiteId, &Room>) {
-        let item = &job.item;
-        let model = item.gpu_model.as_deref();
-        let (amounts, members) = ((item.cpus_milli, item.memory_bytes, item.gpus, item.gpu_milli), item.members());
-        let kind = (amounts.0, amounts.1, amounts.2, amounts.3, model, members, item.within, job.sites.as_slice());
-        let (_, count) = self.0.entry(kind).or_insert_with(|| {
+        let (_, count) = self.0.entry(kind(job)).or_insert_with(|| {
+            let item = &job.item;
             let fits = |site: &SiteId| rooms.get(site).is_some_and(|room| words::shortage_of_all(item, room).is_none());
             let sites: BTreeSet<SiteId> = job.sites.iter().copied().filter(fits).collect();
             (sites.into_iter().collect(), 0)
