@@ -39,6 +39,11 @@ pub(crate) enum Task {
     Outbox,
 }
 
+/// The longest rest of the scheduler between two passes.
+const REST_MAX: Duration = Duration::from_millis(500);
+/// The rest between two passes over messages that transactions left.
+const OUTBOX_REST: Duration = Duration::from_millis(50);
+
 impl Task {
     /// Every task there is.
     pub(crate) const ALL: [Self; 5] = [Self::Outbox, Self::Reserve, Self::Schedule, Self::Settle, Self::Expire];
@@ -59,6 +64,19 @@ impl Task {
             Self::Reserve | Self::Schedule | Self::Outbox => Duration::from_secs(1),
             Self::Expire => Duration::from_secs(5),
             Self::Settle => Duration::from_secs(30),
+        }
+    }
+}
+
+impl Task {
+    /// How long it rests after a pass that took so long, poked or not: every request that changes something pokes.
+    fn rest(self, took: Duration) -> Duration {
+        match self {
+            // A pass over a long queue has the writer's turn all the while: half of the time is left to others.
+            Self::Schedule => took.min(REST_MAX),
+            // Whom a message would wake was nudged already; it is there for after a crash. Many go in one transaction.
+            Self::Outbox => OUTBOX_REST,
+            Self::Reserve | Self::Settle | Self::Expire => Duration::ZERO,
         }
     }
 }
@@ -90,7 +108,12 @@ impl Control {
     async fn task_loop(self, task: Task, mut stopped: watch::Receiver<bool>) {
         while !*stopped.borrow_and_update() {
             // Boxed: the passes are large futures, and a loop holds one of them for as long as it lives.
+            let began = self.world().steady();
             guarded(self.metrics(), task.name(), Box::pin(self.task_pass(task))).await;
+            let took = self.world().steady().saturating_duration_since(began);
+            if tokio::time::timeout(task.rest(took), stopped.changed()).await.is_ok() {
+                continue;
+            }
             tokio::select! {
                 () = self.task_poke(task).notified() => {}
                 () = tokio::time::sleep(task.every()) => {}

@@ -305,6 +305,25 @@ pub struct Snapshot {
     pub past: Vec<Run>,
 }
 
+/// Why a job waits, as far as its owner would act otherwise for it. How much is missing and who is ahead moves with every
+/// start and every end in a busy cloud; this does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Its quota is used up.
+    Quota,
+    /// Where it may run there is no room for it now, or what there is, is for others.
+    Room,
+    /// There is room for it, kept for another until some time: with a shorter limit it would start now.
+    Limit,
+    /// A site where it may run does not answer.
+    Silent,
+    /// A site where it may run has not said what it has yet.
+    Unknown,
+    /// The reservation it runs in has not begun.
+    Reservation,
+}
+
 /// What a pass says of one job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
@@ -323,7 +342,10 @@ pub enum Decision {
     Wait {
         /// Which job.
         job: JobId,
-        /// What is missing, how much, and what would help.
+        /// Why, each once, sorted.
+        #[serde(default)]
+        causes: Vec<Cause>,
+        /// What is missing, how much, and what would help. Empty where nobody asked for the words.
         reason: String,
         /// The start it is promised.
         promise: Option<Promise>,
@@ -358,6 +380,17 @@ impl Decision {
 /// One pass, made at `now`: exactly one decision a waiting job, what can never run first, the others in the order they were
 /// looked at; then who is stopped. The order of the rooms changes nothing.
 pub fn schedule(snapshot: &Snapshot, now: Time) -> Vec<Decision> {
+    schedule_saying(snapshot, now, &|_, _, _| true)
+}
+
+/// As [`schedule`], but of those that wait only who is `said` gets words: those are most of the work of a pass over a long
+/// queue, and mostly nobody reads them.
+pub fn schedule_saying(
+    snapshot: &Snapshot,
+    now: Time,
+    said: &dyn Fn(JobId, &[Cause], Option<Promise>) -> bool,
+) -> Vec<Decision> {
+    let is_said = said;
     let mut built = Built::of(snapshot, now);
     let order = built.queue.order(built.now_ms);
     let (decided, guards) = built.queue.pass_seen(built.now_ms);
@@ -365,7 +398,7 @@ pub fn schedule(snapshot: &Snapshot, now: Time) -> Vec<Decision> {
     let mut decisions: Vec<Decision> = Vec::with_capacity(snapshot.waiting.len());
     let never = built.never.iter().map(|(job, reason)| Decision::Never { job: *job, reason: reason.clone() });
     decisions.extend(never);
-    decisions.extend(said.of(&order));
+    decisions.extend(said.of(&order, is_said));
     decisions.extend(said.stops());
     decisions
 }

@@ -53,6 +53,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: "",
     },
     Migration { number: 7, name: "skus", both: include_str!("../migrations/0007_skus.sql"), sqlite: "", postgres: "" },
+    Migration {
+        number: 8,
+        name: "changes",
+        both: include_str!("../migrations/0008_changes.sql"),
+        sqlite: "",
+        postgres: "",
+    },
 ];
 
 /// The version of the schema this program needs. A database beyond it is refused.

@@ -34,7 +34,7 @@ use crate::{
 /// The longest a job may ask for, in seconds: 30 days.
 const SECONDS_MAX: u32 = 2_592_000;
 /// The most jobs of one organisation that have not ended.
-const JOBS_WAITING_MAX: usize = 1_000;
+const JOBS_WAITING_MAX: u64 = 1_000;
 
 impl Control {
     /// Admits a job: what it reads is there, its place is lawful, it can fit, and its worst case is held.
@@ -164,7 +164,7 @@ impl Control {
             limit_ms: 1,
             promised: None,
         };
-        let rooms = lawful.iter().map(|site| room(site, cx.now, &[], &Catalogue::default())).collect();
+        let rooms = lawful.iter().map(|site| room(site, cx.now, [], &Catalogue::default())).collect();
         let snapshot = Snapshot { waiting: vec![waiting], rooms, ..Snapshot::default() };
         match schedule::schedule(&snapshot, cx.now).into_iter().next() {
             Some(Decision::Never { reason, .. }) => Err(Error::refused(Code::NeverFits, reason)),
@@ -173,8 +173,7 @@ impl Control {
     }
 
     async fn not_too_many(&self, view: &View, organisation: OrganisationId) -> Result<()> {
-        let queued = view.jobs_in_states(&[JobState::Queued]).await?;
-        let mine = queued.iter().filter(|job| job.organisation == organisation).count();
+        let mine = view.jobs_waiting_count(organisation).await?;
         if mine < JOBS_WAITING_MAX {
             return Ok(());
         }
@@ -326,6 +325,7 @@ fn queued(
         state: JobState::Queued,
         promised: None,
         waits_for: Some("its turn: the scheduler has not looked at it yet".into()),
+        waits_causes: Vec::new(),
         site: site.map(|site| site.id),
         attempt: 0,
         hold,

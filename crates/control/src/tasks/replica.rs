@@ -9,7 +9,7 @@ use gregal_core::{
     audit::AuditEntry,
     endpoint::{Endpoint, EndpointMove, EndpointState},
     hold::{self, Hold, HoldState},
-    id::{EndpointId, JobId, OrganisationId, ProjectId},
+    id::{EndpointId, JobId, OrganisationId, ProjectId, SiteId},
     job::Billed,
     ledger::PostingKind,
     money::Nano,
@@ -20,8 +20,7 @@ use gregal_core::{
     site::Site,
     sku::{Catalogue, Sku},
 };
-use gregal_policy::Placement;
-use gregal_store::{Tx, View};
+use gregal_store::Tx;
 
 use crate::{
     Control, Cx, Error, Result,
@@ -32,18 +31,37 @@ use crate::{
 };
 
 /// The name an endpoint has in the scheduler's queue: its own number.
-const fn queued_as(endpoint: EndpointId) -> JobId {
+pub(crate) const fn queued_as(endpoint: EndpointId) -> JobId {
     JobId::from_u128(endpoint.as_u128())
 }
 
-/// Which of the waiting endpoints a decision is about, if about one.
-pub(crate) fn decided_of<'a>(waiting: &'a [Endpoint], decision: &Decision) -> Option<&'a Endpoint> {
-    waiting.iter().find(|endpoint| queued_as(endpoint.id) == decision.job())
+/// Whether an endpoint waits for room, its first window held.
+pub(crate) fn waits(endpoint: &Endpoint) -> bool {
+    endpoint.state == EndpointState::Pending && endpoint.placed_at.is_none() && endpoint.hold.is_some()
+}
+
+/// A waiting endpoint as the scheduler sees it; `sites`: where its weights are, if that is still lawful.
+pub(crate) fn asked(endpoint: &Endpoint, sites: Vec<SiteId>, catalogue: &Catalogue) -> Result<Waiting> {
+    let sku = catalogue.sku(&endpoint.sku);
+    let sku =
+        sku.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", endpoint.id, endpoint.sku)))?;
+    Ok(Waiting {
+        job: queued_as(endpoint.id),
+        item: item(endpoint.organisation, endpoint.project, sku),
+        since: endpoint.created_at,
+        sites,
+        limit_ms: ENDLESS_MS,
+        promised: endpoint.promised,
+    })
 }
 
 /// A site's room beside the endpoints that stand there.
-pub(crate) fn beside(mut room: Room, endpoints: &[Endpoint], catalogue: &Catalogue) -> Room {
-    let standing = endpoints.iter().filter(|endpoint| endpoint.takes_room());
+pub(crate) fn beside<'a>(
+    mut room: Room,
+    endpoints: impl IntoIterator<Item = &'a Endpoint>,
+    catalogue: &Catalogue,
+) -> Room {
+    let standing = endpoints.into_iter().filter(|endpoint| endpoint.takes_room());
     room.bound.extend(standing.filter_map(|endpoint| {
         let sku = catalogue.sku(&endpoint.sku)?;
         Some(Bound {
@@ -59,41 +77,6 @@ pub(crate) fn beside(mut room: Room, endpoints: &[Endpoint], catalogue: &Catalog
 }
 
 impl Control {
-    /// The endpoints that wait for room and whose first window is held.
-    pub(crate) async fn replicas_waiting(&self, view: &View) -> Result<Vec<Endpoint>> {
-        let waits =
-            |one: &Endpoint| one.state == EndpointState::Pending && one.placed_at.is_none() && one.hold.is_some();
-        Ok(view.endpoints_live().await?.into_iter().filter(waits).collect())
-    }
-
-    /// Waiting endpoints as the scheduler sees them. Each may stand where its weights are, if that is still lawful.
-    pub(crate) async fn replicas_asked(
-        &self,
-        view: &View,
-        waiting: &[Endpoint],
-        sites: &[Site],
-        catalogue: &Catalogue,
-    ) -> Result<Vec<Waiting>> {
-        let mut asked = Vec::with_capacity(waiting.len());
-        for endpoint in waiting {
-            let residency = self.organisation_of(view, endpoint.organisation).await?.residency;
-            let lawful = |site: &&Site| {
-                site.id == endpoint.site && self.policies().place(&residency, site, Placement::Endpoint).allowed
-            };
-            let gone = || Error::Broken(format!("{} asks for `{}`, which is gone", endpoint.id, endpoint.sku));
-            let sku = catalogue.sku(&endpoint.sku).ok_or_else(gone)?;
-            asked.push(Waiting {
-                job: queued_as(endpoint.id),
-                item: item(endpoint.organisation, endpoint.project, sku),
-                since: endpoint.created_at,
-                sites: sites.iter().filter(lawful).map(|site| site.id).collect(),
-                limit_ms: ENDLESS_MS,
-                promised: endpoint.promised,
-            });
-        }
-        Ok(asked)
-    }
-
     /// Writes a decision about an endpoint down; nothing where nothing changed.
     pub(crate) async fn replica_decided(
         &self,

@@ -16,7 +16,7 @@ use gregal_core::{
         Reservation, ReservationMove, ReservationState,
         calendar::{self, Facts, Free, Need, Taken},
     },
-    schedule::{Block, Bound, Decision, END_MS, Item, Node, Place, Room, START_MS, Waiting},
+    schedule::{Block, Bound, Cause, Decision, END_MS, Item, Node, Place, Room, START_MS, Waiting},
     site::Site,
     sku::{Catalogue, Sku},
     time::Time,
@@ -182,8 +182,13 @@ pub(crate) const fn room_of(reservation: ReservationId) -> SiteId {
 }
 
 /// What is reserved at a site, beside what is bound there: what has begun stands in its room, and what has not is kept clear.
-pub(crate) fn beside(mut room: Room, reservations: &[Reservation], skus: &Catalogue, now: Time) -> Room {
-    for one in reservations.iter().filter(|one| one.site == room.site) {
+pub(crate) fn beside<'a>(
+    mut room: Room,
+    reservations: impl IntoIterator<Item = &'a Reservation>,
+    skus: &Catalogue,
+    now: Time,
+) -> Room {
+    for one in reservations.into_iter().filter(|one| one.site == room.site) {
         let Some(sku) = skus.sku(&one.sku) else { continue };
         let item = item(one.organisation, one.project, sku);
         if one.state == ReservationState::Booked {
@@ -202,10 +207,16 @@ pub(crate) fn beside(mut room: Room, reservations: &[Reservation], skus: &Catalo
 }
 
 /// The room of a reservation that has begun, as a place of its own where only its jobs go, with those of them that are there.
-pub(crate) fn own_room(one: &Reservation, site: &Site, bound: &[Job], skus: &Catalogue, now: Time) -> Option<Room> {
+pub(crate) fn own_room<'a>(
+    one: &Reservation,
+    site: &Site,
+    bound: impl IntoIterator<Item = &'a Job>,
+    skus: &Catalogue,
+    now: Time,
+) -> Option<Room> {
     let sku = skus.sku(&one.sku)?;
-    let inside: Vec<Job> = bound.iter().filter(|job| job.reservation == Some(one.id)).cloned().collect();
-    let mut room = room(&Site { capacity: None, ..site.clone() }, now, &inside, skus);
+    let inside = bound.into_iter().filter(|job| job.reservation == Some(one.id));
+    let mut room = room(&Site { capacity: None, ..site.clone() }, now, inside, skus);
     room.bound.iter_mut().for_each(|bound| bound.item.sku = one.id.to_string());
     let need = Need::of(sku, one.count);
     let model = need.gpu_model.unwrap_or_else(|| "any".into());
@@ -242,7 +253,7 @@ pub(crate) fn said_of(job: &Job, reservation: Option<&Reservation>, now: Time) -
                 Some(why) => format!("its reservation `{}` has not begun: {why}", one.name),
                 None => format!("its reservation `{}` begins at {}", one.name, one.from),
             };
-            Some(Decision::Wait { job: id, reason, promise: None })
+            Some(Decision::Wait { job: id, causes: vec![Cause::Reservation], reason, promise: None })
         }
         _ => Some(Decision::Never { job: id, reason: "its reservation is over".into() }),
     }

@@ -113,6 +113,11 @@ impl Cloud {
         }
     }
 
+    /// Another control plane over the same store, as a second replica would be.
+    pub(crate) async fn another(&self) -> Control {
+        Control::open(options(&self.store, &self.world)).await.unwrap()
+    }
+
     /// Sends a request as it is.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();

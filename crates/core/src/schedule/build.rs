@@ -4,7 +4,10 @@ mod never;
 mod node;
 mod shape;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{Bound, END_MS, ENDLESS_MS, Item, PAST_MAX, Place, Room, Run, START_MS, Snapshot, Waiting, words};
 use crate::{
@@ -121,9 +124,14 @@ impl<'a> Built<'a> {
             }
         }
         let mut holders: Vec<Option<(Time, u64)>> = vec![None; tables.sites.len()];
+        let (mut sites, mut same): (Vec<u16>, Option<&[SiteId]>) = (Vec::new(), None);
         for job in &hoping {
             let seq = records.len() as u64;
-            let sites: Vec<u16> = lawful(job).iter().filter_map(|site| tables.sites.get(site).copied()).collect();
+            // Many may run at the same sites.
+            if same != Some(&job.sites) {
+                sites = lawful(job).iter().filter_map(|site| tables.sites.get(site).copied()).collect();
+                same = Some(&job.sites);
+            }
             let held = job.promised.and_then(|promised| {
                 let place = *tables.sites.get(&promised.site).filter(|place| sites.contains(place))?;
                 Some((usize::from(place), (promised.at, seq)))
@@ -189,8 +197,13 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn lawful(job: &Waiting) -> BTreeSet<SiteId> {
-    job.sites.iter().copied().collect()
+/// Each once, sorted: as whoever keeps a queue has them, and as anybody else might not.
+fn lawful(job: &Waiting) -> Cow<'_, [SiteId]> {
+    if job.sites.is_sorted_by(|one, next| one < next) {
+        return Cow::Borrowed(&job.sites);
+    }
+    let sites: BTreeSet<SiteId> = job.sites.iter().copied().collect();
+    Cow::Owned(sites.into_iter().collect())
 }
 
 impl<'a> Tables<'a> {
@@ -210,7 +223,10 @@ impl<'a> Tables<'a> {
             nodes.flat_map(|node| node.gpus.iter().chain(&node.gpus_broken)).map(String::as_str).collect();
         models.extend(items().filter_map(|item| item.gpu_model.as_deref()));
         let mut sites: BTreeSet<SiteId> = rooms.keys().copied().collect();
-        sites.extend(waiting.iter().flat_map(|job| &job.sites));
+        let mut same: Option<&[SiteId]> = None;
+        for job in waiting.iter().filter(|job| same.replace(&job.sites) != Some(&job.sites)) {
+            sites.extend(&job.sites);
+        }
         let mut who: BTreeSet<(OrganisationId, ProjectId)> =
             items().map(|item| (item.organisation, item.project)).collect();
         who.extend(snapshot.past.iter().map(|run| (run.organisation, run.project)));

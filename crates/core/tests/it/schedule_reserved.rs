@@ -158,7 +158,16 @@ fn while_it_is_used_the_reason_says_when_it_ends() {
 
 /// Blocks that can be booked one after another, as cores, beginning and end in hours.
 fn booked(asked: &[(u32, i64, i64)]) -> Vec<(u32, i64, i64)> {
-    let one = Sku { name: "cpu.1".into(), cpus_milli: 1000, memory_bytes: 1, gpus: 0, gpu_model: None, gpu_milli: 0, family: None, units: None };
+    let one = Sku {
+        name: "cpu.1".into(),
+        cpus_milli: 1000,
+        memory_bytes: 1,
+        gpus: 0,
+        gpu_model: None,
+        gpu_milli: 0,
+        family: None,
+        units: None,
+    };
     let all = Free { cpus_milli: u64::from(CORES) * 1000, memory_bytes: 1 << 30, ..Free::default() };
     let (mut facts, mut booked) = (Facts { all, taken: Vec::new() }, Vec::new());
     for (count, from, length) in asked.iter().copied() {

@@ -41,6 +41,7 @@ macro_rules! contract_over {
             numbers_beyond_63_bits_are_refused
             progress_of_a_long_job_stays_bounded
             a_pass_is_made_again_from_its_chain
+            what_changed_since_a_mark_is_never_missed
             an_answer_is_kept_once_and_forgotten_by_age
             the_outbox_delivers_until_it_is_done
             a_lease_has_one_holder_at_a_time

@@ -170,6 +170,7 @@ pub(crate) fn job(number: u128) -> Job {
         ready_at: None,
         state: JobState::Queued,
         waits_for: None,
+        waits_causes: Vec::new(),
         promised: None,
         site: Some(site_id()),
         attempt: 0,
