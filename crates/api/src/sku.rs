@@ -22,8 +22,8 @@ pub struct SkuCreate {
     /// Whole accelerators, at most 1,024; absent: none.
     #[serde(default)]
     pub gpus: u32,
-    /// A part of one accelerator, in thousandths. Not offered yet: cut the accelerator into MIG instances, which count as
-    /// accelerators of a model of their own.
+    /// A part of one accelerator, in thousandths. Refused: nothing holds two tenants apart on one yet. MIG instances are
+    /// to count as accelerators of a model of their own, once the engine offers them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_milli: Option<u16>,
     /// Model of the accelerators, as sites name it; absent: any.

@@ -148,9 +148,10 @@ fn checked(wanted: SkuCreate) -> Result<Sku> {
     let sku = wanted.into_sku();
     sku.check().map_err(|error| Error::invalid(error.to_string()))?;
     if sku.gpu_milli > 0 {
-        // The engine gives device files whole: two tenants on one would read each other's memory at best by chance not.
+        // The engine gives device files whole, and time-slicing keeps no memory apart.
         let detail = "parts of an accelerator are not offered yet: nothing here holds two tenants apart on one";
-        let hint = "partition the accelerator into MIG instances, which count as accelerators of a model of their own";
+        let hint = "rent out whole ones; MIG instances are to count as accelerators of a model of their own, once the engine \
+                    offers them";
         return Err(Problem::new(Code::NotImplemented, detail).hint(hint).into());
     }
     Ok(sku)
