@@ -3,7 +3,9 @@
 //!
 //! What a pass does: it looks at jobs that were promised a start, the earliest promise first; then at those that wait too
 //! long; then at the others by what lies within their owner's guarantee, by priority, by the work they have had, and by
-//! the work expected of them. Each takes, of the nodes it may run on, the one it fills best.
+//! the work expected of them. Each takes, of the nodes it may run on, the one after which what is free is the least in
+//! pieces for what is usually asked for, and of these the one it fills best. All members of a job start at once, at one site
+//! and within the group of the network it asks for, or none does.
 //!
 //! The first job that has to wait for a site's room is *promised a start* there: the time at which the limits of what runs
 //! leave enough. Whoever passes it either ends before that by its own limit, or leaves room enough (EASY backfill,

@@ -237,7 +237,6 @@ impl Site {
             incarnation: "first".into(),
             url: "http://127.0.0.1:1".into(),
             code_version: "bench".into(),
-            clean_ms: gregal_core::reservation::CLEAN_MS_DEFAULT,
             capacity: Capacity {
                 cpus_milli: units * UNIT_CPUS_MILLI,
                 memory_bytes: u64::from(units) * UNIT_MEMORY_BYTES,

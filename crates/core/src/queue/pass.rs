@@ -33,6 +33,8 @@ pub(super) enum Attempt {
     Quota,
     /// Nowhere are enough accelerators free.
     Full,
+    /// There is room, but only where it would have to leave before it ends.
+    Late,
     /// It would delay a promised start.
     Guarded,
 }
@@ -158,7 +160,9 @@ impl Queue {
                     // There may be room for more of its like.
                     Blocked::Claimed => Some(after),
                     // Alike in size, but one that ends in time may pass.
-                    Blocked::Waits if attempt == Attempt::Guarded => self.next_short(pass, &key, after),
+                    Blocked::Waits if matches!(attempt, Attempt::Guarded | Attempt::Late) => {
+                        self.next_short(pass, &key, after)
+                    }
                     Blocked::Waits => None,
                 },
             };
@@ -331,7 +335,7 @@ impl Queue {
         let Some(slots) = space.best_fit(&ask, until_ms) else {
             // One that is over before a node has to be left may fit there.
             if space.until_max().is_some() && space.best_fit(&ask, self.now_ms).is_some() {
-                return Attempt::Guarded;
+                return Attempt::Late;
             }
             pass.full.insert(need);
             return Attempt::Full;

@@ -390,3 +390,11 @@ fn small_jobs_leave_whole_what_is_usually_taken_whole() {
     // Where whole ones are usual, the small ones go to the machine of six, which four fit on all the same.
     assert_eq!(whole_ones_left((100..104).map(ran).collect()), 3);
 }
+
+#[test]
+fn who_cannot_use_a_kept_machine_in_time_may_still_have_room_made_on_another() {
+    let kept = Node { until: Some(Time::from_millis(10 * HOUR_MS + 1)), ..machine(4, 0) };
+    let run = bound(901, Item { preemptible: true, ..item(1, 4) }, &[1], Some(30 * HOUR_MS));
+    let urgent = job(1, Item { priority: 1, ..item(1, 4) });
+    assert_eq!(said(vec![urgent], room(vec![kept, machine(4, 1)], vec![run]))[1..], ["stop 901"]);
+}
