@@ -293,9 +293,8 @@ fn bound_record(bound: &Bound, ask: Ask, seq: u64, slots: Vec<Slot>) -> Record {
     let since_ms = ms(bound.since);
     let end = match (bound.job, bound.free_at.or(bound.told)) {
         (None, None) => End::Never,
-        (None, Some(at)) => End::At(ms(at)),
         (Some(_), None) => End::Unknown,
-        (Some(_), Some(at)) => End::At(ms(at)),
+        (_, Some(at)) => End::At(ms(at)),
     };
     let stage = match bound.told {
         Some(told) => Stage::Stopping { since_ms, told_ms: ms(told), slots },
