@@ -4,6 +4,8 @@
 //! [`CHAIN_MAX`]th holds all. A record's digest is over its own inputs and the digest of the record before: a chain that was
 //! broken or edited does not pass for the truth, and to make a record costs no more than what changed.
 
+mod packed;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -40,7 +42,7 @@ pub struct Record {
 #[serde(rename_all = "snake_case")]
 pub enum Inputs {
     /// All of it.
-    Whole(Snapshot),
+    Whole(#[serde(with = "packed::whole")] Snapshot),
     /// What changed since the record before.
     Since(Change),
     /// What other rules looked at, as it was written then.
@@ -54,6 +56,7 @@ pub struct Change {
     /// Jobs that left the queue, or stand in it otherwise than before.
     pub left: Vec<JobId>,
     /// Jobs that came, with their place in the queue as it is after the change, in the order of their places.
+    #[serde(with = "packed::came")]
     pub came: Vec<(usize, Waiting)>,
     /// Sites that are gone.
     pub gone: Vec<SiteId>,
@@ -104,7 +107,7 @@ pub struct Replay {
 impl Record {
     /// Keeps a pass with all of its inputs.
     pub fn whole(at: Time, snapshot: Snapshot, decisions: &[Decision]) -> Self {
-        let inputs_digest = digest(&snapshot.in_order());
+        let inputs_digest = digest(&Inputs::Whole(snapshot.in_order()));
         Self {
             at,
             rules: RULES,
@@ -136,12 +139,12 @@ pub fn replay(chain: &[Record]) -> Result<Replay, Irreproducible> {
         return Err(Irreproducible::NoBeginning);
     };
     let mut snapshot = first.clone();
-    let mut before = held_to(inputs_digest, digest(&snapshot.in_order()))?;
+    let mut before = held_to(inputs_digest, digest(&Inputs::Whole(snapshot.in_order())))?;
     for record in records {
         let own = match &record.inputs {
             Inputs::Whole(whole) => {
                 snapshot = whole.clone();
-                digest(&snapshot.in_order())
+                digest(&Inputs::Whole(snapshot.in_order()))
             }
             Inputs::Since(change) => {
                 change.apply(&mut snapshot);
