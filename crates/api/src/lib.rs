@@ -19,6 +19,7 @@ pub mod problem;
 pub mod project;
 pub mod protocol;
 pub mod quota;
+pub mod reservation;
 pub mod routes;
 pub mod signed;
 pub mod site;

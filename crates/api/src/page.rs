@@ -58,6 +58,8 @@ lists! {
     EndpointList of crate::endpoint::EndpointView;
     /// Quotas, all of them.
     QuotaList of crate::quota::QuotaView;
+    /// A page of reservations.
+    ReservationList of crate::reservation::ReservationView;
     /// A page of usage records.
     UsageList of crate::usage::UsageRecord;
     /// A page of usage records that could not be counted, in the order of arrival.

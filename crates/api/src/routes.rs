@@ -173,6 +173,13 @@ pub const ROUTES: &[Route] = &[
         ("SkuCreate", "SkuView"),
         "Add a SKU; the answer says what it costs. Its shape never changes. For operators.",
     ),
+    put(
+        "sku_price",
+        "/api/v1/skus/{sku}/price",
+        A::SkuWrite,
+        ("SkuPriceWrite", "SkuView"),
+        "Set what a SKU costs from now on: a new price book. Dearer only while nothing is on it. For operators.",
+    ),
     delete(
         "sku_retire",
         "/api/v1/skus/{sku}",
@@ -189,6 +196,13 @@ pub const ROUTES: &[Route] = &[
         "List the sites and the law they stand under.",
     ),
     read("site_read", "/api/v1/sites/{site}", Key(A::CatalogueRead), "SiteView", "Read a site's facts."),
+    read(
+        "calendar_read",
+        "/api/v1/sites/{site}/calendar",
+        Key(A::CatalogueRead),
+        "CalendarView",
+        "Read what is free at a site, and when: after running jobs' limits, promised starts, served models and reservations.",
+    ),
     create(
         "site_create",
         "/api/v1/sites",
@@ -356,6 +370,44 @@ pub const ROUTES: &[Route] = &[
         ("JobPreempt", "JobPreempted"),
         true,
         "Tell a job to save its work and make room; it waits and goes on where it was. For operators.",
+    ),
+    // Reservations
+    create(
+        "reservation_create",
+        "/api/v1/projects/{project}/reservations",
+        A::ReservationCreate,
+        ("ReservationCreate", "ReservationView"),
+        "Reserve room at a site for a time, all of it or nothing; all of it is paid, used or not.",
+    ),
+    ask(
+        "reservation_quote",
+        "/api/v1/projects/{project}/reservations/quote",
+        Key(A::ReservationCreate),
+        ("ReservationCreate", "ReservationQuote"),
+        false,
+        "Say what a reservation would cost and whether it fits, and when it would; nothing is set aside.",
+    ),
+    read(
+        "reservations_list",
+        "/api/v1/projects/{project}/reservations",
+        Key(A::ReservationRead),
+        "ReservationList",
+        "List reservations.",
+    ),
+    read(
+        "reservation_read",
+        "/api/v1/reservations/{reservation}",
+        Key(A::ReservationRead),
+        "ReservationView",
+        "Read a reservation.",
+    ),
+    ask(
+        "reservation_cancel",
+        "/api/v1/reservations/{reservation}/cancel",
+        Key(A::ReservationCancel),
+        ("Empty", "ReservationView"),
+        true,
+        "Call a reservation off: what has not begun is not paid; of one that has, the hour that has begun is its last.",
     ),
     // Models and endpoints
     read("models_list", "/api/v1/projects/{project}/models", Key(A::ModelRead), "ModelList", "List models."),

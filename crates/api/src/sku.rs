@@ -119,6 +119,21 @@ impl SkuView {
     }
 }
 
+/// Sets what a SKU costs, in nano-euro. What is left out stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SkuPriceWrite {
+    /// A core-hour of a job; at most 1,000,000 EUR.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core_hour_nano: Option<u64>,
+    /// An accelerator-hour of a job; at most 1,000,000 EUR.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accelerator_hour_nano: Option<u64>,
+    /// A core-hour of a served model; at most 1,000,000 EUR.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_core_hour_nano: Option<u64>,
+}
+
 /// Which SKUs are wanted, as query parameters. All come on one page, whatever page is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkuQuery {

@@ -1,7 +1,7 @@
 //! `gregal sku`: what can be rented.
 
 use clap::{Args, Subcommand};
-use gregal_api::sku::{SkuCreate, SkuQuery, SkuView};
+use gregal_api::sku::{SkuCreate, SkuPriceWrite, SkuQuery, SkuView};
 
 use crate::{
     context::Cx,
@@ -25,6 +25,8 @@ pub enum SkuVerb {
         /// Its name
         name: String,
     },
+    /// Set what a SKU costs from now on; dearer only while nothing is on it (operators)
+    Price(Price),
     /// Take no new work on a SKU; what runs on it goes on (operators)
     Retire {
         /// Its name
@@ -59,6 +61,21 @@ pub struct Create {
     units: Option<u32>,
 }
 
+#[derive(Debug, Args)]
+pub struct Price {
+    /// Its name
+    name: String,
+    /// A core-hour of a job; absent: as it is
+    #[arg(long, value_name = "EUR", value_parser = words::nano)]
+    core_hour: Option<u64>,
+    /// An accelerator-hour of a job; absent: as it is
+    #[arg(long, value_name = "EUR", value_parser = words::nano)]
+    accelerator_hour: Option<u64>,
+    /// A core-hour of a served model; absent: as it is
+    #[arg(long, value_name = "EUR", value_parser = words::nano)]
+    served_core_hour: Option<u64>,
+}
+
 pub(crate) async fn run(cx: &mut Cx<'_>, verb: SkuVerb) -> Result<(), Failure> {
     match verb {
         SkuVerb::Create(args) => create(cx, args).await,
@@ -69,6 +86,15 @@ pub(crate) async fn run(cx: &mut Cx<'_>, verb: SkuVerb) -> Result<(), Failure> {
         SkuVerb::Show { name } => {
             let found: SkuView = cx.read("sku_read", &[&name]).await?;
             cx.printer().data(&found, facts)
+        }
+        SkuVerb::Price(args) => {
+            let wanted = SkuPriceWrite {
+                core_hour_nano: args.core_hour,
+                accelerator_hour_nano: args.accelerator_hour,
+                served_core_hour_nano: args.served_core_hour,
+            };
+            let then: SkuView = cx.ask("sku_price", &[&args.name], &wanted).await?;
+            show_priced(cx, &then)
         }
         SkuVerb::Retire { name, yes } => {
             if !yes {
@@ -93,8 +119,13 @@ async fn create(cx: &mut Cx<'_>, args: Create) -> Result<(), Failure> {
         units: args.units,
     };
     let made: SkuView = cx.create("sku_create", &[], &wanted).await?;
-    cx.printer().data(&made, facts)?;
-    if let Some(warning) = fallen_back(&made) {
+    show_priced(cx, &made)
+}
+
+/// A SKU with its price, and a word where that is not its own.
+fn show_priced(cx: &mut Cx<'_>, sku: &SkuView) -> Result<(), Failure> {
+    cx.printer().data(sku, facts)?;
+    if let Some(warning) = fallen_back(sku) {
         cx.printer().note(&warning);
     }
     Ok(())

@@ -70,6 +70,19 @@ pub(crate) fn cents(text: &str) -> Result<u32, String> {
     whole.checked_mul(100).and_then(|cents| cents.checked_add(part)).ok_or_else(wrong)
 }
 
+/// An amount in euro, typed by a person, as nano-euro: `2.40`, `0.0375`.
+pub(crate) fn nano(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not an amount in euro, one looks like `2.40` or `0.0375`");
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(decimals) || decimals.len() > 9 {
+        return Err(wrong());
+    }
+    let whole: u64 = whole.parse().map_err(|_| wrong())?;
+    let part: u64 = format!("{decimals:0<9}").parse().map_err(|_| wrong())?;
+    whole.checked_mul(1_000_000_000).and_then(|nano| nano.checked_add(part)).ok_or_else(wrong)
+}
+
 /// A stretch of time, typed by a person, in seconds: `90`, `90s`, `15m`, `12h`, `30d`.
 pub(crate) fn stretch(text: &str) -> Result<u32, String> {
     let wrong = || format!("`{text}` is not a time span, one looks like `90s`, `15m`, `12h` or `30d`");
@@ -156,6 +169,10 @@ mod tests {
         assert_eq!((bytes("512MiB"), bytes("180 GiB")), (Ok(512 << 20), Ok(180 << 30)));
         for bad in ["", ".5", "1.", "-1", "1.0005", "4294968", "1e3"] {
             assert!(cores_milli(bad).is_err(), "{bad}");
+        }
+        assert_eq!((nano("2.40"), nano("0.0375"), nano("3")), (Ok(2_400_000_000), Ok(37_500_000), Ok(3_000_000_000)));
+        for bad in ["", "-1", "1.", ".5", "1,5", "0.0000000001", "99999999999"] {
+            assert!(nano(bad).is_err(), "{bad}");
         }
         for bad in ["", "1", "GiB", "1.5GiB", "-1GiB", "1GB", "99999999999TiB"] {
             assert!(bytes(bad).is_err(), "{bad}");

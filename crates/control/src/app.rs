@@ -18,6 +18,7 @@ mod placement;
 pub(crate) mod preempt;
 mod project;
 mod quota;
+pub(crate) mod reservation;
 mod site;
 mod sku;
 mod usage;

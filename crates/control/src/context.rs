@@ -48,6 +48,9 @@ pub struct ControlOptions {
     pub origin: String,
     /// Version of the program.
     pub code_version: String,
+    /// Cleaning time before and after every reservation that is booked from now on, in milliseconds; at most
+    /// [`gregal_core::reservation::CLEAN_MS_MAX`].
+    pub clean_ms: u32,
 }
 
 /// The control plane. Cheap to clone; all clones are the same one.

@@ -32,10 +32,16 @@ pub(crate) async fn founded(options: &ControlOptions) -> Result<[u8; 32]> {
     };
     let books = tx.price_books_all().await?;
     let newest = books.iter().max_by_key(|book| (book.from, book.version));
-    if let Some(book) = newest.and_then(gregal_core::price::with_replicas) {
+    let with_replicas = newest.and_then(gregal_core::price::with_replicas);
+    if let Some(book) = &with_replicas {
+        book.check().map_err(|error| Error::Broken(error.to_string()))?;
+        tx.price_book_insert(book).await?;
+        entries.push(cx.done(None, "price_book:create", book.version).fact("replica_core_nano", 0));
+    }
+    if let Some(book) = with_replicas.as_ref().or(newest).and_then(gregal_core::price::with_reservations) {
         book.check().map_err(|error| Error::Broken(error.to_string()))?;
         tx.price_book_insert(&book).await?;
-        entries.push(cx.done(None, "price_book:create", book.version).fact("replica_core_nano", 0));
+        entries.push(cx.done(None, "price_book:create", book.version).fact("reserved", "as a job's"));
     }
     if books.is_empty() {
         let book = options.first_prices.clone();

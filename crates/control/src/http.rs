@@ -16,6 +16,7 @@ mod organisation;
 mod placement;
 mod project;
 mod quota;
+mod reservation;
 pub(crate) mod router;
 mod site;
 mod sku;

@@ -6,6 +6,7 @@
 mod expire;
 mod outbox;
 pub(crate) mod replica;
+pub(crate) mod reservation;
 pub(crate) mod schedule;
 mod settle;
 
@@ -26,6 +27,8 @@ use crate::{
 /// or panicked one is logged and counted, and the next turn begins from the rows as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
+    /// Begins, bills and ends reservations.
+    Reserve,
     /// Gives waiting jobs to sites.
     Schedule,
     /// Closes holds of what has ended.
@@ -43,10 +46,11 @@ const OUTBOX_REST: Duration = Duration::from_millis(50);
 
 impl Task {
     /// Every task there is.
-    pub(crate) const ALL: [Self; 4] = [Self::Outbox, Self::Schedule, Self::Settle, Self::Expire];
+    pub(crate) const ALL: [Self; 5] = [Self::Outbox, Self::Reserve, Self::Schedule, Self::Settle, Self::Expire];
 
     const fn name(self) -> &'static str {
         match self {
+            Self::Reserve => "reserve",
             Self::Schedule => "schedule",
             Self::Settle => "settle",
             Self::Expire => "expire",
@@ -57,7 +61,7 @@ impl Task {
     /// How long it sleeps if nobody pokes it.
     const fn every(self) -> Duration {
         match self {
-            Self::Schedule | Self::Outbox => Duration::from_secs(1),
+            Self::Reserve | Self::Schedule | Self::Outbox => Duration::from_secs(1),
             Self::Expire => Duration::from_secs(5),
             Self::Settle => Duration::from_secs(30),
         }
@@ -72,7 +76,7 @@ impl Task {
             Self::Schedule => took.min(REST_MAX),
             // Whom a message would wake was nudged already; it is there for after a crash. Many go in one transaction.
             Self::Outbox => OUTBOX_REST,
-            Self::Settle | Self::Expire => Duration::ZERO,
+            Self::Reserve | Self::Settle | Self::Expire => Duration::ZERO,
         }
     }
 }
@@ -120,6 +124,7 @@ impl Control {
 
     fn task_poke(&self, task: Task) -> &Notify {
         match task {
+            Task::Reserve => &self.wakes().reserve,
             Task::Schedule => &self.wakes().schedule,
             Task::Settle => &self.wakes().settle,
             Task::Expire => &self.wakes().expire,
@@ -129,6 +134,7 @@ impl Control {
 
     async fn task_pass(&self, task: Task) -> Result<()> {
         match task {
+            Task::Reserve => self.reservations_pass().await,
             Task::Schedule => self.schedule_pass().await,
             Task::Settle => self.settle_pass().await,
             Task::Expire => self.expire_pass().await,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{DatasetId, HoldId, JobId, KeyId, ModelId, OrganisationId, ProjectId, SiteId},
+    id::{DatasetId, HoldId, JobId, KeyId, ModelId, OrganisationId, ProjectId, ReservationId, SiteId},
     schedule::{Cause, Promise},
     time::Time,
 };
@@ -211,6 +211,9 @@ pub struct Job {
     pub attempt: u32,
     /// The money set aside for it.
     pub hold: HoldId,
+    /// The reservation it runs in, which has paid for its time. None: it runs where there is room, and pays by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<ReservationId>,
     /// When it was told last to stop, for others or for good.
     #[serde(default)]
     pub told_at: Option<Time>,

@@ -23,6 +23,7 @@ pub mod queue;
 pub mod quota;
 pub mod quote;
 pub mod replica;
+pub mod reservation;
 pub mod residency;
 pub mod schedule;
 pub mod site;

@@ -119,7 +119,16 @@ pub struct Beyond {
 
 /// Whether quotas can ever allow a job on a SKU, with nothing else running; the smaller limit is the one that is told.
 pub fn allows(sku: &Sku, project: Option<&Quota>, organisation: Option<&Quota>) -> Result<(), Beyond> {
-    let asked = sku.units();
+    allows_units(sku, sku.units(), project, organisation)
+}
+
+/// As [`allows`], for so many units of a SKU at once.
+pub fn allows_units(
+    sku: &Sku,
+    asked: u32,
+    project: Option<&Quota>,
+    organisation: Option<&Quota>,
+) -> Result<(), Beyond> {
     let limits = [("project", project), ("organisation", organisation)].into_iter();
     let limits = limits.filter_map(|(holder, quota)| quota.and_then(|quota| Some((quota.limit()?, holder, quota))));
     match limits.min_by_key(|(limit, ..)| *limit) {

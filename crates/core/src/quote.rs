@@ -5,9 +5,10 @@
 use crate::{
     meter::{Meter, RateError},
     money::{Nano, Overflow},
-    price::{ANY_ITEM, PriceBook},
+    price::{ANY_ITEM, PriceBook, PriceRow},
     replica,
     sku::Sku,
+    time::Time,
 };
 
 /// Milliseconds of an hour.
@@ -52,10 +53,51 @@ pub fn job(book: &PriceBook, sku: &Sku, seconds: u64) -> Result<Nano, RateError>
     Ok(worst)
 }
 
+/// What an hour on each meter is to cost for one SKU, in nano-euro for a core or an accelerator. What is none stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prices {
+    /// A core-hour of a job.
+    pub core_hour: Option<u64>,
+    /// An accelerator-hour of a job.
+    pub accelerator_hour: Option<u64>,
+    /// A core-hour of a served model.
+    pub served_core_hour: Option<u64>,
+}
+
+impl Prices {
+    /// The rows of these for a SKU, in words of the invoice.
+    pub fn rows(&self, sku: &str) -> Vec<PriceRow> {
+        let of = [
+            (Meter::ComputeCore, self.core_hour, "CPU core"),
+            (Meter::Accelerator, self.accelerator_hour, "accelerator"),
+            (Meter::ReplicaCore, self.served_core_hour, "served model, CPU core"),
+        ];
+        let row = |(meter, nano, what): (Meter, Option<u64>, &str)| {
+            let label = format!("{sku}: {what}, per hour");
+            Some(PriceRow { meter, item: sku.to_owned(), nano: nano?, per: HOUR_MS, label })
+        };
+        of.into_iter().filter_map(row).collect()
+    }
+}
+
+/// A book with some prices instead of those it had, or beside them. It holds from a time on; the old one keeps rating what was
+/// used before.
+pub fn repriced(book: &PriceBook, version: u32, from: Time, rows: Vec<PriceRow>) -> PriceBook {
+    let is_new = |old: &PriceRow| rows.iter().any(|row| row.meter == old.meter && row.item == old.item);
+    let kept: Vec<PriceRow> = book.rows.iter().filter(|old| !is_new(old)).cloned().collect();
+    PriceBook { version, from, rows: kept.into_iter().chain(rows).collect() }
+}
+
+/// Whether a row asks more for its item than a book does. Where the book says nothing, anything is more.
+pub fn is_dearer(book: &PriceBook, row: &PriceRow) -> bool {
+    let asked = |nano: u64, per: u64| u128::from(nano) * u128::from(per);
+    book.row(row.meter, &row.item).is_none_or(|old| asked(row.nano, old.per) > asked(old.nano, row.per))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{price::default_book, sku::default_skus, time::Time};
+    use crate::{price::default_book, sku::default_skus};
 
     #[test]
     fn a_quote_says_which_prices_are_not_its_own() {
@@ -72,5 +114,20 @@ mod tests {
         let served = quote(&book, &default_skus().remove(1)).unwrap();
         assert_eq!((served.job_hour, served.served_hour), (cents(8), Some(cents(4))));
         assert_eq!(job(&book, &gpu, u64::MAX), Err(RateError::from(Overflow)));
+    }
+    #[test]
+    fn a_price_of_its_own_stands_instead_of_an_older_one_and_leaves_the_rest() {
+        let book = default_book(Time::from_millis(0));
+        let cents = |cents: u64| cents * Nano::PER_CENT.unsigned_abs();
+        let first = Prices { core_hour: Some(cents(3)), accelerator_hour: Some(cents(210)), ..Prices::default() };
+        let once = repriced(&book, 2, Time::from_millis(5), first.rows("h100.8"));
+        let again = Prices { core_hour: Some(cents(4)), ..Prices::default() }.rows("h100.8");
+        assert!(is_dearer(&once, &again[0]) && !is_dearer(&book, &again[0]), "4 is more than 3, and no more than 4");
+        let twice = repriced(&once, 3, Time::from_millis(9), again);
+        assert_eq!((twice.version, twice.from, twice.check()), (3, Time::from_millis(9), Ok(())));
+        assert_eq!(twice.rows.len(), book.rows.len() + 2);
+        let nano = |item: &str, meter| twice.row(meter, item).unwrap().nano;
+        assert_eq!((nano("h100.8", Meter::ComputeCore), nano("h100.8", Meter::Accelerator)), (cents(4), cents(210)));
+        assert_eq!((nano("cpu.1", Meter::ComputeCore), nano("h100.8", Meter::ReplicaCore)), (cents(4), cents(2)));
     }
 }

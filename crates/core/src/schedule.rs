@@ -12,12 +12,14 @@
 //!
 //! A promise counts on limits, so it holds as long as runs end at theirs, and as long as a site stays as it is.
 //!
-//! What it does not do yet: gangs over nodes, and reservations.
+//! What is reserved at a site ([`Room::reserved`]) is kept like a start that was promised for just then: whoever would still be
+//! there goes only where enough is left over, promises count with it, and nobody is stopped for a start it forbids. An end that
+//! nobody knows counts as none.
 
 mod build;
 pub mod record;
 mod say;
-mod words;
+pub(crate) mod words;
 
 use std::collections::BTreeSet;
 
@@ -103,9 +105,10 @@ impl Item {
         self.members.max(1)
     }
 
-    /// What quotas count for one member.
+    /// What quotas count for one member. An absurd count is cut so that all members' together is a number.
     pub fn units_each(&self) -> u32 {
-        if self.units == 0 { self.gpus.max(1) } else { self.units }
+        let each = if self.units == 0 { self.gpus.max(1) } else { self.units };
+        each.min(u32::MAX / self.members())
     }
 
     /// What quotas count for all members.
@@ -154,8 +157,8 @@ pub struct Waiting {
 /// What is bound to a site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
-    /// Which job. None: no job but something that stands, as a served model does. It takes its room for good, counts for
-    /// its organisation's share, and is never stopped for others.
+    /// Which job. None: no job but something that stands, as a served model does, or room that is reserved. It takes its room
+    /// until `free_at`, or for good, counts for its organisation's share, and is never stopped for others.
     pub job: Option<JobId>,
     /// Whose it is, and what it has.
     pub item: Item,
@@ -213,6 +216,20 @@ pub struct Room {
     pub nodes: Vec<Node>,
     /// What is bound to it.
     pub bound: Vec<Bound>,
+    /// What is reserved and has not begun: nothing else is there by then. In any order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<Block>,
+}
+
+/// Room that is reserved at a site from some time on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// Whose it is, and what it takes: its members on one machine.
+    pub item: Item,
+    /// From when on nothing else may be there, cleaning before it counted in.
+    pub from: Time,
+    /// When its room is anybody's again, cleaning after it counted in.
+    pub until: Time,
 }
 
 /// A run that has ended.
@@ -299,6 +316,8 @@ pub enum Cause {
     Room,
     /// There is room for it, kept for another until some time: with a shorter limit it would start now.
     Limit,
+    /// The reservation it is to run in has not begun.
+    Reservation,
     /// A site where it may run does not answer.
     Silent,
     /// A site where it may run has not said what it has yet.
@@ -440,10 +459,10 @@ impl Room {
         let mut taken = Amounts::default();
         for item in self.bound.iter().map(|bound| &bound.item) {
             let members = u64::from(item.members());
-            taken.cpus_milli += u64::from(item.cpus_milli) * members;
+            taken.cpus_milli = taken.cpus_milli.saturating_add(u64::from(item.cpus_milli).saturating_mul(members));
             let memory_bytes = item.memory_bytes.saturating_mul(members);
             taken.memory_bytes = taken.memory_bytes.saturating_add(memory_bytes);
-            taken.gpus += u64::from(item.gpus) * members;
+            taken.gpus = taken.gpus.saturating_add(u64::from(item.gpus).saturating_mul(members));
         }
         // An accelerator that parts lie on counts once.
         let places = self.bound.iter().flat_map(|bound| &bound.places);

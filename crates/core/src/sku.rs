@@ -24,7 +24,7 @@ pub const GPUS_MAX: u32 = 1_024;
 /// The most one instance may count for in quotas.
 pub const UNITS_MAX: u32 = 10_000;
 /// The longest model of accelerators, in characters.
-pub const GPU_MODEL_CHARS_MAX: usize = 128;
+pub const GPU_MODEL_CHARS_MAX: usize = 100;
 /// The most SKUs a catalogue may hold, retired ones included: it is read whole at every pass.
 pub const SKUS_MAX: usize = 1_000;
 

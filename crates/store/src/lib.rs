@@ -29,6 +29,7 @@ mod price;
 mod project;
 mod quarantine;
 mod quota;
+mod reservation;
 mod schedule;
 mod site;
 mod sku;

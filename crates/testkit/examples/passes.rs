@@ -175,6 +175,8 @@ impl Bench {
             url: "http://127.0.0.1:1".into(),
             seller: "FR".parse().unwrap(),
             first_prices: price::default_book(Time::from_millis(0)),
+            clean_ms: 300_000,
+            clean_ms: 300_000,
             origin: "audit.bench.example/gregal".into(),
             code_version: "bench".into(),
         })
@@ -218,6 +220,7 @@ impl Bench {
             waits_causes: Vec::new(),
             promised: None,
             site: None,
+            reservation: None,
             attempt: 0,
             hold: HoldId::from_u128(self.next),
             told_at: None,

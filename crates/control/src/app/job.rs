@@ -47,14 +47,20 @@ impl Control {
         let sku = rentable(&catalogue, &wanted.sku)?;
         let priority_max = self.organisation_of(&tx, project.organisation).await?.share.priority_max;
         let priority = priority(wanted.priority, priority_max)?;
-        self.quota_allows(&tx, &project, sku).await?;
         let site = self.job_site(&tx, &project, &wanted).await?;
-        self.fits_somewhere(cx, &tx, project.organisation, site.as_ref(), sku).await?;
+        let (site, worst) = if let Some(reservation) = wanted.reservation {
+            // It is within its quotas and paid for as it stands.
+            let site = self.job_fits_reservation(cx, &tx, &project, reservation, (&wanted, sku), site).await?;
+            (Some(site), Nano::ZERO)
+        } else {
+            self.quota_allows(&tx, &project, sku).await?;
+            self.fits_somewhere(cx, &tx, project.organisation, site.as_ref(), sku).await?;
+            (site, worst_case(&tx.price_books_all().await?, cx.now, sku, wanted.seconds_max)?)
+        };
         self.not_too_many(&tx, project.organisation).await?;
         let not_ended = (Code::Overloaded, "jobs that have not ended");
         let there = tx.jobs_count(project.id, &JobState::NOT_ENDED).await?;
         limit::one_more(there, limit::JOBS_NOT_ENDED_MAX, not_ended, "wait for some to end, or cancel some")?;
-        let worst = worst_case(&tx.price_books_all().await?, cx.now, sku, wanted.seconds_max)?;
         let id = JobId::new(self.world());
         let wanted_hold = HoldFor {
             organisation: project.organisation,
@@ -76,6 +82,10 @@ impl Control {
             .fact("priority", job.priority)
             .fact("preemptible", job.preemptible)
             .fact("held_nano", worst.get());
+        let entry = match job.reservation {
+            Some(reservation) => entry.fact("reservation", reservation.to_string()),
+            None => entry,
+        };
         self.finish_created(cx, tx, &[entry], Wake::Schedule, &answer).await?;
         Ok(answer)
     }
@@ -319,6 +329,7 @@ fn queued(
         site: site.map(|site| site.id),
         attempt: 0,
         hold,
+        reservation: wanted.reservation,
         billed: Billed::default(),
         progress: None,
         heldout: None,

@@ -14,6 +14,7 @@ use gregal_core::{
     job::{JobState, PRIORITY_MAX},
     organisation::{FairShare, Organisation, Project},
     quota::{self, Quota, QuotaId, UNITS_MAX},
+    reservation::{Reservation, ReservationState},
     sku::{Catalogue, Sku},
 };
 use gregal_policy::Resource;
@@ -167,16 +168,21 @@ impl Control {
     async fn quotas_used(&self, view: &View, of: OrganisationId, quotas: &[Quota]) -> Result<Vec<QuotaView>> {
         let mut used: BTreeMap<QuotaId, u32> = BTreeMap::new();
         let jobs = view.jobs_in_states(&JobState::BOUND).await?;
-        let jobs = jobs.iter().filter(|job| job.organisation == of).map(|job| (job.project, &job.sku));
+        // What runs in a reservation is counted with it.
+        let jobs = jobs.iter().filter(|job| job.organisation == of && job.reservation.is_none());
+        let jobs = jobs.map(|job| (job.project, &job.sku, 1));
         let models = view.endpoints_live().await?;
         let stands = |model: &&Endpoint| model.organisation == of && model.takes_room();
-        let models = models.iter().filter(stands).map(|model| (model.project, &model.sku));
+        let models = models.iter().filter(stands).map(|model| (model.project, &model.sku, 1));
+        let reserved = view.reservations_live().await?;
+        let begun = |one: &&Reservation| one.organisation == of && one.state == ReservationState::Active;
+        let reserved = reserved.iter().filter(begun).map(|one| (one.project, &one.sku, one.count));
         let catalogue = view.skus_all().await?;
-        for (project, sku) in jobs.chain(models) {
+        for (project, sku, count) in jobs.chain(models).chain(reserved) {
             let Some(sku) = catalogue.sku(sku) else { continue };
             for project in [None, Some(project)] {
                 let sum = used.entry(QuotaId::of(of, project, sku.family())).or_default();
-                *sum = sum.saturating_add(sku.units());
+                *sum = sum.saturating_add(sku.units().saturating_mul(count));
             }
         }
         let shown = |quota: &Quota| QuotaView::new(quota, used.get(&quota.id).copied().unwrap_or(0));

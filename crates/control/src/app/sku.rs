@@ -2,16 +2,18 @@
 
 use gregal_api::{
     problem::{Code, Problem},
-    sku::{SkuCreate, SkuView},
+    sku::{SkuCreate, SkuPriceWrite, SkuView},
 };
 use gregal_core::{
     access::Action,
+    job::JobState,
     price::{self, PriceBook},
-    quote,
+    quote::{self, Prices},
     sku::{Catalogue, Offer, SKUS_MAX, Sku},
     time::Time,
 };
 use gregal_policy::Resource;
+use gregal_store::View;
 
 use crate::{Control, Cx, Error, Result, context::Facts as _, wakes::Wake};
 
@@ -59,6 +61,55 @@ impl Control {
             .fact("units", offer.sku.units());
         self.finish_created(cx, tx, &[entry], Wake::Nobody, &answer).await?;
         Ok(answer)
+    }
+
+    /// Sets what a SKU costs from now on, in a new price book. What was used before stays rated by the old one.
+    pub(crate) async fn sku_price(&self, cx: &Cx, name: &str, wanted: &SkuPriceWrite) -> Result<SkuView> {
+        let policies = self.authorize(cx, Action::SkuWrite, &Resource::cloud()).await?;
+        let prices = prices(wanted)?;
+        let tx = self.begin(cx).await?;
+        let offer = tx.sku_get(name).await?.ok_or_else(|| Error::missing("sku", name))?;
+        let mut books = tx.price_books_all().await?;
+        let book = price::at(&books, cx.now).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
+        let rows = prices.rows(name);
+        if rows.iter().all(|row| book.rows.contains(row)) {
+            // Said already: the same act again changes nothing.
+            return Ok(priced(&offer, &books, cx.now));
+        }
+        if rows.iter().any(|row| quote::is_dearer(book, row)) {
+            // What was held for what is on it is what it may cost: nobody pays more than was said.
+            self.nothing_on(&tx, name).await?;
+        }
+        let version = books.iter().map(|book| book.version).max().unwrap_or(0).saturating_add(1);
+        let next = quote::repriced(book, version, cx.now, rows);
+        next.check().map_err(|error| Error::invalid(error.to_string()))?;
+        tx.price_book_insert(&next).await?;
+        let entry = cx
+            .done(None, "price_book:create", version)
+            .by(&policies)
+            .fact("sku", name)
+            .fact("core_hour_nano", wanted.core_hour_nano)
+            .fact("accelerator_hour_nano", wanted.accelerator_hour_nano)
+            .fact("served_core_hour_nano", wanted.served_core_hour_nano);
+        books.push(next);
+        let answer = priced(&offer, &books, cx.now);
+        // Sites price what they hold for by the books in their intent.
+        self.finish(cx, tx, &[entry], Wake::Sites).await?;
+        Ok(answer)
+    }
+
+    /// Refuses where a job that has not ended, or a served model, is on a SKU.
+    async fn nothing_on(&self, view: &View, name: &str) -> Result<()> {
+        let jobs = view.jobs_in_states(&JobState::NOT_ENDED).await?;
+        let jobs = jobs.iter().filter(|job| job.sku == name).count();
+        let models = view.endpoints_live().await?.iter().filter(|model| model.sku == name).count();
+        if jobs + models == 0 {
+            return Ok(());
+        }
+        let detail = format!("{jobs} jobs and {models} served models are on `{name}` at the price it has");
+        let hint =
+            "it gets dearer once they have ended: retire it and wait, or offer the same shape under another name";
+        Err(Problem::new(Code::Conflict, detail).hint(hint).into())
     }
 
     /// Retires a SKU: it takes no new work, and what was admitted before runs, stands and is billed as it was. Again, it changes
@@ -110,6 +161,25 @@ fn taken(there: &Offer) -> Error {
     Problem::new(Code::Taken, format!("there {was} a sku `{name}` already, and a shape never changes under its name"))
         .hint("choose another name for another shape; what was billed goes by the old one")
         .into()
+}
+
+/// The most an hour may cost, in nano-euro: 1,000,000 EUR.
+const HOUR_NANO_MAX: u64 = 1_000_000_000_000_000;
+
+fn prices(wanted: &SkuPriceWrite) -> Result<Prices> {
+    let fields = [
+        ("core_hour_nano", wanted.core_hour_nano),
+        ("accelerator_hour_nano", wanted.accelerator_hour_nano),
+        ("served_core_hour_nano", wanted.served_core_hour_nano),
+    ];
+    if fields.iter().all(|(_, nano)| nano.is_none()) {
+        return Err(Error::invalid("no price is said: set one of the fields at least"));
+    }
+    if let Some((field, _)) = fields.iter().find(|(_, nano)| nano.is_some_and(|nano| nano > HOUR_NANO_MAX)) {
+        return Err(Error::invalid(format!("`{field}` is larger than {HOUR_NANO_MAX}")));
+    }
+    let [core_hour, accelerator_hour, served_core_hour] = fields.map(|(_, nano)| nano);
+    Ok(Prices { core_hour, accelerator_hour, served_core_hour })
 }
 
 /// An offer at what it costs now.

@@ -22,7 +22,7 @@ use crate::{
     console::{self, ConsoleOptions},
     http::{
         audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation, placement,
-        project, quota, site, sku, usage,
+        project, quota, reservation, site, sku, usage,
     },
 };
 
@@ -47,6 +47,7 @@ fn bindings() -> Vec<Binding> {
         bound("skus_list", sku::list),
         bound("sku_read", sku::read),
         bound("sku_create", sku::create),
+        bound("sku_price", sku::price),
         bound("sku_retire", sku::retire),
         bound("prices_list", catalogue::prices_list),
         bound("sites_list", site::list),
@@ -80,6 +81,12 @@ fn bindings() -> Vec<Binding> {
         bound("job_explain", job::explain),
         bound("job_cancel", job::cancel),
         bound("job_preempt", job::preempt),
+        bound("reservation_create", reservation::create),
+        bound("reservation_quote", reservation::quote),
+        bound("reservations_list", reservation::list),
+        bound("reservation_read", reservation::read),
+        bound("reservation_cancel", reservation::cancel),
+        bound("calendar_read", reservation::calendar),
         bound("models_list", model::list),
         bound("model_read", model::read),
         bound("endpoint_create", endpoint::create),

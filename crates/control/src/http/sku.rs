@@ -1,9 +1,9 @@
 //! SKUs over HTTP.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Json, extract::State};
 use gregal_api::{
     page::SkuList,
-    sku::{SkuCreate, SkuQuery, SkuView},
+    sku::{SkuCreate, SkuPriceWrite, SkuQuery, SkuView},
 };
 
 use crate::{
@@ -27,8 +27,17 @@ pub(crate) async fn create(
     State(control): State<Control>,
     cx: Cx,
     Body(wanted): Body<SkuCreate>,
-) -> Result<(StatusCode, Json<SkuView>)> {
-    Ok((StatusCode::CREATED, Json(control.sku_create(&cx, wanted).await?)))
+) -> Result<Json<SkuView>> {
+    Ok(Json(control.sku_create(&cx, wanted).await?))
+}
+
+pub(crate) async fn price(
+    State(control): State<Control>,
+    cx: Cx,
+    Name(name): Name,
+    Body(wanted): Body<SkuPriceWrite>,
+) -> Result<Json<SkuView>> {
+    Ok(Json(control.sku_price(&cx, &name, &wanted).await?))
 }
 
 pub(crate) async fn retire(State(control): State<Control>, cx: Cx, Name(name): Name) -> Result<Json<SkuView>> {

@@ -149,6 +149,14 @@ async fn attempt_wanted(view: &View, job: Job, catalogue: &Catalogue) -> Result<
         inputs.push((dataset, digest.ok_or_else(|| Error::Broken(format!("{dataset} of {} has no digest", job.id)))?));
     }
     let sku = catalogue.sku(&job.sku).cloned();
+    let leave_by = match job.reservation {
+        Some(id) => {
+            let found = view.reservation_get(id).await?;
+            let gone = || Error::Broken(format!("{id}, in which {} runs, is not there", job.id));
+            Some(found.ok_or_else(gone)?.leave_by())
+        }
+        None => None,
+    };
     Ok(WantedAttempt {
         job: job.id,
         attempt: job.attempt,
@@ -161,6 +169,7 @@ async fn attempt_wanted(view: &View, job: Job, catalogue: &Catalogue) -> Result<
         billed: job.billed,
         cancel: job.state == JobState::Cancelling,
         preempt: job.state == JobState::Stopping,
+        leave_by,
     })
 }
 

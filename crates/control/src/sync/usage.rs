@@ -166,12 +166,22 @@ impl Control {
                 return Ok(Err("the job was not there then".into()));
             }
             let Some(sku) = tx.sku_get(&job.sku).await?.map(|offer| offer.sku) else { return stranger() };
-            let most = match event.meter {
-                Meter::ComputeCore => u64::from(sku.cpus_milli),
-                Meter::Accelerator => u64::from(sku.gpus) * 1000,
-                Meter::Energy => return Ok(Ok(())),
-                Meter::TokensIn | Meter::TokensOut => return Ok(Err("a job uses no tokens".into())),
-                Meter::ReplicaCore => return Ok(Err("a job is no served model".into())),
+            let (cores, gpus) = (u64::from(sku.cpus_milli), u64::from(sku.gpus) * 1000);
+            let most = match (event.meter, job.reservation) {
+                (Meter::ComputeCore, None) | (Meter::CoveredCore, Some(_)) => cores,
+                (Meter::Accelerator, None) | (Meter::CoveredAccelerator, Some(_)) => gpus,
+                (Meter::ComputeCore | Meter::Accelerator, Some(_)) => {
+                    return Ok(Err("its reservation has paid for the job's time".into()));
+                }
+                (Meter::CoveredCore | Meter::CoveredAccelerator, None) => {
+                    return Ok(Err("the job runs in no reservation".into()));
+                }
+                (Meter::Energy, _) => return Ok(Ok(())),
+                (Meter::TokensIn | Meter::TokensOut, _) => return Ok(Err("a job uses no tokens".into())),
+                (Meter::ReplicaCore, _) => return Ok(Err("a job is no served model".into())),
+                (Meter::ReservedCore | Meter::ReservedAccelerator, _) => {
+                    return Ok(Err("what is reserved is counted by control, not by sites".into()));
+                }
             };
             if event.item != job.sku {
                 return Ok(Err(format!("the job was sold `{}`, not what this record is priced as", job.sku)));
@@ -190,9 +200,12 @@ impl Control {
         let Some(endpoint) = mine else { return stranger() };
         match event.meter {
             Meter::Energy => Ok(Ok(())),
-            Meter::ComputeCore | Meter::Accelerator => {
-                Ok(Err("an endpoint is billed by tokens and by the time it answers".into()))
-            }
+            Meter::ComputeCore
+            | Meter::Accelerator
+            | Meter::ReservedCore
+            | Meter::ReservedAccelerator
+            | Meter::CoveredCore
+            | Meter::CoveredAccelerator => Ok(Err("an endpoint is billed by tokens and by the time it answers".into())),
             Meter::ReplicaCore => {
                 // What counts already was within bounds when it came.
                 let earlier = tally.replicas.get(&endpoint.id).map_or(0, |billed| billed.ms);

@@ -19,7 +19,7 @@ use gregal_store::{PassPlace, Tx};
 use tokio::sync::{Mutex, MutexGuard};
 
 use self::board::Board;
-pub(crate) use self::facts::{item, room, unreachable};
+pub(crate) use self::facts::{free_at, item, room, unreachable};
 use crate::{Control, Cx, Error, Result, context::Facts as _, metrics::Metric, wakes::Wake};
 
 /// What is kept from one pass to the next.
@@ -202,6 +202,10 @@ impl Control {
                 news.push(decision.clone());
             }
         }
+        // What waits for its reservation was not looked at: its time alone says what becomes of it.
+        for (job, decision) in board.outside(cx.now) {
+            entries.extend(self.decision_written(cx, tx, job, &decision).await?);
+        }
         Ok((entries, news))
     }
 
@@ -219,6 +223,8 @@ impl Control {
         let entry = |action: &str| cx.done(Some(job.organisation), action, job.id);
         match decision {
             Decision::Start { site, .. } => {
+                // The room of its reservation is at the site it was bound for.
+                let site = &job.site.filter(|_| job.reservation.is_some()).unwrap_or(*site);
                 let after = job.apply(JobMove::Bind { site: *site })?;
                 tx.job_update(&after).await?;
                 self.metrics().count(Metric::JobsBound);

@@ -15,6 +15,7 @@ mod organisation;
 mod preempt;
 mod quota;
 mod replica;
+mod reservation;
 mod schedule;
 mod site;
 mod sku;

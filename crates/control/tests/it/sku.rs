@@ -103,6 +103,9 @@ async fn a_retired_sku_takes_no_new_work_and_what_was_admitted_runs_and_is_bille
 
     cloud.control.step().await.unwrap();
     assert_eq!(cloud.job_read(&tenant, waits).await["state"], "starting", "it was admitted before");
+    site.sync(&cloud).await;
+    let told: Vec<_> = site.intent().attempts.iter().map(|attempt| attempt.sku.cpus_milli).collect();
+    assert_eq!(told, [500, 500], "its site is told the shape that was sold");
     cloud.world.pass_seconds(20);
     let receipt = site.uses(&cloud, &[half_core_of(&site, &cloud, &tenant, runs, "1")]).await;
     assert_eq!(receipt["accepted"], 1, "{receipt}");
@@ -214,4 +217,45 @@ async fn a_quota_counts_all_skus_of_its_family() {
     let other = id_of(&submit(&cloud, &tenant, &dataset, "cpu.1").await.good());
     cloud.control.step().await.unwrap();
     assert_eq!(cloud.job_read(&tenant, other).await["state"], "starting");
+}
+
+#[tokio::test]
+async fn a_sku_gets_a_price_of_its_own_and_dearer_only_while_nothing_is_on_it() {
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
+    create(&cloud, "cpu.half", json!({ "cpus_milli": 500 })).await.good();
+    let price = async |wanted: Value| cloud.call(&cloud.operator, "sku_price", &["cpu.half"], wanted).await;
+    // A cent a core-hour of a job: half a cent an hour of this.
+    let priced = price(json!({ "core_hour_nano": 10_000_000 })).await.good();
+    assert_eq!((&priced["price"]["job_hour_nano"], &priced["price"]["book"]), (&json!(5_000_000), &json!(2)));
+    assert_eq!(priced["price"]["by_any"], json!(["replica_core"]), "what was not said stays as it was");
+    assert_eq!(price(json!({ "core_hour_nano": 10_000_000 })).await.good(), priced, "twice is the same act");
+    let job = id_of(&submit(&cloud, &tenant, &dataset, "cpu.half").await.good());
+    assert_eq!(cloud.balances(tenant.organisation).await.held.get(), 83_334);
+
+    let refused = price(json!({ "core_hour_nano": 10_000_001 })).await;
+    assert_eq!(refused.problem(), "conflict");
+    assert!(refused.text.contains("1 jobs and 0 served models are on `cpu.half`"), "{}", refused.text);
+    cloud.control.step().await.unwrap();
+    site.says(&cloud, job, 1, running(&cloud)).await;
+    cloud.world.pass_seconds(20);
+    let before = half_core_of(&site, &cloud, &tenant, job, "1");
+    cloud.world.pass_seconds(1);
+    let cheaper = price(json!({ "core_hour_nano": 8_000_000, "served_core_hour_nano": 0 })).await.good();
+    assert_eq!((&cheaper["price"]["book"], &cheaper["price"]["by_any"]), (&json!(3), &json!([])));
+    site.sync(&cloud).await;
+    assert_eq!(site.intent().price_books.len(), 3, "the site learns of it");
+    cloud.world.pass_seconds(20);
+    let after = half_core_of(&site, &cloud, &tenant, job, "2");
+    site.uses(&cloud, &[before, after]).await;
+    // 4,500 core-milliseconds at a cent an hour, and as many at four fifths of it.
+    assert_eq!(cloud.balances(tenant.organisation).await.accrued.get(), 12_500 + 10_000);
+    site.says(&cloud, job, 1, ended(&cloud, "finished", true)).await;
+    assert_eq!(price(json!({ "core_hour_nano": 20_000_000 })).await.good()["price"]["job_hour_nano"], 10_000_000);
+    let other = cloud.call(&tenant.owner, "sku_read", &["cpu.1"], Value::Null).await.good();
+    assert_eq!(other["price"]["job_hour_nano"], 40_000_000, "others cost what they did");
+    for wrong in [json!({}), json!({ "core_hour_nano": 1_000_000_000_000_001_u64 }), json!({ "core_hour_nano": -1 })] {
+        assert_eq!(price(wrong).await.problem(), "invalid_request");
+    }
+    let unknown = cloud.call(&cloud.operator, "sku_price", &["cpu.3"], json!({ "core_hour_nano": 1 })).await;
+    assert_eq!(unknown.problem(), "not_found");
 }

@@ -49,6 +49,7 @@ fn options(store: &Store, world: &Arc<SteppedWorld>) -> ControlOptions {
         first_prices: gregal_core::price::default_book(gregal_core::time::Time::from_millis(0)),
         origin: "audit.test.example/gregal".into(),
         code_version: "test".into(),
+        clean_ms: gregal_core::reservation::CLEAN_MS_DEFAULT,
     }
 }
 

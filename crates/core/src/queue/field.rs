@@ -10,7 +10,7 @@ pub(super) use gang::Seats;
 pub(super) use later::FieldLater;
 
 use super::{
-    ground::{Mixed, Node, Shape, Sight},
+    ground::{Block, Mixed, Node, Shape, Sight},
     job::{Ask, End, Record},
     pool::Slot,
 };
@@ -54,7 +54,9 @@ impl Field {
         Self {
             taken: vec![taken; mixed.nodes.len()],
             claims: Vec::new(),
-            until_max: mixed.nodes.iter().filter_map(|node| node.until_ms).max(),
+            until_max: (mixed.nodes.iter().filter_map(|node| node.until_ms))
+                .chain(mixed.blocks.iter().map(|block| block.at_ms))
+                .max(),
             mixed: mixed.clone(),
         }
     }
@@ -76,7 +78,17 @@ impl Field {
         shape.is_some_and(|shape| shape.sku == ask.sku && shape.units_all() == ask.gpus)
     }
 
-    /// The latest time by which some node wants to be left: before it, how long a job is matters for where it may go.
+    /// The blocks that are reserved at a site, by their place.
+    pub(super) fn blocks(&self, site: usize) -> impl Iterator<Item = &Block> {
+        self.mixed.blocks.iter().filter(move |block| usize::from(block.site) == site)
+    }
+
+    /// Whether what has its room until then would run into a block that is reserved at a node's site.
+    fn is_reserved(&self, node: u32, until_ms: u64) -> bool {
+        self.blocks(usize::from(self.node(node).site)).any(|block| until_ms > block.at_ms)
+    }
+
+    /// The latest time by which some node, or a site where something is reserved, wants to be left: before it, how long a job is matters for where it may go.
     pub(super) fn until_max(&self) -> Option<u64> {
         self.until_max
     }
@@ -168,7 +180,9 @@ impl Field {
 
     /// Where making room for a shape may be looked for.
     pub(super) fn alive_for(&self, shape: &Shape, until_ms: u64) -> Vec<u32> {
-        self.open_to(shape, until_ms).filter(|node| self.could(*node, shape)).collect()
+        // Nobody is stopped for what might not start after all because of what is reserved.
+        let useful = |node: &u32| self.could(*node, shape) && !self.is_reserved(*node, until_ms);
+        self.open_to(shape, until_ms).filter(useful).collect()
     }
 
     /// Gives room out that was free. False: something of it was not, and nothing changed.

@@ -169,6 +169,18 @@ impl Record {
         u32::try_from(preemption.levels.iter().filter(|level| work >= **level).count()).unwrap_or(u32::MAX)
     }
 
+    /// When a run sinks by a level next, if it does before it ends.
+    pub(super) fn sinks_ms(&self, now_ms: u64, policy: &Policy) -> Option<u64> {
+        let Stage::Running { since_ms, .. } = self.stage else { return None };
+        let levels = &policy.preemption.as_ref()?.levels;
+        let gpus = u64::from(self.ask.gpus.max(1));
+        let work = self.worked_ms_at(now_ms, policy).saturating_mul(gpus);
+        let next_ms = levels.iter().filter(|level| **level > work).min()?.div_ceil(gpus);
+        let begun_ms = since_ms.saturating_add(self.restart_ms(policy));
+        // At the end of all time nothing sinks any more.
+        Some(begun_ms.saturating_add(next_ms.saturating_sub(self.worked_ms))).filter(|sinks_ms| *sinks_ms > now_ms)
+    }
+
     /// Whether this run may be stopped for others at all: now, or later.
     pub(super) fn may_stop(&self) -> bool {
         self.ask.preemptible && matches!(self.end, End::Limit | End::At(_))

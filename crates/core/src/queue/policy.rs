@@ -48,6 +48,9 @@ pub struct Policy {
     pub strict: bool,
     /// After how long a wait the first job that lacks accelerators is promised a start that nobody delays. None: never.
     pub promise_after_ms: Option<u64>,
+    /// The furthest ahead that a start is promised. Where owners state no limit, runs count with the platform's, so a start
+    /// lies months ahead: nobody can plan with it, and what is kept for it stays idle that long. None: however far.
+    pub promise_within_ms: Option<u64>,
     /// Whether who passes only leaves enough accelerators by number, as EASY is defined, rather than by place. A start
     /// reserved so may be late for want of accelerators in one place, so it is no promise: to compare with others only.
     pub counted: bool,
@@ -89,7 +92,7 @@ impl Policy {
     /// with stated limits it takes the mean wait from 3,709 s to 3,044 s, and from 17,396 s to 14,051 s where nobody may be
     /// stopped. Where nobody states a limit it costs a little instead (4,175 s to 4,223 s; 16,852 s to 17,973 s).
     pub fn live() -> Self {
-        Self { promise_after_ms: Some(0), ..Self::default() }
+        Self { promise_after_ms: Some(0), promise_within_ms: None, ..Self::default() }
     }
 
     /// First come, first served; who cannot start stops all behind.
@@ -98,6 +101,7 @@ impl Policy {
             order: Order::Submission,
             strict: true,
             promise_after_ms: None,
+            promise_within_ms: None,
             counted: false,
             overdue_after_ms: None,
             limit_max_ms: 60 * DAY_MS,
@@ -128,7 +132,13 @@ impl Policy {
     /// it is done later.
     pub fn steady() -> Self {
         let after = Some(14 * DAY_MS);
-        Self { preemption: None, promise_after_ms: after, overdue_after_ms: after, ..Self::default() }
+        Self {
+            preemption: None,
+            promise_after_ms: after,
+            promise_within_ms: None,
+            overdue_after_ms: after,
+            ..Self::default()
+        }
     }
 }
 
@@ -139,6 +149,7 @@ impl Default for Policy {
             order: Order::Work,
             strict: false,
             promise_after_ms: Some(2 * DAY_MS),
+            promise_within_ms: Some(14 * DAY_MS),
             counted: false,
             overdue_after_ms: Some(2 * DAY_MS),
             limit_max_ms: 60 * DAY_MS,

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 
 use super::{
     job::{Record, Stage},
+    movers::Hint,
     pass::{Pass, waits},
     policy::Order,
     pool::{Pool, Slot},
@@ -37,31 +38,18 @@ pub(super) struct Room {
     kept: Vec<Slot>,
     /// Sizes and ranks for which nothing was found.
     failed: BTreeSet<Rank>,
+    /// What no node's hint gives hope to, whoever asks.
+    hopeless: BTreeSet<Hope>,
     claimants: BTreeSet<u64>,
     searches: u32,
     /// What may be found on each node, so that most need no closer look.
     hints: Vec<Hint>,
-    /// Running jobs whose protected time is over and that can be stopped, the least first.
-    movable: Vec<u64>,
 }
 
-/// The best that a search may find on a node: necessary, not sufficient.
-#[derive(Debug, Clone, Copy)]
-struct Hint {
-    gpus: u32,
-    level_max: u32,
-    due_ms_max: u64,
-    priority_min: u8,
-    borrowed: bool,
-}
-
-impl Hint {
-    const NOTHING: Self = Self { gpus: 0, level_max: 0, due_ms_max: 0, priority_min: u8::MAX, borrowed: false };
-
-    fn may_give_way(&self, rank: &Rank) -> bool {
-        let lower = self.priority_min < rank.priority || self.level_max > rank.level || self.due_ms_max > rank.due_ms;
-        self.gpus > 0 && (rank.overdue || lower || (rank.own && self.borrowed))
-    }
+/// Whether anybody of whom a hint speaks may give way.
+fn may_give_way(hint: &Hint, rank: &Rank) -> bool {
+    let lower = hint.priority_min < rank.priority || hint.level_max > rank.level || hint.due_ms_max > rank.due_ms;
+    hint.gpus > 0 && (rank.overdue || lower || (rank.own && hint.borrowed))
 }
 
 /// What decides whom a job may push aside.
@@ -79,6 +67,10 @@ struct Rank {
     /// Until when it would have its room, where some nodes want to be left; else 0.
     until_ms: u64,
 }
+
+/// What of a rank hints speak of: accelerators of one node, priority, level, when it is due, whether it is overdue, and whether
+/// it stays within its own.
+type Hope = (u32, u8, u32, u64, bool, bool);
 
 /// What making room on a node costs: accelerators whose work is interrupted.
 struct Plan {
@@ -151,50 +143,28 @@ impl Queue {
         }
     }
 
-    fn room(&self, field: usize) -> Room {
+    fn room(&mut self, field: usize) -> Room {
+        let kind = &mut self.kinds[field];
+        kind.movers.refresh(self.now_ms, (&self.records, &kind.on_node), &self.quotas, &self.config.policy);
         let kind = &self.kinds[field];
         let mut room = Room {
             pending: vec![0; kind.on_node.len()],
             quotas: self.quotas.clone(),
             kept: Vec::new(),
             failed: BTreeSet::new(),
+            hopeless: BTreeSet::new(),
             claimants: BTreeSet::new(),
             searches: 0,
-            hints: vec![Hint::NOTHING; kind.on_node.len()],
-            movable: Vec::new(),
+            hints: kind.movers.hints().to_vec(),
         };
-        self.look_for_movable(field, &mut room);
         for record in kind.stopping.iter().filter_map(|seq| self.records.get(seq)) {
             for slot in record.slots() {
-                room.pending[slot.node as usize] += slot.gpus;
+                let pending = &mut room.pending[slot.node as usize];
+                *pending = pending.saturating_add(slot.gpus);
             }
             room.quotas.give_back(record.ask.share, usize::from(record.ask.sku), record.ask.gpus);
         }
         room
-    }
-
-    fn look_for_movable(&self, field: usize, room: &mut Room) {
-        let mut movable: Vec<&Record> = Vec::new();
-        for record in self.kinds[field].ends.iter().filter_map(|(_, seq)| self.records.get(seq)) {
-            let Stage::Running { since_ms, .. } = record.stage else { continue };
-            let policy = &self.config.policy;
-            if !record.may_stop() || self.now_ms.saturating_sub(since_ms) < record.protected_ms(policy) {
-                continue;
-            }
-            let (level, due_ms) = (record.level(self.now_ms, policy), record.due_ms(policy));
-            let borrowed = self.quotas.borrows(record.ask.share, usize::from(record.ask.sku));
-            for slot in record.slots() {
-                let hint = &mut room.hints[slot.node as usize];
-                hint.gpus += slot.gpus;
-                hint.level_max = hint.level_max.max(level);
-                hint.due_ms_max = hint.due_ms_max.max(due_ms);
-                hint.priority_min = hint.priority_min.min(record.ask.priority);
-                hint.borrowed |= borrowed;
-            }
-            movable.push(record);
-        }
-        movable.sort_by_key(|record| (record.ask.priority, record.ask.gpus, u64::MAX - record.seq));
-        room.movable = movable.into_iter().map(|record| record.seq).collect();
     }
 
     /// Nodes to claim on, how much on each, and whom to stop; cheapest first, then the node added first.
@@ -209,19 +179,28 @@ impl Queue {
         let size = pool.gpus_per_node();
         let part = rank.gpus.min(size);
         let nodes_needed = rank.gpus.div_ceil(size) as usize;
+        let hope: Hope = (part, rank.priority, rank.level, rank.due_ms, rank.overdue, rank.own);
+        if room.hopeless.contains(&hope) {
+            return None;
+        }
+        let mut any = false;
         let mut plans: Vec<Plan> = Vec::new();
         for (node, pending) in (0_u32..).zip(room.pending.iter().copied()) {
             let (hint, have) = (&room.hints[node as usize], pool.free()[node as usize] + pending);
-            let hopeless = have < part && (have + hint.gpus < part || !hint.may_give_way(&rank));
+            let hopeless = have < part && (have + hint.gpus < part || !may_give_way(hint, &rank));
             if hopeless {
                 continue;
             }
+            any = true;
             let Some(plan) = self.plan_on(field, pool, rank, (node, part, pending)) else { continue };
             let free = plan.cost == 0;
             plans.push(plan);
             if (free && nodes_needed == 1) || plans.len() >= nodes_needed.saturating_add(PLANS_MAX) {
                 break;
             }
+        }
+        if !any {
+            room.hopeless.insert(hope);
         }
         plans.sort_by_key(|plan| (plan.cost, plan.node));
         if plans.len() < nodes_needed {
@@ -238,7 +217,7 @@ impl Queue {
             victims.extend(plan.victims);
             slots.push(Slot::whole(plan.node, gpus));
         }
-        let victims = self.plan_quota(room, rank, victims);
+        let victims = self.plan_quota(field, room, rank, victims);
         victims.map(|victims| (slots, victims.into_iter().collect()))
     }
 
@@ -286,7 +265,13 @@ impl Queue {
     }
 
     /// Adds whoever must stop so that the quota allows the job, and moves the quotas on. None: it will not.
-    fn plan_quota(&self, room: &mut Room, rank: Rank, mut victims: BTreeSet<u64>) -> Option<BTreeSet<u64>> {
+    fn plan_quota(
+        &self,
+        field: usize,
+        room: &mut Room,
+        rank: Rank,
+        mut victims: BTreeSet<u64>,
+    ) -> Option<BTreeSet<u64>> {
         let (share, sku) = (ShareId(rank.share), usize::from(rank.sku));
         let column = |record: &Record| usize::from(record.ask.sku);
         let mut quotas = room.quotas.clone();
@@ -294,7 +279,7 @@ impl Queue {
             quotas.give_back(record.ask.share, column(record), record.ask.gpus);
         }
         if quotas.available(share, sku) < u64::from(rank.gpus) {
-            for record in room.movable.iter().filter_map(|seq| self.records.get(seq)) {
+            for record in self.kinds[field].movers.movable().filter_map(|seq| self.records.get(&seq)) {
                 if column(record) != sku || victims.contains(&record.seq) || !self.gives_way(record, rank) {
                     continue;
                 }
@@ -390,8 +375,10 @@ impl Queue {
         record.stage = stage;
         kind.settle_in(record, policy);
         for slot in record.slots() {
-            room.pending[slot.node as usize] += slot.gpus;
+            let pending = &mut room.pending[slot.node as usize];
+            *pending = pending.saturating_add(slot.gpus);
         }
+        room.hopeless.clear();
         pass.decisions.push(Decision::Stop { job: record.ask.job, for_job });
     }
 }

@@ -9,6 +9,7 @@ use super::{
     history::{Class, History, Usage},
     job::{Ask, End, Record, Stage},
     lane::Lanes,
+    movers::Movers,
     policy::Policy,
     pool::Slot,
     quota::{Quotas, Share, ShareError, ShareId},
@@ -140,6 +141,7 @@ pub(super) struct Kind {
     /// Running jobs by node.
     pub(super) on_node: Vec<Vec<u64>>,
     pub(super) stopping: BTreeSet<u64>,
+    pub(super) movers: Movers,
     /// The waiting jobs that were promised a start: one a pool, one a site.
     pub(super) holders: Vec<Option<u64>>,
 }
@@ -406,6 +408,7 @@ impl Kind {
             ends: BTreeSet::new(),
             on_node: vec![Vec::new(); space.nodes()],
             stopping: BTreeSet::new(),
+            movers: Movers::new(space.nodes()),
             holders: vec![None; places],
             space,
         }
@@ -431,6 +434,7 @@ impl Kind {
     pub(super) fn settle_in(&mut self, record: &Record, policy: &Policy) {
         if let Some(ends_ms) = record.ends_ms_max(policy).filter(|_| self.space.ends_known(record)) {
             self.ends.insert((ends_ms, record.seq));
+            self.movers.came(record, policy);
         }
         self.space.settle_in(record, true);
         if matches!(record.stage, Stage::Stopping { .. }) {
@@ -454,6 +458,7 @@ impl Kind {
         }
         self.space.settle_in(record, false);
         self.stopping.remove(&record.seq);
+        self.movers.went(record);
         for slot in record.slots() {
             self.on_node[slot.node as usize].retain(|seq| *seq != record.seq);
         }

@@ -12,9 +12,10 @@ use std::{
 use super::{Bound, END_MS, ENDLESS_MS, Item, PAST_MAX, Place, Room, Run, START_MS, Snapshot, Waiting, words};
 use crate::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
+    place::Level,
     queue::{
-        Ask, Class, Config, End, Ground, Mixed, Policy, Queue, Quota, Record, Share, ShareId, Slot, Snapshot as State,
-        Stage, Usage,
+        self, Ask, Class, Config, End, Ground, Mixed, Policy, Queue, Quota, Record, Share, ShareId, Slot,
+        Snapshot as State, Stage, Usage,
     },
     time::Time,
 };
@@ -49,13 +50,38 @@ struct Tables<'a> {
     owned: bool,
 }
 
+/// Names of what holds room, each once.
+struct Names {
+    taken: BTreeSet<JobId>,
+    next: u128,
+}
+
+impl Names {
+    /// A job's own name. What stands has none, and a name that is taken means another job to a queue: both hold their room
+    /// under one that nobody has, from the end of the range, where none of ours comes near.
+    fn of(&mut self, job: Option<JobId>) -> JobId {
+        if let Some(job) = job.filter(|job| self.taken.insert(*job)) {
+            return job;
+        }
+        loop {
+            let nobody = JobId::from_u128(self.next);
+            self.next -= 1;
+            if self.taken.insert(nobody) {
+                return nobody;
+            }
+        }
+    }
+}
+
 impl<'a> Built<'a> {
     pub(super) fn of(snapshot: &'a Snapshot, now: Time) -> Self {
         let policy = Policy::live();
         let rooms: BTreeMap<SiteId, &Room> = snapshot.rooms.iter().map(|room| (room.site, room)).collect();
         let mut never = Vec::new();
         let mut hoping = Vec::with_capacity(snapshot.waiting.len());
-        for job in &snapshot.waiting {
+        // A name that comes twice is one job: the first of them.
+        let mut once: BTreeSet<JobId> = BTreeSet::new();
+        for job in snapshot.waiting.iter().filter(|job| once.insert(job.job)) {
             match never::never_fits(job, &rooms) {
                 Some(reason) => never.push((job.job, reason)),
                 None => hoping.push(job),
@@ -68,7 +94,7 @@ impl<'a> Built<'a> {
         let (mut nodes, mut places) = (Vec::new(), Vec::new());
         let mut records: Vec<Record> = Vec::new();
         let mut running = BTreeMap::new();
-        let mut seen: BTreeSet<JobId> = hoping.iter().map(|job| job.job).collect();
+        let mut names = Names { taken: hoping.iter().map(|job| job.job).collect(), next: u128::MAX };
         for (site, place) in &tables.sites {
             let first = count(nodes.len());
             let room = rooms.get(site);
@@ -83,22 +109,18 @@ impl<'a> Built<'a> {
             let node = |place: &Place| at.get(&place.node).or(at.values().next_back()).copied().unwrap_or(first);
             for bound in room.into_iter().flat_map(|room| &room.bound) {
                 let seq = records.len() as u64;
-                // What stands has no job's name; none of ours comes near the end of the range.
-                let job = bound.job.unwrap_or_else(|| JobId::from_u128(u128::MAX - u128::from(seq)));
-                if seen.insert(job) {
-                    running.insert(job, bound);
-                    let members = count(bound.places.len()).max(1);
-                    let item = Item { members, ..bound.item.clone() };
-                    let ask = shapes.ask(job, &item, None, &[*place], &tables);
-                    let units = item.units_each();
-                    let slot =
-                        |place: &Place| Slot { node: node(place), gpus: units, part: place.gpus.first().copied() };
-                    let mut slots: Vec<Slot> = bound.places.iter().map(slot).collect();
-                    if slots.is_empty() {
-                        slots.push(slot(&Place::on(0)));
-                    }
-                    records.push(bound_record(bound, ask, seq, slots));
+                let job = names.of(bound.job);
+                running.insert(job, bound);
+                let members = count(bound.places.len()).max(1);
+                let item = Item { members, ..bound.item.clone() };
+                let ask = shapes.ask(job, &item, None, &[*place], &tables);
+                let units = item.units_each();
+                let slot = |place: &Place| Slot { node: node(place), gpus: units, part: place.gpus.first().copied() };
+                let mut slots: Vec<Slot> = bound.places.iter().map(slot).collect();
+                if slots.is_empty() {
+                    slots.push(slot(&Place::on(0)));
                 }
+                records.push(bound_record(bound, ask, seq, slots));
             }
         }
         let mut holders: Vec<Option<(Time, u64)>> = vec![None; tables.sites.len()];
@@ -122,7 +144,9 @@ impl<'a> Built<'a> {
             let ask = shapes.ask(job.job, &job.item, limit_ms, &sites, &tables);
             records.push(waiting_record(job, ask, seq));
         }
+        let blocks = blocks(&rooms, &tables, &mut shapes);
         let ground = Ground::Mixed(Mixed {
+            blocks,
             skus: u16::try_from(tables.skus.len()).unwrap_or(u16::MAX).max(1),
             sites: u16::try_from(tables.sites.len()).unwrap_or(u16::MAX),
             models: u16::try_from(tables.models.len()).unwrap_or(u16::MAX),
@@ -185,7 +209,11 @@ fn lawful(job: &Waiting) -> Cow<'_, [SiteId]> {
 impl<'a> Tables<'a> {
     fn of(snapshot: &'a Snapshot, rooms: &BTreeMap<SiteId, &Room>, waiting: &[&'a Waiting]) -> Self {
         let bound = || snapshot.rooms.iter().flat_map(|room| &room.bound);
-        let items = || waiting.iter().map(|job| &job.item).chain(bound().map(|bound| &bound.item));
+        let reserved = || snapshot.rooms.iter().flat_map(|room| &room.reserved);
+        let items = || {
+            let there = bound().map(|bound| &bound.item).chain(reserved().map(|block| &block.item));
+            waiting.iter().map(|job| &job.item).chain(there)
+        };
         let mut skus: BTreeSet<&str> = items().map(|item| item.sku.as_str()).collect();
         skus.extend(snapshot.past.iter().map(|run| run.sku.as_str()));
         let apart: BTreeSet<(OrganisationId, ProjectId, &str)> =
@@ -244,10 +272,28 @@ impl<'a> Tables<'a> {
     }
 }
 
+/// What is reserved and has not begun, at every site.
+fn blocks(rooms: &BTreeMap<SiteId, &Room>, tables: &Tables, shapes: &mut Shapes) -> Vec<queue::Block> {
+    let mut blocks = Vec::new();
+    for (site, room) in rooms {
+        let Some(site) = tables.sites.get(site).copied() else { continue };
+        for block in &room.reserved {
+            let item = Item { within: Some(Level::Node), ..block.item.clone() };
+            let ask = shapes.ask(JobId::from_u128(0), &item, None, &[site], tables);
+            let (at_ms, free_ms) = (ms(block.from), ms(block.until));
+            blocks.push(queue::Block { site, shape: ask.shape, at_ms, free_ms });
+        }
+    }
+    // In any order they mean the same; in one order they are decided alike.
+    blocks.sort_by_key(|block| (block.site, block.at_ms, block.free_ms, block.shape));
+    blocks
+}
+
 fn bound_record(bound: &Bound, ask: Ask, seq: u64, slots: Vec<Slot>) -> Record {
     let since_ms = ms(bound.since);
     let end = match (bound.job, bound.free_at.or(bound.told)) {
-        (None, _) => End::Never,
+        (None, None) => End::Never,
+        (None, Some(at)) => End::At(ms(at)),
         (Some(_), None) => End::Unknown,
         (Some(_), Some(at)) => End::At(ms(at)),
     };
@@ -255,6 +301,8 @@ fn bound_record(bound: &Bound, ask: Ask, seq: u64, slots: Vec<Slot>) -> Record {
         Some(told) => Stage::Stopping { since_ms, told_ms: ms(told), slots },
         None => Stage::Running { since_ms, slots },
     };
+    // What stands is nobody's to stop, whenever it ends.
+    let ask = Ask { preemptible: ask.preemptible && bound.job.is_some(), ..ask };
     let Item { worked_ms, stops, .. } = bound.item;
     Record { ask, seq, submitted_ms: since_ms, worked_ms, stops, promised_ms: None, end, stage }
 }

@@ -46,6 +46,7 @@ fn job(state: JobState) -> Job {
         site: (attempt > 0).then(|| SiteId::from_u128(1)),
         attempt,
         hold: HoldId::from_u128(1),
+        reservation: None,
         billed: gregal_core::job::Billed::default(),
         progress: None,
         heldout: None,

@@ -77,6 +77,7 @@ fn room(number: u128, cores_free: u32, cores: u32) -> Room {
         silent_since: None,
         nodes: if cores == 0 { vec![] } else { vec![node(cores, &[])] },
         bound: vec![bound(900 + number, cores - cores_free, None)],
+        reserved: vec![],
     }
 }
 

@@ -4,7 +4,8 @@ use gregal_core::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
     place::Level,
     schedule::{
-        Bound, Decision, END_MS, ENDLESS_MS, Item, Node, Place, QuotaRow, Room, START_MS, Snapshot, Waiting, schedule,
+        Bound, Decision, END_MS, ENDLESS_MS, Item, Node, Place, QuotaRow, Room, Run, START_MS, Snapshot, Waiting,
+        schedule,
     },
     time::Time,
 };
@@ -77,7 +78,15 @@ fn machine(gpus: usize, rack: u32) -> Node {
 }
 
 fn room(nodes: Vec<Node>, bound: Vec<Bound>) -> Room {
-    Room { site: SiteId::from_u128(1), name: "paris-1".into(), alive: true, silent_since: None, nodes, bound }
+    Room {
+        site: SiteId::from_u128(1),
+        name: "paris-1".into(),
+        alive: true,
+        silent_since: None,
+        nodes,
+        bound,
+        reserved: Vec::new(),
+    }
 }
 
 fn at(waiting: Vec<Waiting>, room: Room) -> Snapshot {
@@ -160,7 +169,7 @@ fn members_pack_on_few_machines_or_spread_over_many() {
     assert_eq!(on(Item { spread: true, ..gang(4, 1) }), ["start on 0 1 2 3"]);
     assert_eq!(on(Item { spread: true, ..gang(6, 4) }), ["start on 0 0 1 2 2 3"], "racks alike, too");
     assert_eq!(on(Item { spread: true, within: Some(Level::Rack), ..gang(3, 1) }), ["start on 0 0 1"]);
-    assert_eq!(on(Item { within: Some(Level::Node), ..gang(2, 4) }), ["start on 0 0"]);
+    assert_eq!(on(Item { within: Some(Level::Node), ..gang(2, 4) }), ["start on 2 2"], "alone in its rack");
 }
 
 #[test]
@@ -327,4 +336,57 @@ fn a_kept_machine_is_for_its_owner_and_for_what_has_ended_in_time() {
     let short = Waiting { limit_ms: HOUR_MS.unsigned_abs() - 1000, ..job(2, item(1, 0)) };
     let words = said(vec![mine(), short], room(until(enough - 1), vec![]));
     assert!(words.contains(&"start on 0".into()), "{words:?}");
+}
+
+#[test]
+fn nobody_is_promised_an_accelerator_that_may_be_gone_once_its_parts_are() {
+    let now = 10 * HOUR_MS;
+    let node =
+        Node { cpus_milli: 4000, gpus: ["a100", "a100", "h100", "h100"].map(Into::into).into(), ..machine(0, 0) };
+    let a100 = |cores: u32, milli| Item { gpu_model: Some("a100".into()), cpus_milli: cores * 1000, ..part(milli) };
+    let until = |number, item, hours: i64| bound(number, item, &[0], Some(now + hours * HOUR_MS));
+    // Two of any model: by what they were given, one may be left of what the part lies on, or none.
+    let rest = [until(8, item(0, 2), 6), until(9, Item { cpus_milli: 3000, ..item(0, 0) }, 2)];
+    let shared = Bound { places: vec![Place { node: 0, gpus: vec![0] }], ..until(7, a100(1, 250), 5) };
+    let promise = |bound| match decided(vec![job(1, a100(2, 250))], room(vec![node.clone()], bound)).remove(0) {
+        Decision::Wait { promise, .. } => promise.map(|promise| promise.at.as_millis() - now),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(promise([rest.to_vec(), vec![shared]].concat()), Some(6 * HOUR_MS));
+    assert_eq!(promise(rest.to_vec()), Some(6 * HOUR_MS), "whoever shares it may end early");
+}
+
+/// Two jobs of one accelerator come to three machines, then three of four: how many of those start.
+fn whole_ones_left(past: Vec<Run>) -> usize {
+    let mut home = room(vec![machine(4, 0), machine(4, 1), machine(6, 2)], vec![]);
+    let mut started = 0;
+    for (number, gpus) in [(1, 1), (2, 1), (3, 4), (4, 4), (5, 4)] {
+        let waiting = vec![job(number, item(1, gpus))];
+        let snapshot = Snapshot { past: past.clone(), ..at(waiting, home.clone()) };
+        for decision in schedule(&snapshot, Time::from_millis(10 * HOUR_MS)) {
+            let Decision::Start { places, .. } = decision else { continue };
+            home.bound.push(Bound { places, ..bound(number, item(1, gpus), &[], Some(30 * HOUR_MS)) });
+            started += usize::from(gpus == 4);
+        }
+    }
+    started
+}
+
+#[test]
+fn small_jobs_leave_whole_what_is_usually_taken_whole() {
+    let ran = |number| Run {
+        job: JobId::from_u128(number),
+        organisation: OrganisationId::from_u128(1),
+        project: ProjectId::from_u128(1),
+        sku: "1-4".into(),
+        gpus: 4,
+        limit_ms: HOUR_MS.unsigned_abs(),
+        ended: Time::from_millis(9 * HOUR_MS),
+        ran_ms: 1,
+        units: 0,
+    };
+    // The least left over is on a machine of four, and the next whole one does not fit there any more.
+    assert_eq!(whole_ones_left(vec![]), 2);
+    // Where whole ones are usual, the small ones go to the machine of six, which four fit on all the same.
+    assert_eq!(whole_ones_left((100..104).map(ran).collect()), 3);
 }

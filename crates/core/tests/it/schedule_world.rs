@@ -224,6 +224,7 @@ impl Day {
                 silent_since: None,
                 nodes: self.nodes[place].clone(),
                 bound,
+                reserved: vec![],
             }
         };
         vec![room(1), room(2)]

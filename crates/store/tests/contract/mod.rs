@@ -23,6 +23,7 @@ macro_rules! contract_over {
             lists_for_reconcilers_hold_what_is_live
             quotas_stand_once_each_parents_first_and_go_for_good
             skus_stand_once_each_by_name_for_good
+            reservations_are_live_until_they_are_over
             a_dropped_transaction_leaves_nothing
             nothing_is_committed_without_an_audit_entry
             a_transaction_that_met_an_error_cannot_be_committed

@@ -303,3 +303,39 @@ pub(crate) async fn skus_stand_once_each_by_name_for_good(place: &Place) {
     let stale = tx.sku_update(&offer(1, None, 2)).await.unwrap_err();
     assert!(matches!(stale, Error::Conflict { noun: "sku", .. }), "{stale:?}");
 }
+
+pub(crate) async fn reservations_are_live_until_they_are_over(place: &Place) {
+    use gregal_core::reservation::{
+        Reservation,
+        ReservationState::{Active, Booked, Cancelled, Ended},
+    };
+    let store = place.open().await;
+    parents(&store).await;
+    let tx = store.begin().await.unwrap();
+    let written = [(1, "a", Booked), (2, "b", Active), (3, "a", Ended), (4, "a", Cancelled)];
+    let written = written.map(|(number, name, state)| reservation(number, name, state));
+    for one in &written {
+        tx.reservation_insert(one).await.unwrap();
+    }
+    done(tx).await;
+    assert_eq!(store.reservations_live().await.unwrap(), written[..2]);
+    assert_eq!(store.reservations_live_at_site(site_id()).await.unwrap(), written[..2]);
+    assert!(store.reservations_live_at_site(SiteId::from_u128(9)).await.unwrap().is_empty());
+    assert_eq!(store.reservations_live_count(project_id()).await.unwrap(), 2);
+    assert_eq!(store.reservations_list(project_id(), &Page::default()).await.unwrap().items, written);
+    assert_eq!(store.reservation_get(written[2].id).await.unwrap().as_ref(), Some(&written[2]));
+
+    let tx = store.begin().await.unwrap();
+    let taken = tx.reservation_insert(&reservation(5, "b", Booked)).await.unwrap_err();
+    assert!(matches!(taken, Error::Taken { .. }), "{taken:?}");
+    drop(tx);
+    let tx = store.begin().await.unwrap();
+    let over = Reservation { state: Ended, version: 2, ..written[1].clone() };
+    tx.reservation_update(&over).await.unwrap();
+    tx.reservation_insert(&reservation(5, "b", Booked)).await.unwrap();
+    done(tx).await;
+    assert_eq!(store.reservation_get(over.id).await.unwrap(), Some(over.clone()));
+    let tx = store.begin().await.unwrap();
+    let stale = tx.reservation_update(&over).await.unwrap_err();
+    assert!(matches!(stale, Error::Conflict { .. }), "{stale:?}");
+}

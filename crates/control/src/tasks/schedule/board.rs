@@ -12,7 +12,8 @@ use gregal_core::{
     id::{EndpointId, JobId, OrganisationId, SiteId},
     job::{Job, JobState, Program},
     organisation::Organisation,
-    schedule::{QuotaRow, Room, Run, Snapshot, Waiting, Weight, record::Change},
+    reservation::{Reservation, ReservationState},
+    schedule::{Decision, QuotaRow, Room, Run, Snapshot, Waiting, Weight, record::Change},
     site::Site,
     sku::Catalogue,
     time::Time,
@@ -21,7 +22,10 @@ use gregal_policy::{Placement, Policies};
 use gregal_store::View;
 
 use super::facts;
-use crate::{Error, Result, tasks::replica};
+use crate::{
+    Error, Result,
+    tasks::{replica, reservation},
+};
 
 /// How many ended jobs count for what they teach: those submitted last.
 const RUNS_KEPT: u64 = gregal_core::schedule::PAST_MAX as u64 / 4;
@@ -38,6 +42,13 @@ pub(super) struct Board {
     ended: BTreeMap<JobId, Option<Run>>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
     endpoints_at: BTreeMap<SiteId, BTreeSet<EndpointId>>,
+    /// The reservations that are not over. Few, and what they come to goes by the clock: read whole, and what they touch is
+    /// made anew each time.
+    reservations: Vec<Reservation>,
+    /// Queued jobs that are to run in one.
+    inside: BTreeSet<JobId>,
+    /// The rooms of those that have begun, by site.
+    own_rooms: BTreeMap<SiteId, BTreeSet<SiteId>>,
     catalogue: Catalogue,
     sites: BTreeMap<SiteId, Site>,
     organisations: BTreeMap<OrganisationId, Organisation>,
@@ -96,6 +107,7 @@ impl Board {
         for job in live.into_iter().chain(ended) {
             self.job_put(job);
         }
+        self.reservations_put(view.reservations_live().await?);
         self.quotas_read(view).await
     }
 
@@ -108,6 +120,7 @@ impl Board {
         for job in jobs {
             self.job_put(job);
         }
+        self.reservations_put(view.reservations_live().await?);
         self.quotas_read(view).await
     }
 
@@ -118,6 +131,12 @@ impl Board {
             self.quotas_mark = Some(mark);
         }
         Ok(())
+    }
+
+    fn reservations_put(&mut self, live: Vec<Reservation>) {
+        // Sites that had one and have none now are looked at once more.
+        self.stale.rooms.extend(self.reservations.iter().map(|one| one.site));
+        self.reservations = live;
     }
 
     fn organisations_put(&mut self, changed: Vec<Organisation>) {
@@ -172,6 +191,9 @@ impl Board {
         }
         if job.state == JobState::Queued {
             self.stale.waiting.insert(id);
+            if job.reservation.is_some() {
+                self.inside.insert(id);
+            }
         } else if let Some(site) = job.site {
             self.bound_at.entry(site).or_default().insert(id);
             self.stale.rooms.insert(site);
@@ -182,6 +204,7 @@ impl Board {
     fn job_gone_from(&mut self, before: &Job) {
         if before.state == JobState::Queued {
             self.stale.waiting.insert(before.id);
+            self.inside.remove(&before.id);
         } else if let Some(site) = before.site {
             self.bound_at.entry(site).or_default().remove(&before.id);
             self.stale.rooms.insert(site);
@@ -211,16 +234,43 @@ impl Board {
         self.endpoints.get(&EndpointId::from_u128(queued_as.as_u128())).filter(|endpoint| replica::waits(endpoint))
     }
 
+    fn reservation_of(&self, job: &Job) -> Option<&Reservation> {
+        let id = job.reservation?;
+        self.reservations.iter().find(|one| one.id == id)
+    }
+
+    /// What its reservation's time alone says of a job. None: the scheduler decides.
+    fn said_of(&self, job: &Job, now: Time) -> Option<Decision> {
+        job.reservation?;
+        reservation::said_of(job, self.reservation_of(job), now)
+    }
+
+    /// What is said of jobs that wait for their reservation, where it is new.
+    pub(super) fn outside(&self, now: Time) -> Vec<(&Job, Decision)> {
+        let jobs = self.inside.iter().filter_map(|id| self.queued(*id));
+        let said = jobs.filter_map(|job| Some((job, self.said_of(job, now)?)));
+        let is_new = |(job, decision): &(&Job, Decision)| match decision {
+            Decision::Wait { causes, reason, promise, .. } => {
+                (&job.waits_causes, job.waits_for.as_ref(), &job.promised) != (causes, Some(reason), promise)
+            }
+            _ => true,
+        };
+        said.filter(is_new).collect()
+    }
+
     /// Whether anything may wait: what is stale may.
     pub(super) fn is_idle(&self) -> bool {
         let stale = || self.stale.waiting.iter();
         self.snapshot.waiting.is_empty()
+            && self.inside.is_empty()
             && stale().all(|id| self.queued(*id).is_none() && self.endpoint_waiting(*id).is_none())
     }
 
     /// Makes the snapshot what a pass at `now` looks at.
     pub(super) fn mend(&mut self, now: Time, policies: &Policies) -> Result<()> {
-        self.waiting_mend(policies)?;
+        self.stale.waiting.extend(&self.inside);
+        self.stale.rooms.extend(self.reservations.iter().map(|one| one.site));
+        self.waiting_mend(now, policies)?;
         self.rooms_mend(now);
         self.runs_mend();
         if let Some(quotas) = self.stale.quotas.take().filter(|quotas| *quotas != self.snapshot.quotas) {
@@ -238,13 +288,13 @@ impl Board {
         &self.snapshot
     }
 
-    fn waiting_mend(&mut self, policies: &Policies) -> Result<()> {
+    fn waiting_mend(&mut self, now: Time, policies: &Policies) -> Result<()> {
         if self.stale.waiting.is_empty() {
             return Ok(());
         }
         let mut came = Vec::new();
         for id in self.stale.waiting.clone() {
-            came.extend(self.waiting_of(id, policies)?);
+            came.extend(self.waiting_of(id, now, policies)?);
         }
         let stale = std::mem::take(&mut self.stale.waiting);
         let mut before: BTreeMap<JobId, Waiting> = BTreeMap::new();
@@ -265,12 +315,18 @@ impl Board {
         Ok(())
     }
 
-    fn waiting_of(&mut self, id: JobId, policies: &Policies) -> Result<Option<Waiting>> {
+    fn waiting_of(&mut self, id: JobId, now: Time, policies: &Policies) -> Result<Option<Waiting>> {
         if let Some(job) = self.queued(id) {
             let (organisation, pinned) = (job.organisation, job.site);
             let lawful = self.lawful(organisation, Placement::Job, policies)?;
             let sites = lawful.iter().copied().filter(|site| pinned.is_none_or(|pinned| pinned == *site)).collect();
-            return self.jobs.get(&id).map(|job| facts::waiting(job, sites, &self.catalogue)).transpose();
+            let Some(job) = self.queued(id).filter(|job| self.said_of(job, now).is_none()) else { return Ok(None) };
+            let asks = facts::waiting(job, sites, &self.catalogue)?;
+            return Ok(Some(match self.reservation_of(job) {
+                Some(one) if asks.sites.contains(&one.site) => reservation::asks_inside(asks, one, now),
+                Some(_) => Waiting { sites: Vec::new(), ..asks },
+                None => asks,
+            }));
         }
         let Some(endpoint) = self.endpoint_waiting(id) else { return Ok(None) };
         let (organisation, place) = (endpoint.organisation, endpoint.site);
@@ -300,8 +356,21 @@ impl Board {
             let ids = self.endpoints_at.get(&id).into_iter().flatten();
             let endpoints = ids.filter_map(|endpoint| self.endpoints.get(endpoint));
             self.rooms_hold.insert(id, (now, facts::room_holds_until(site, now, &bound)));
-            let room = replica::beside(facts::room(site, now, bound, &self.catalogue), endpoints, &self.catalogue);
-            self.room_put(room);
+            let outside = bound.iter().copied().filter(|job| job.reservation.is_none());
+            let room = facts::room(site, now, outside, &self.catalogue);
+            let room = replica::beside(room, endpoints, &self.catalogue);
+            let begun = self.reservations.iter().filter(|one| one.site == id && one.state == ReservationState::Active);
+            let mut rooms: Vec<Room> =
+                begun.filter_map(|one| reservation::own_room(one, site, &bound, &self.catalogue, now)).collect();
+            let own: BTreeSet<SiteId> = rooms.iter().map(|room| room.site).collect();
+            rooms.push(reservation::beside(room, &self.reservations, &self.catalogue, now));
+            for gone in self.own_rooms.insert(id, own.clone()).unwrap_or_default().difference(&own) {
+                self.snapshot.rooms.retain(|room| room.site != *gone);
+                self.touched.rooms.insert(*gone);
+            }
+            for room in rooms {
+                self.room_put(room);
+            }
         }
     }
 

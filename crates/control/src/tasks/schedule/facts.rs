@@ -19,7 +19,7 @@ pub(crate) fn unreachable(site: &Site, now: Time) -> String {
 
 /// When a bound job gives its room back at the latest: what is left of its limit after its attempt was ready. Nobody knows
 /// of one that is not ready yet, nor of one that is past that time (its site was away, and goes on from what it billed).
-fn free_at(job: &Job) -> Option<Time> {
+pub(crate) fn free_at(job: &Job) -> Option<Time> {
     let ready = since(job)?;
     let left = (u64::from(job.seconds_max) * 1000).saturating_sub(job.billed.ms);
     Some(ready.plus_millis(i64::try_from(left).unwrap_or(i64::MAX).saturating_add(END_MS)))
@@ -153,6 +153,7 @@ pub(crate) fn room<'a>(
         silent_since: site.lease_until.filter(|_| !site.alive_at(now)),
         nodes: site.capacity.iter().map(node).collect(),
         bound: bound.collect(),
+        reserved: Vec::new(),
     }
 }
 

@@ -25,11 +25,12 @@ struct Part {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Amount {
     cpus_milli: u64,
-    memory_bytes: u64,
+    /// Wide enough that no sum of what is bound, however absurd, ever stops short: it must come out again.
+    memory_bytes: u128,
     /// Whole accelerators by model, as jobs asked for them.
-    gpus: Vec<u32>,
+    gpus: Vec<u64>,
     /// Whole accelerators of any model.
-    any: u32,
+    any: u64,
     parts: Vec<Part>,
     /// What bears which number that keeps things apart.
     apart: Vec<u32>,
@@ -43,10 +44,10 @@ impl Amount {
     /// Adds one member, a part on the accelerator it names.
     pub(super) fn add(&mut self, shape: &Shape, slot: Slot) {
         self.cpus_milli += u64::from(shape.cpus_milli);
-        self.memory_bytes = self.memory_bytes.saturating_add(shape.memory_bytes);
+        self.memory_bytes += u128::from(shape.memory_bytes);
         match part(shape, slot) {
             Some(part) => self.parts.push(part),
-            None => *self.gpus_mut(shape) += whole(shape),
+            None => *self.gpus_mut(shape) += u64::from(whole(shape)),
         }
         self.apart.extend(shape.apart);
     }
@@ -54,7 +55,7 @@ impl Amount {
     /// The member was added before.
     pub(super) fn sub(&mut self, shape: &Shape, slot: Slot) {
         self.cpus_milli = self.cpus_milli.checked_sub(u64::from(shape.cpus_milli)).expect("cores were taken");
-        self.memory_bytes = self.memory_bytes.checked_sub(shape.memory_bytes).expect("memory was taken");
+        self.memory_bytes = self.memory_bytes.checked_sub(u128::from(shape.memory_bytes)).expect("memory was taken");
         match part(shape, slot) {
             Some(part) => {
                 let at = self.parts.iter().position(|other| *other == part);
@@ -62,7 +63,7 @@ impl Amount {
             }
             None => {
                 let gpus = self.gpus_mut(shape);
-                *gpus = gpus.checked_sub(whole(shape)).expect("accelerators were taken");
+                *gpus = gpus.checked_sub(u64::from(whole(shape))).expect("accelerators were taken");
             }
         }
         if let Some(name) = shape.apart {
@@ -71,7 +72,7 @@ impl Amount {
         }
     }
 
-    fn gpus_mut(&mut self, shape: &Shape) -> &mut u32 {
+    fn gpus_mut(&mut self, shape: &Shape) -> &mut u64 {
         match shape.model {
             Some(model) => &mut self.gpus[usize::from(model)],
             None => &mut self.any,
@@ -147,11 +148,13 @@ struct Device {
 pub(super) struct Left {
     cpus_milli: u64,
     memory_bytes: u64,
-    /// Whole accelerators of each model that jobs which name one have left.
-    models: Vec<(u16, u32)>,
-    /// How many of these others have.
-    any: u32,
+    /// Whole accelerators of each model that jobs which name one have left; fewer than none where a site lost some.
+    models: Vec<(u16, i64)>,
+    /// How many of these others have: it may be any of them.
+    any: i64,
     devices: Vec<Device>,
+    /// Models of which some are not fit for work.
+    broken: Vec<u16>,
     apart: Vec<u32>,
 }
 
@@ -168,11 +171,12 @@ impl Left {
         };
         let mut left = Self::counted(node, |gpus| gpus.healthy);
         left.cpus_milli = left.cpus_milli.saturating_sub(net(&|amount| amount.cpus_milli));
-        left.memory_bytes = left.memory_bytes.saturating_sub(net(&|amount| amount.memory_bytes));
+        left.memory_bytes =
+            left.memory_bytes.saturating_sub(net(&|amount| u64::try_from(amount.memory_bytes).unwrap_or(u64::MAX)));
         for (model, free) in &mut left.models {
-            *free = free.saturating_sub(clamped(net(&|amount| u64::from(amount.gpus[usize::from(*model)]))));
+            *free -= i64::from(clamped(net(&|amount| amount.gpus[usize::from(*model)])));
         }
-        left.any = clamped(net(&|amount| u64::from(amount.any)));
+        left.any = i64::from(clamped(net(&|amount| amount.any)));
         for (amount, _) in sides.iter().filter(|(_, takes)| *takes) {
             left.apart.extend(&amount.apart);
         }
@@ -181,7 +185,7 @@ impl Left {
                 left.apart.swap_remove(at);
             }
         }
-        left.shared(node, sides);
+        left.shared(sides);
         left
     }
 
@@ -194,15 +198,16 @@ impl Left {
         Self {
             cpus_milli: u64::from(node.cpus_milli),
             memory_bytes: node.memory_bytes,
-            models: node.gpus.iter().map(|gpus| (gpus.model, count(gpus))).collect(),
+            models: node.gpus.iter().map(|gpus| (gpus.model, i64::from(count(gpus)))).collect(),
             any: 0,
             devices: Vec::new(),
+            broken: node.gpus.iter().filter(|gpus| gpus.healthy < gpus.all).map(|gpus| gpus.model).collect(),
             apart: Vec::new(),
         }
     }
 
     /// Notes the accelerators that parts lie on.
-    fn shared(&mut self, node: &Node, sides: &[(&Amount, bool)]) {
+    fn shared(&mut self, sides: &[(&Amount, bool)]) {
         if sides.iter().all(|(amount, _)| amount.parts.is_empty()) {
             return;
         }
@@ -213,40 +218,54 @@ impl Left {
                 parts.swap_remove(at);
             }
         }
-        // One that names a model says it for all that share with it.
-        parts.sort_unstable_by_key(|part| (part.device, part.model.is_none(), part.model, part.owner, part.milli));
+        parts.sort_unstable_by_key(|part| (part.device, part.model, part.owner, part.milli));
         for part in parts {
             if let Some(device) = self.devices.last_mut().filter(|device| device.number == part.device) {
                 device.left = device.left.saturating_sub(part.milli);
                 device.owner = device.owner.filter(|owner| *owner == part.owner);
                 continue;
             }
-            let broken = |gpus: &Gpus| gpus.healthy < gpus.all && part.model.is_none_or(|model| model == gpus.model);
-            self.open(part, node.gpus.iter().any(broken));
+            self.open(part);
         }
     }
 
     /// A part lies on an accelerator that had none.
-    fn open(&mut self, part: Part, doubtful: bool) {
+    fn open(&mut self, part: Part) {
         let Part { device, milli, model, owner } = part;
         let left = GPU_MILLI.saturating_sub(milli);
+        let doubtful = self.broken.iter().any(|broken| model.is_none_or(|model| model == *broken));
         self.devices.push(Device { number: device, left, model, owner: Some(owner), doubtful });
         match self.models.iter_mut().find(|(here, _)| Some(*here) == model) {
-            Some((_, free)) => *free = free.saturating_sub(1),
-            None => self.any = self.any.saturating_add(1),
+            Some((_, free)) => *free -= 1,
+            None => self.any += 1,
         }
     }
 
     /// Whole accelerators that are free of a model, or of any.
     pub(super) fn whole(&self, model: Option<u16>) -> u32 {
+        u32::try_from(self.surely(model)).unwrap_or(0)
+    }
+
+    /// How many of a model are free whichever ones others have: less than none, where too few might be.
+    fn surely(&self, model: Option<u16>) -> i64 {
         let of_model = self.models.iter().filter(|(here, _)| model.is_none_or(|model| model == *here));
-        of_model.map(|(_, free)| *free).fold(0, u32::saturating_add).saturating_sub(self.any)
+        of_model.map(|(_, free)| *free).sum::<i64>() - self.any
+    }
+
+    /// Whether a shape's part may join what lies on an accelerator.
+    fn joins(&self, device: &Device, shape: &Shape) -> bool {
+        // In a node of several models, one that takes any counts otherwise than one that names its own once that has gone.
+        let only = matches!(self.models[..], [(only, _)] if shape.model.is_none_or(|model| model == only));
+        let alike = shape.model == device.model || only;
+        // And what would not be free for sure with the accelerator empty is not counted on while it is not.
+        let stays = self.surely(shape.model) >= 0;
+        shape.gpu_milli > 0 && alike && stays && !device.doubtful && device.owner == Some(shape.owners.last().copied())
     }
 
     /// What is free for a shape.
     pub(super) fn free(&self, shape: &Shape) -> Free {
         let gpus = self.whole(shape.model);
-        let shared = self.devices.iter().filter(|device| device.takes(shape)).map(|device| device.left).max();
+        let shared = self.devices.iter().filter(|device| self.joins(device, shape)).map(|device| device.left).max();
         Free {
             cpus_milli: self.cpus_milli,
             memory_bytes: self.memory_bytes,
@@ -271,14 +290,14 @@ impl Left {
         if shape.gpu_milli == 0 {
             return whole;
         }
-        let enough = |device: &&Device| device.takes(shape) && device.left >= shape.gpu_milli;
+        let enough = |device: &&Device| self.joins(device, shape) && device.left >= shape.gpu_milli;
         whole + self.devices.iter().filter(enough).map(|device| u64::from(device.left)).sum::<u64>()
     }
 
     /// How many parts of a shape's size are free.
     fn parts(&self, shape: &Shape) -> u64 {
         let of = |milli: u16| u64::from(milli.checked_div(shape.gpu_milli).unwrap_or(0));
-        let shared = self.devices.iter().filter(|device| device.takes(shape)).map(|device| of(device.left));
+        let shared = self.devices.iter().filter(|device| self.joins(device, shape)).map(|device| of(device.left));
         shared.sum::<u64>() + u64::from(self.whole(shape.model)) * of(GPU_MILLI)
     }
 
@@ -291,7 +310,7 @@ impl Left {
     /// Whether a part may lie on the accelerator of this number: one it may share, or a whole one that is free.
     fn allows(&self, number: u8, shape: &Shape) -> bool {
         match self.devices.iter().find(|device| device.number == number) {
-            Some(device) => device.takes(shape) && device.left >= shape.gpu_milli,
+            Some(device) => self.joins(device, shape) && device.left >= shape.gpu_milli,
             None => self.whole(shape.model) > 0,
         }
     }
@@ -308,23 +327,15 @@ impl Left {
         let Some(part) = part(shape, slot) else {
             let gpus = whole(shape);
             match self.models.iter_mut().find(|(here, _)| Some(*here) == shape.model) {
-                Some((_, free)) => *free = free.saturating_sub(gpus),
-                None => self.any = self.any.saturating_add(gpus),
+                Some((_, free)) => *free -= i64::from(gpus),
+                None => self.any += i64::from(gpus),
             }
             return;
         };
         match self.devices.iter_mut().find(|device| device.number == part.device) {
             Some(device) => device.left = device.left.saturating_sub(part.milli),
-            None => self.open(part, false),
+            None => self.open(part),
         }
-    }
-}
-
-impl Device {
-    /// Whether a shape's part may join.
-    fn takes(&self, shape: &Shape) -> bool {
-        let model = shape.model.is_none() || shape.model == self.model;
-        shape.gpu_milli > 0 && model && !self.doubtful && self.owner == Some(shape.owners.last().copied())
     }
 }
 

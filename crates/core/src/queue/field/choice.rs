@@ -50,8 +50,7 @@ impl Field {
     /// Thousandths of accelerators that usual demands cannot use of what is free on a node, summed by how usual they are.
     fn in_pieces(&self, node: u32, left: &Left) -> i128 {
         let (free, at) = (left.milli(), self.node(node));
-        let lost = |(shape, weight): &(u32, u32)| {
-            let shape = self.shape(*shape);
+        let lost = |(shape, weight): &(Shape, u32)| {
             let may = shape.sites.binary_search(&at.site).is_ok() && at.is_for(shape);
             let usable = if may { left.milli_for(shape) } else { 0 };
             i128::from(free.saturating_sub(usable)) * i128::from(*weight)

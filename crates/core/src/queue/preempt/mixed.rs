@@ -8,7 +8,7 @@ use super::{
         pool::Slot,
         state::Queue,
     },
-    PLANS_MAX, Rank, Room,
+    PLANS_MAX, Rank, Room, may_give_way,
 };
 
 /// A job and the field it is to start on.
@@ -48,7 +48,7 @@ impl Queue {
             }
         }
         let best = best?;
-        let victims = self.plan_quota(room, rank, best.victims.iter().map(|record| record.seq).collect())?;
+        let victims = self.plan_quota(field, room, rank, best.victims.iter().map(|record| record.seq).collect())?;
         Some((best.slots, victims.into_iter().collect()))
     }
 
@@ -57,7 +57,7 @@ impl Queue {
     fn groups_to_clear(&self, search: &Search, room: &Room) -> Vec<Vec<u32>> {
         let Search { mixed, shape, rank, .. } = search;
         let useful =
-            |node: &u32| room.hints[*node as usize].may_give_way(rank) || mixed.count_soon(*node, shape, &[]) > 0;
+            |node: &u32| may_give_way(&room.hints[*node as usize], rank) || mixed.count_soon(*node, shape, &[]) > 0;
         let nodes = mixed.alive_for(shape, rank.until_ms).into_iter().filter(useful);
         if shape.members == 1 {
             return nodes.map(|node| vec![node]).collect();

@@ -49,6 +49,34 @@ fn a_short_job_passes_a_promised_one_and_a_long_one_does_not() {
 }
 
 #[test]
+fn who_may_not_pass_a_promise_keeps_nothing_from_who_may() {
+    // Where running jobs make room, a job that does not start may claim some; this one must not claim what it may not use.
+    let mut queue = queue(1, 4, policy("live"));
+    queue.submit(Ask { preemptible: false, ..ask(1, 3, 50) }, 0).unwrap();
+    assert_eq!(started(&queue.pass(0)), [id(1)]);
+    queue.submit(ask(2, 4, 50), 0).unwrap();
+    assert!(queue.pass(0).contains(&Decision::Promise { job: id(2), at_ms: 50 }));
+    queue.submit(ask(3, 1, 90), 0).unwrap();
+    queue.submit(ask(4, 1, 50), 0).unwrap();
+    assert_eq!(started(&queue.pass(0)), [id(4)]);
+}
+
+#[test]
+fn a_start_too_far_ahead_is_not_promised_and_nothing_is_kept_for_it() {
+    let passes = |within| {
+        let mut queue = queue(1, 4, Policy { promise_within_ms: within, ..policy("fifo-promise") });
+        for (job, gpus, limit_ms) in [(1, 3, 60), (2, 4, 60), (3, 1, 61)] {
+            queue.submit(ask(job, gpus, limit_ms), 0).unwrap();
+        }
+        let decisions = queue.pass(0);
+        let promised = decisions.iter().any(|decision| matches!(decision, Decision::Promise { .. }));
+        (promised, started(&decisions))
+    };
+    assert_eq!(passes(Some(60)), (true, vec![id(1)]));
+    assert_eq!(passes(Some(59)), (false, vec![id(1), id(3)]));
+}
+
+#[test]
 fn strict_first_come_first_served_lets_nobody_pass() {
     let mut queue = queue(1, 4, policy("fifo"));
     for (job, gpus) in [(1, 3), (2, 4), (3, 1)] {

@@ -35,14 +35,7 @@ impl Shapes {
     ) -> Ask {
         let shape = shape(item, sites, tables);
         let (sku, gpus) = (shape.sku, shape.units_all());
-        let next = count(self.shapes.len());
-        let place = match self.places.entry(shape) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(new) => {
-                self.shapes.push(new.key().clone());
-                *new.insert(next)
-            }
-        };
+        let place = self.place(shape);
         Ask {
             job,
             share: tables.share(item.organisation, item.project),
@@ -57,30 +50,57 @@ impl Shapes {
 
     /// The most frequent shapes of what waits, runs and ran lately, each with how often it comes: those with accelerators, for
     /// these are what may be left in pieces.
-    pub(super) fn usual(&self, now: impl Iterator<Item = u32>, past: &[Run], tables: &Tables) -> Vec<(u32, u32)> {
-        // Of what ran only the kind is known: it stands for the first shape of that kind.
-        let mut of_kind: BTreeMap<u16, (&Shape, u32)> = BTreeMap::new();
-        for (shape, place) in self.places.iter().filter(|(shape, _)| asks(shape)) {
-            of_kind.entry(shape.sku).or_insert((shape, *place));
+    pub(super) fn usual(&self, now: impl Iterator<Item = u32>, past: &[Run], tables: &Tables) -> Vec<(Shape, u32)> {
+        let mut of_kind: BTreeMap<u16, &Shape> = BTreeMap::new();
+        for shape in self.places.keys().filter(|shape| asks(shape)) {
+            of_kind.entry(shape.sku).or_insert(shape);
         }
-        let ran = past.iter().filter_map(|run| Some(of_kind.get(tables.skus.get(&run.sku)?)?.1));
-        // Alike but for what does not matter for room.
-        let mut often: BTreeMap<Shape, (u32, u32)> = BTreeMap::new();
-        for place in now.chain(ran) {
-            let shape = &self.shapes[place as usize];
-            if asks(shape) {
-                let demand =
-                    Shape { sku: 0, units: 1, members: 1, within: None, spread: false, apart: None, ..shape.clone() };
-                let (_, times) = often.entry(demand).or_insert((place, 0));
-                *times = times.saturating_add(shape.members);
+        let ran = past.iter().map(|run| {
+            of_kind.get(&tables.sku(&run.sku)).map_or_else(|| of_run(run, tables), |shape| (*shape).clone())
+        });
+        let mut often: BTreeMap<Shape, u32> = BTreeMap::new();
+        for shape in now.map(|place| self.shapes[place as usize].clone()).chain(ran).filter(asks) {
+            // Alike but for what does not matter for room.
+            let members = shape.members;
+            let demand = Shape { sku: 0, units: 1, members: 1, within: None, spread: false, apart: None, ..shape };
+            let times = often.entry(demand).or_default();
+            *times = times.saturating_add(members);
+        }
+        let mut usual: Vec<(Shape, u32)> = often.into_iter().collect();
+        // Among the equally frequent, in the order of shapes.
+        usual.sort_by_key(|(_, times)| Reverse(*times));
+        usual.truncate(USUAL_MAX);
+        usual
+    }
+
+    fn place(&mut self, shape: Shape) -> u32 {
+        let next = count(self.shapes.len());
+        match self.places.entry(shape) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                self.shapes.push(new.key().clone());
+                *new.insert(next)
             }
         }
-        let mut usual: Vec<(Shape, (u32, u32))> = often.into_iter().collect();
-        usual.sort_by(|(one, (_, times)), (other, (_, of_other))| {
-            (Reverse(times), one).cmp(&(Reverse(of_other), other))
-        });
-        usual.truncate(USUAL_MAX);
-        usual.into_iter().map(|(_, usual)| usual).collect()
+    }
+}
+
+/// What a run took, of whose kind nothing waits or runs: its accelerators are all that is written.
+fn of_run(run: &Run, tables: &Tables) -> Shape {
+    Shape {
+        sku: 0,
+        cpus_milli: 0,
+        memory_bytes: 0,
+        gpus: run.gpus,
+        model: None,
+        sites: tables.sites.values().copied().collect(),
+        units: 1,
+        members: 1,
+        within: None,
+        spread: false,
+        gpu_milli: 0,
+        apart: None,
+        owners: Vec::new(),
     }
 }
 
