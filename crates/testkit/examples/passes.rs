@@ -176,7 +176,6 @@ impl Bench {
             seller: "FR".parse().unwrap(),
             first_prices: price::default_book(Time::from_millis(0)),
             clean_ms: 300_000,
-            clean_ms: 300_000,
             origin: "audit.bench.example/gregal".into(),
             code_version: "bench".into(),
         })

@@ -153,7 +153,7 @@ proptest! {
         // A clock that goes back is a time like any other.
         drop(schedule(&snapshot, later));
         drop(order(&snapshot, now));
-        let records = [Record::new(now, None, &snapshot, &decisions)];
+        let records = [Record::whole(now, snapshot.clone(), &decisions)];
         prop_assert!(replay(&records).is_ok_and(|again| again.same));
     }
 }
