@@ -57,13 +57,22 @@ pub(crate) struct InQueue {
 const LOOK_MS_MAX: i64 = 1_000;
 
 impl Look {
-    fn of(at: Time, decisions: &[Decision]) -> Self {
+    /// What these decisions say of who waits. `is_done`: they are carried out, so that who starts waits no more.
+    fn of(at: Time, decisions: &[Decision], is_done: bool) -> Self {
         let (mut order, mut words) = (Vec::with_capacity(decisions.len()), BTreeMap::new());
         for decision in decisions {
-            let Decision::Wait { job, reason, .. } = decision else { continue };
-            order.push(*job);
-            if !reason.is_empty() {
-                words.insert(*job, reason.clone());
+            match decision {
+                Decision::Wait { job, reason, .. } => {
+                    order.push(*job);
+                    if !reason.is_empty() {
+                        words.insert(*job, reason.clone());
+                    }
+                }
+                Decision::Start { job, .. } if !is_done => {
+                    order.push(*job);
+                    words.insert(*job, "its turn, which has come: the next pass starts it".into());
+                }
+                Decision::Start { .. } | Decision::Never { .. } | Decision::Stop { .. } => {}
             }
         }
         Self { at, order, words }
@@ -124,7 +133,7 @@ impl Control {
         if cfg!(debug_assertions) {
             self.board_checked(&cx, &tx, &kept.board).await?;
         }
-        kept.look = Look::of(cx.now, &decisions);
+        kept.look = Look::of(cx.now, &decisions, true);
         let (entries, news) = self.decisions_written(&cx, &tx, &kept.board, &decisions).await?;
         if entries.is_empty() {
             return Ok(());
@@ -145,7 +154,7 @@ impl Control {
         Ok(())
     }
 
-    /// Where a job that waits stands, as of a second ago at most. None: it would not wait if it were looked at now.
+    /// Where a job that waits stands, as of a second ago at most. None: it does not wait, or not for the scheduler.
     pub(crate) async fn in_queue(&self, id: JobId) -> Result<Option<InQueue>> {
         let mut kept = self.passes().turn().await;
         let kept = &mut *kept;
@@ -159,7 +168,7 @@ impl Control {
         drop(tx);
         kept.board.mend(now, self.policies())?;
         let decisions = schedule::schedule_saying(kept.board.snapshot(), now, &|job, _, _| job == id);
-        kept.look = Look::of(now, &decisions);
+        kept.look = Look::of(now, &decisions, false);
         Ok(kept.look.says(id))
     }
 
