@@ -85,9 +85,6 @@ impl Guard {
 
     /// Lets a job stay past the promised start if the promised job can still start then; else changes nothing.
     pub(super) fn admit(&mut self, seq: u64, ask: &Ask, slots: &[Slot], space: &Space) -> bool {
-        if self.at_ms.is_none() {
-            return slots.iter().all(|slot| space.place_of(slot.node) != self.place);
-        }
         if self.block_until_ms.is_some() {
             // Quotas were asked when it was booked. Who was promised a start is kept from it by that promise's own guard, which
             // counts with what is reserved.
@@ -95,11 +92,25 @@ impl Guard {
         }
         let sku = usize::from(ask.sku);
         let counted = self.reserved.contains(&seq);
+        if self.at_ms.is_none() {
+            if slots.iter().any(|slot| space.place_of(slot.node) == self.place) {
+                return false;
+            }
+            // Whoever starts elsewhere takes no room from it, but may take the quota it was promised.
+            let before = self.allowed();
+            if !counted {
+                self.quotas.take_anyway(ask.share, sku, ask.gpus);
+            }
+            if before && !self.allowed() {
+                self.quotas.give_back(ask.share, sku, if counted { 0 } else { ask.gpus });
+                return false;
+            }
+            return true;
+        }
         if !counted && !self.quotas.take(ask.share, sku, ask.gpus) {
             return false;
         }
-        let allowed = self.quotas.available(self.ask.share, usize::from(self.ask.sku)) >= u64::from(self.ask.gpus);
-        if allowed && self.later.occupy(slots, ask, space) {
+        if self.allowed() && self.later.occupy(slots, ask, space) {
             return true;
         }
         if !counted {
@@ -108,12 +119,17 @@ impl Guard {
         false
     }
 
+    /// Whether the quotas allow the promised job.
+    fn allowed(&self) -> bool {
+        self.quotas.available(self.ask.share, usize::from(self.ask.sku)) >= u64::from(self.ask.gpus)
+    }
+
     /// Takes back what `admit` allowed.
     fn undo(&mut self, seq: u64, ask: &Ask, slots: &[Slot], space: &Space) {
+        if !self.reserved.contains(&seq) && self.block_until_ms.is_none() {
+            self.quotas.give_back(ask.share, usize::from(ask.sku), ask.gpus);
+        }
         if self.at_ms.is_some() {
-            if !self.reserved.contains(&seq) && self.block_until_ms.is_none() {
-                self.quotas.give_back(ask.share, usize::from(ask.sku), ask.gpus);
-            }
             self.later.release(slots, ask, space);
         }
     }

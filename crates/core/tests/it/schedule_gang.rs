@@ -398,3 +398,15 @@ fn who_cannot_use_a_kept_machine_in_time_may_still_have_room_made_on_another() {
     let urgent = job(1, Item { priority: 1, ..item(1, 4) });
     assert_eq!(said(vec![urgent], room(vec![kept, machine(4, 1)], vec![run]))[1..], ["stop 901"]);
 }
+
+#[test]
+fn room_that_is_being_freed_is_claimed_once() {
+    let run = |number, node| bound(number, Item { preemptible: true, ..item(1, 4) }, &[node], Some(30 * HOUR_MS));
+    let told = Bound { told: Some(Time::from_millis(10 * HOUR_MS)), ..run(901, 0) };
+    let urgent = |number| job(number, Item { priority: 1, ..item(1, 4) });
+    let home = || room(vec![machine(4, 0), machine(4, 1)], vec![told.clone(), run(902, 1)]);
+    let stops =
+        |waiting| said(waiting, home()).into_iter().filter(|words| words.starts_with("stop")).collect::<Vec<_>>();
+    assert_eq!(stops(vec![urgent(1)]), [""; 0], "it waits for the one that is told");
+    assert_eq!(stops(vec![urgent(1), urgent(2)]), ["stop 902"], "the other needs one more");
+}

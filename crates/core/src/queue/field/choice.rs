@@ -34,13 +34,12 @@ impl Field {
             after.take(shape, slot);
             self.in_pieces(slot.node, &after) - self.in_pieces(slot.node, &views[0])
         };
-        let any = Shape { model: None, gpu_milli: 0, ..shape.clone() };
         let [now, soon] = views;
-        let (whole, free) = (now.free(&any).least(soon.free(&any)), now.free(shape).least(soon.free(shape)));
+        let (whole, free) = (now.whole(None).min(soon.whole(None)), now.free(shape).least(soon.free(shape)));
         let shared = if shape.gpu_milli == 0 { 0 } else { now.left_on(slot.part) - shape.gpu_milli };
         (
             worse,
-            whole.gpus.saturating_sub(shape.gpus),
+            whole.saturating_sub(shape.gpus),
             shared,
             free.cpus_milli.saturating_sub(u64::from(shape.cpus_milli)),
             free.memory_bytes.saturating_sub(shape.memory_bytes),
