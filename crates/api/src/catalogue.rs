@@ -1,38 +1,8 @@
-//! What can be rented and what it costs.
+//! What things cost, and whether a process is well.
 
-use gregal_core::{
-    price::{PriceBook, PriceRow},
-    sku::Sku,
-};
+use gregal_core::price::{PriceBook, PriceRow};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-
-/// A rentable shape.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct SkuView {
-    /// Its name.
-    pub name: String,
-    /// Thousandths of a CPU core.
-    pub cpus_milli: u32,
-    /// Bytes of memory.
-    pub memory_bytes: u64,
-    /// Whole accelerators.
-    pub gpus: u32,
-    /// Model of the accelerators.
-    pub gpu_model: Option<String>,
-}
-
-impl From<&Sku> for SkuView {
-    fn from(sku: &Sku) -> Self {
-        Self {
-            name: sku.name.clone(),
-            cpus_milli: sku.cpus_milli,
-            memory_bytes: sku.memory_bytes,
-            gpus: sku.gpus,
-            gpu_model: sku.gpu_model.clone(),
-        }
-    }
-}
 
 /// The price of one thing on one meter.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

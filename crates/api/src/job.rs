@@ -1,7 +1,7 @@
 //! Jobs on the wire.
 
 use gregal_core::{
-    id::{JobId, ModelId, ProjectId, SiteId},
+    id::{JobId, ModelId, ProjectId, ReservationId, SiteId},
     job::{Heldout, Job, JobEnd, JobState, Program, Progress},
     schedule::{Amounts, Decision, Room},
     time::Time,
@@ -34,6 +34,11 @@ pub struct JobCreate {
     /// on where it was. Absent: trainings may, commands may not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preemptible: Option<bool>,
+    /// The reservation it runs in: nowhere else, and at no further price. It saves its work and ends when that ends. Absent: it
+    /// runs where there is room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reservation: Option<ReservationId>,
 }
 
 /// Stops a job for others.
@@ -107,6 +112,10 @@ pub struct JobView {
     /// Where it runs, or must run.
     #[schema(value_type = Option<String>)]
     pub site: Option<SiteId>,
+    /// The reservation it runs in, which has paid for its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reservation: Option<ReservationId>,
     /// How often it was started.
     pub attempt: u32,
     /// The newest progress.
@@ -147,6 +156,7 @@ impl From<&Job> for JobView {
             waits_for: job.waits_for.clone().or_else(|| job.stopped_for.clone().filter(|_| job.state.is_bound())),
             starts_by: job.promised.map(|promise| promise.at),
             site: job.site,
+            reservation: job.reservation,
             attempt: job.attempt,
             progress: job.progress.map(Into::into),
             heldout: job.heldout,

@@ -43,7 +43,7 @@ lists! {
     /// A page of sites.
     SiteList of crate::site::SiteView;
     /// A page of SKUs.
-    SkuList of crate::catalogue::SkuView;
+    SkuList of crate::sku::SkuView;
     /// A page of prices.
     PriceList of crate::catalogue::PriceView;
     /// A page of datasets.
@@ -58,6 +58,8 @@ lists! {
     EndpointList of crate::endpoint::EndpointView;
     /// Quotas, all of them.
     QuotaList of crate::quota::QuotaView;
+    /// A page of reservations.
+    ReservationList of crate::reservation::ReservationView;
     /// A page of usage records.
     UsageList of crate::usage::UsageRecord;
     /// A page of usage records that could not be counted, in the order of arrival.

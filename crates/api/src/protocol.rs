@@ -274,6 +274,10 @@ pub struct WantedAttempt {
     /// True: it should save its work, end and say so. What it left is kept, for another attempt comes.
     #[serde(default)]
     pub preempt: bool,
+    /// Of one that runs in a reservation: when it should save its work and end, whether or not control can be reached then.
+    /// Its time is paid by the reservation, and counted on meters of its own that have no price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave_by: Option<Time>,
 }
 
 /// An endpoint that should answer.

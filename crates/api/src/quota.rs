@@ -1,4 +1,4 @@
-//! Quotas on the wire: what organisations and projects have of each SKU, and how organisations stand to each other.
+//! Quotas on the wire: what organisations and projects have of each family of SKUs, and how organisations stand to each other.
 
 use gregal_core::{
     id::{OrganisationId, ProjectId},
@@ -7,7 +7,8 @@ use gregal_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Sets what an organisation or a project has of a SKU, in its accelerators where it has some, else in instances.
+/// Sets what an organisation or a project has of a family of SKUs, in the units its SKUs count for: accelerators or instances,
+/// where the operator said nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QuotaWrite {
@@ -21,7 +22,7 @@ pub struct QuotaWrite {
     pub lend_max: Option<u32>,
 }
 
-/// What an organisation or a project has of a SKU, and uses of it now.
+/// What an organisation or a project has of a family of SKUs, and uses of it now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QuotaView {
     /// The organisation.
@@ -30,7 +31,7 @@ pub struct QuotaView {
     /// The project; absent for the organisation as a whole.
     #[schema(value_type = Option<String>)]
     pub project: Option<ProjectId>,
-    /// The SKU.
+    /// The family; a SKU of no other is its own.
     pub sku: String,
     /// Its own.
     pub guarantee: u32,

@@ -77,6 +77,16 @@ impl<'a> Cx<'a> {
         self.told(self.client.call(route, parameters).send().await)
     }
 
+    /// Reads one thing that a query narrows.
+    pub(crate) async fn read_where<T: DeserializeOwned>(
+        &self,
+        route: &str,
+        parameters: &[&str],
+        query: &(impl Serialize + Sync),
+    ) -> Result<T, Failure> {
+        self.told(self.client.call(route, parameters).query(query).send().await)
+    }
+
     /// Asks with a body; the route makes nothing new.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,

@@ -204,6 +204,7 @@ fn facts(one: &JobView) -> String {
         .maybe("waits for", one.waits_for.as_ref())
         .maybe("starts by", one.starts_by)
         .with("sku", &one.sku)
+        .maybe("reservation", one.reservation)
         .with("seconds max", one.seconds_max)
         .with("priority", one.priority)
         .with("preemptible", if one.preemptible { "yes" } else { "no" })

@@ -26,7 +26,9 @@ mod placement;
 mod printer;
 mod project;
 mod quota;
+mod reservation;
 mod site;
+mod sku;
 mod surroundings;
 mod table;
 mod usage;
@@ -50,12 +52,16 @@ pub enum Command {
     Project(Noun<project::ProjectVerb>),
     /// What organisations and projects have of each SKU: guaranteed, lent and borrowed
     Quota(Noun<quota::QuotaVerb>),
+    /// Reserve room at a site for a time; list, read and call off reservations
+    Reservation(Noun<reservation::ReservationVerb>),
+    /// Read what is free at a site, and when
+    Calendar(reservation::CalendarArgs),
     /// Make, list and revoke keys
     Key(Noun<key::KeyVerb>),
     /// Register, list and read sites
     Site(Noun<site::SiteVerb>),
     /// What can be rented
-    Sku(Noun<catalogue::SkuVerb>),
+    Sku(Noun<sku::SkuVerb>),
     /// What it costs
     Price(Noun<catalogue::PriceVerb>),
     /// Store, list and remove datasets; their bytes go to the site itself
@@ -113,9 +119,11 @@ async fn carry_out(command: Command, here: &mut Surroundings) -> Result<(), Fail
         Command::Organisation(noun) => organisation::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Project(noun) => project::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Quota(noun) => quota::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Reservation(noun) => reservation::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Calendar(args) => reservation::run_calendar(&mut Cx::open(args.options, here)?, args.calendar).await,
         Command::Key(noun) => key::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Site(noun) => site::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
-        Command::Sku(noun) => catalogue::run_sku(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Sku(noun) => sku::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Price(noun) => catalogue::run_price(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Dataset(noun) => dataset::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Job(noun) => job::run(&mut Cx::open(noun.options, here)?, noun.verb).await,

@@ -1,4 +1,4 @@
-//! `gregal quota`: what organisations and projects have of each SKU, and how organisations stand to each other.
+//! `gregal quota`: what organisations and projects have of each family of SKUs, and how organisations stand to each other.
 
 use clap::{Args, Subcommand};
 use gregal_api::{
@@ -20,15 +20,15 @@ pub enum QuotaVerb {
         #[arg(value_name = "ORGANISATION")]
         reference: Option<String>,
     },
-    /// Set what an organisation has of a SKU (operators); without one, what the project (`--project`) has
+    /// Set what an organisation has of a family of SKUs (operators); without one, what the project (`--project`) has
     Set(Set),
     /// Take a quota away: nothing guaranteed, and no limit
     Remove {
         /// By name or id (operators); absent: the project's (`--project`)
         #[arg(value_name = "ORGANISATION")]
         reference: Option<String>,
-        /// Of which SKU
-        #[arg(long)]
+        /// Of which family of SKUs
+        #[arg(long, visible_alias = "family", value_name = "FAMILY")]
         sku: String,
     },
     /// Set an organisation's weight among the others, and the highest priority its jobs may ask for (operators)
@@ -50,8 +50,8 @@ pub struct Set {
     /// By name or id (operators); absent: the project's (`--project`)
     #[arg(value_name = "ORGANISATION")]
     reference: Option<String>,
-    /// Of which SKU; counted in its accelerators where it has some, else in instances
-    #[arg(long)]
+    /// Of which family of SKUs (a SKU of no other is its own), in the units `gregal sku list` shows
+    #[arg(long, visible_alias = "family", value_name = "FAMILY")]
     sku: String,
     /// Its own: room that is made for it when it asks
     #[arg(long, value_name = "UNITS", default_value = "0")]

@@ -102,7 +102,13 @@ fn shown(sum: &UsageSum) -> String {
         format!("{}.{:03} h", thousandths / 1000, thousandths % 1000)
     };
     match sum.meter {
-        Meter::ComputeCore | Meter::Accelerator | Meter::ReplicaCore => hours(sum.quantity),
+        Meter::ComputeCore
+        | Meter::Accelerator
+        | Meter::ReplicaCore
+        | Meter::ReservedCore
+        | Meter::ReservedAccelerator
+        | Meter::CoveredCore
+        | Meter::CoveredAccelerator => hours(sum.quantity),
         Meter::Energy => words::kwh(sum.quantity),
         Meter::TokensIn | Meter::TokensOut => words::count(sum.quantity),
     }

@@ -70,6 +70,19 @@ pub(crate) fn cents(text: &str) -> Result<u32, String> {
     whole.checked_mul(100).and_then(|cents| cents.checked_add(part)).ok_or_else(wrong)
 }
 
+/// An amount in euro, typed by a person, as nano-euro: `2.40`, `0.0375`.
+pub(crate) fn nano(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not an amount in euro, one looks like `2.40` or `0.0375`");
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(decimals) || decimals.len() > 9 {
+        return Err(wrong());
+    }
+    let whole: u64 = whole.parse().map_err(|_| wrong())?;
+    let part: u64 = format!("{decimals:0<9}").parse().map_err(|_| wrong())?;
+    whole.checked_mul(1_000_000_000).and_then(|nano| nano.checked_add(part)).ok_or_else(wrong)
+}
+
 /// A stretch of time, typed by a person, in seconds: `90`, `90s`, `15m`, `12h`, `30d`.
 pub(crate) fn stretch(text: &str) -> Result<u32, String> {
     let wrong = || format!("`{text}` is not a time span, one looks like `90s`, `15m`, `12h` or `30d`");
@@ -82,6 +95,31 @@ pub(crate) fn stretch(text: &str) -> Result<u32, String> {
     };
     let number: u32 = number.parse().map_err(|_| wrong())?;
     number.checked_mul(unit).filter(|seconds| *seconds > 0).ok_or_else(wrong)
+}
+
+/// Cores, typed by a person, as thousandths: `16`, `0.5`.
+pub(crate) fn cores_milli(text: &str) -> Result<u32, String> {
+    let wrong = || format!("`{text}` is no number of cores, one looks like `16` or `0.5`");
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(decimals) || decimals.len() > 3 {
+        return Err(wrong());
+    }
+    let whole: u32 = whole.parse().map_err(|_| wrong())?;
+    let part: u32 = format!("{decimals:0<3}").parse().map_err(|_| wrong())?;
+    whole.checked_mul(1000).and_then(|milli| milli.checked_add(part)).ok_or_else(wrong)
+}
+
+/// A size, typed by a person, in bytes: `512MiB`, `180 GiB`, `2TiB`.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not a size, one looks like `512MiB`, `180GiB` or `2TiB`");
+    let units = [("KiB", 1_u64 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+    let found = units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?.trim_end(), *unit)));
+    let (number, unit) = found.ok_or_else(wrong)?;
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    number.parse().ok().and_then(|number: u64| number.checked_mul(unit)).ok_or_else(wrong)
 }
 
 /// A label made of any text: 1 to 63 of `a-z`, `0-9`, `-` and what `extra` adds, beginning with a letter.
@@ -122,6 +160,22 @@ mod tests {
         assert_eq!(stretch("90"), Ok(90));
         for bad in ["", "0", "h", "1w", "-1s", "99999d9"] {
             assert!(stretch(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn typed_cores_and_sizes_are_exact_or_refused() {
+        assert_eq!((cores_milli("16"), cores_milli("0.5"), cores_milli("1.025")), (Ok(16_000), Ok(500), Ok(1_025)));
+        assert_eq!((bytes("512MiB"), bytes("180 GiB")), (Ok(512 << 20), Ok(180 << 30)));
+        for bad in ["", ".5", "1.", "-1", "1.0005", "4294968", "1e3"] {
+            assert!(cores_milli(bad).is_err(), "{bad}");
+        }
+        assert_eq!((nano("2.40"), nano("0.0375"), nano("3")), (Ok(2_400_000_000), Ok(37_500_000), Ok(3_000_000_000)));
+        for bad in ["", "-1", "1.", ".5", "1,5", "0.0000000001", "99999999999"] {
+            assert!(nano(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "1", "GiB", "1.5GiB", "-1GiB", "1GB", "99999999999TiB"] {
+            assert!(bytes(bad).is_err(), "{bad}");
         }
     }
 

@@ -18,7 +18,9 @@ mod placement;
 pub(crate) mod preempt;
 mod project;
 mod quota;
+pub(crate) mod reservation;
 mod site;
+mod sku;
 mod usage;
 
 pub(crate) use endpoint::price_item;

@@ -22,9 +22,11 @@ mod placement;
 mod plot;
 mod posted;
 mod quota;
+mod reservation;
 mod session;
 mod sign_in;
 mod site;
+mod sku;
 mod usage;
 mod visitor;
 mod words;
@@ -105,6 +107,8 @@ pub(crate) fn router(api: Router, options: ConsoleOptions) -> Router {
         .route("/console/endpoints/{endpoint}/live", get(endpoint::live))
         .route("/console/endpoints/{endpoint}/delete", post(endpoint::delete))
         .route("/console/endpoints/{endpoint}/grant", post(endpoint::grant))
+        .route("/console/projects/{project}/reservations", get(reservation::list).post(reservation::create))
+        .route("/console/reservations/{reservation}/cancel", post(reservation::cancel))
         .route("/console/projects/{project}/datasets", get(dataset::list).post(dataset::create))
         .route("/console/projects/{project}/datasets/live", get(dataset::live))
         .route("/console/datasets/{dataset}/delete", post(dataset::delete))
@@ -117,6 +121,8 @@ pub(crate) fn router(api: Router, options: ConsoleOptions) -> Router {
         .route("/console/invoice", get(invoice::page))
         .route("/console/audit", get(audit::page))
         .route("/console/sites", get(site::list))
+        .route("/console/skus", get(sku::list).post(sku::create))
+        .route("/console/skus/{sku}/retire", post(sku::retire))
         .route("/console/organisations", get(organisation::list))
         .route("/console/{*rest}", any(unknown))
         .layer(from_fn_with_state(console.clone(), envelope::envelope))

@@ -11,7 +11,6 @@ use gregal_core::{
     price::PriceBook,
     residency::Jurisdiction,
     site::Site,
-    sku::{self, Sku},
     time::Time,
     world::World,
 };
@@ -49,6 +48,9 @@ pub struct ControlOptions {
     pub origin: String,
     /// Version of the program.
     pub code_version: String,
+    /// Cleaning time before and after every reservation that is booked from now on, in milliseconds; at most
+    /// [`gregal_core::reservation::CLEAN_MS_MAX`].
+    pub clean_ms: u32,
 }
 
 /// The control plane. Cheap to clone; all clones are the same one.
@@ -60,7 +62,6 @@ struct Shared {
     options: ControlOptions,
     policies: Policies,
     signer: Signer,
-    skus: Vec<Sku>,
     metrics: Metrics,
     wakes: Wakes,
     denials: Denials,
@@ -192,8 +193,8 @@ impl Facts for AuditEntry {
 }
 
 impl Control {
-    /// Opens the control plane over its store: loads or makes the signing key and the first price book, reads the
-    /// policies, checks that every route has its handler, and takes in endpoints of before they ran on a hold.
+    /// Opens the control plane over its store: loads or makes the signing key, the first price book and the first SKUs,
+    /// reads the policies, checks that every route has its handler, and takes in endpoints of before they ran on a hold.
     pub async fn open(options: ControlOptions) -> Result<Self> {
         let policies = Policies::new()?;
         http::router::check()?;
@@ -202,7 +203,6 @@ impl Control {
             options,
             policies,
             signer,
-            skus: sku::default_skus(),
             metrics: Metrics::new(),
             wakes: Wakes::new(),
             denials: Denials::default(),
@@ -242,10 +242,6 @@ impl Control {
 
     pub(crate) fn signer(&self) -> &Signer {
         &self.0.signer
-    }
-
-    pub(crate) fn skus(&self) -> &[Sku] {
-        &self.0.skus
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -121,6 +121,12 @@ impl From<gregal_core::endpoint::IllegalMove> for Error {
     }
 }
 
+impl From<gregal_core::reservation::IllegalMove> for Error {
+    fn from(error: gregal_core::reservation::IllegalMove) -> Self {
+        Self::refused(Code::Conflict, error.to_string())
+    }
+}
+
 /// Credit is short: by how much, and what would help.
 pub(crate) fn short_of_credit(refusal: &gregal_core::hold::HoldRefusal, what: &str) -> Error {
     let detail = format!(

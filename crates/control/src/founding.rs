@@ -1,9 +1,10 @@
-//! What a new cloud needs before anything else: its signing key, its first prices, its first operator.
+//! What a new cloud needs before anything else: its signing key, its first prices and SKUs, its first operator.
 
 use gregal_core::{
     access::{Action, Role},
     id::{KeyId, RequestId},
     key::{self, Key},
+    sku::{self, Offer},
 };
 use gregal_store::{PAGE_MAX, Page, Tx};
 
@@ -31,16 +32,29 @@ pub(crate) async fn founded(options: &ControlOptions) -> Result<[u8; 32]> {
     };
     let books = tx.price_books_all().await?;
     let newest = books.iter().max_by_key(|book| (book.from, book.version));
-    if let Some(book) = newest.and_then(gregal_core::price::with_replicas) {
+    let with_replicas = newest.and_then(gregal_core::price::with_replicas);
+    if let Some(book) = &with_replicas {
+        book.check().map_err(|error| Error::Broken(error.to_string()))?;
+        tx.price_book_insert(book).await?;
+        entries.push(cx.done(None, "price_book:create", book.version).fact("replica_core_nano", 0));
+    }
+    if let Some(book) = with_replicas.as_ref().or(newest).and_then(gregal_core::price::with_reservations) {
         book.check().map_err(|error| Error::Broken(error.to_string()))?;
         tx.price_book_insert(&book).await?;
-        entries.push(cx.done(None, "price_book:create", book.version).fact("replica_core_nano", 0));
+        entries.push(cx.done(None, "price_book:create", book.version).fact("reserved", "as a job's"));
     }
     if books.is_empty() {
         let book = options.first_prices.clone();
         book.check().map_err(|error| Error::Broken(error.to_string()))?;
         tx.price_book_insert(&book).await?;
         entries.push(cx.done(None, "price_book:create", book.version));
+    }
+    // What an older program had compiled in; from here on the catalogue is the operator's.
+    if tx.skus_all().await?.offers().is_empty() {
+        for sku in sku::default_skus() {
+            entries.push(cx.done(None, Action::SkuWrite.as_str(), &sku.name));
+            tx.sku_insert(&Offer { sku, created_at: now, retired_at: None, version: 1 }).await?;
+        }
     }
     if !entries.is_empty() {
         tx.commit(&entries).await?;

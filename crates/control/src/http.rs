@@ -16,6 +16,8 @@ mod organisation;
 mod placement;
 mod project;
 mod quota;
+mod reservation;
 pub(crate) mod router;
 mod site;
+mod sku;
 mod usage;

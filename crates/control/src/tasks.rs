@@ -6,6 +6,7 @@
 mod expire;
 mod outbox;
 pub(crate) mod replica;
+pub(crate) mod reservation;
 pub(crate) mod schedule;
 mod settle;
 
@@ -26,6 +27,8 @@ use crate::{
 /// or panicked one is logged and counted, and the next turn begins from the rows as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
+    /// Begins, bills and ends reservations.
+    Reserve,
     /// Gives waiting jobs to sites.
     Schedule,
     /// Closes holds of what has ended.
@@ -36,12 +39,18 @@ pub(crate) enum Task {
     Outbox,
 }
 
+/// The longest rest of the scheduler between two passes.
+const REST_MAX: Duration = Duration::from_millis(500);
+/// The rest between two passes over messages that transactions left.
+const OUTBOX_REST: Duration = Duration::from_millis(50);
+
 impl Task {
     /// Every task there is.
-    pub(crate) const ALL: [Self; 4] = [Self::Outbox, Self::Schedule, Self::Settle, Self::Expire];
+    pub(crate) const ALL: [Self; 5] = [Self::Outbox, Self::Reserve, Self::Schedule, Self::Settle, Self::Expire];
 
     const fn name(self) -> &'static str {
         match self {
+            Self::Reserve => "reserve",
             Self::Schedule => "schedule",
             Self::Settle => "settle",
             Self::Expire => "expire",
@@ -52,9 +61,22 @@ impl Task {
     /// How long it sleeps if nobody pokes it.
     const fn every(self) -> Duration {
         match self {
-            Self::Schedule | Self::Outbox => Duration::from_secs(1),
+            Self::Reserve | Self::Schedule | Self::Outbox => Duration::from_secs(1),
             Self::Expire => Duration::from_secs(5),
             Self::Settle => Duration::from_secs(30),
+        }
+    }
+}
+
+impl Task {
+    /// How long it rests after a pass that took so long, poked or not: every request that changes something pokes.
+    fn rest(self, took: Duration) -> Duration {
+        match self {
+            // A pass over a long queue has the writer's turn all the while: half of the time is left to others.
+            Self::Schedule => took.min(REST_MAX),
+            // Whom a message would wake was nudged already; it is there for after a crash. Many go in one transaction.
+            Self::Outbox => OUTBOX_REST,
+            Self::Reserve | Self::Settle | Self::Expire => Duration::ZERO,
         }
     }
 }
@@ -86,7 +108,12 @@ impl Control {
     async fn task_loop(self, task: Task, mut stopped: watch::Receiver<bool>) {
         while !*stopped.borrow_and_update() {
             // Boxed: the passes are large futures, and a loop holds one of them for as long as it lives.
+            let began = self.world().steady();
             guarded(self.metrics(), task.name(), Box::pin(self.task_pass(task))).await;
+            let took = self.world().steady().saturating_duration_since(began);
+            if tokio::time::timeout(task.rest(took), stopped.changed()).await.is_ok() {
+                continue;
+            }
             tokio::select! {
                 () = self.task_poke(task).notified() => {}
                 () = tokio::time::sleep(task.every()) => {}
@@ -97,6 +124,7 @@ impl Control {
 
     fn task_poke(&self, task: Task) -> &Notify {
         match task {
+            Task::Reserve => &self.wakes().reserve,
             Task::Schedule => &self.wakes().schedule,
             Task::Settle => &self.wakes().settle,
             Task::Expire => &self.wakes().expire,
@@ -106,6 +134,7 @@ impl Control {
 
     async fn task_pass(&self, task: Task) -> Result<()> {
         match task {
+            Task::Reserve => self.reservations_pass().await,
             Task::Schedule => self.schedule_pass().await,
             Task::Settle => self.settle_pass().await,
             Task::Expire => self.expire_pass().await,

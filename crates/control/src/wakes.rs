@@ -34,6 +34,7 @@ impl Wake {
 /// Everything that can be woken. A task that is poked while it works makes one more pass.
 #[derive(Debug)]
 pub(crate) struct Wakes {
+    pub(crate) reserve: Notify,
     pub(crate) schedule: Notify,
     pub(crate) settle: Notify,
     pub(crate) expire: Notify,
@@ -45,6 +46,7 @@ pub(crate) struct Wakes {
 impl Wakes {
     pub(crate) fn new() -> Self {
         Self {
+            reserve: Notify::new(),
             schedule: Notify::new(),
             settle: Notify::new(),
             expire: Notify::new(),
@@ -56,7 +58,7 @@ impl Wakes {
 
     /// Wakes everyone.
     pub(crate) fn all(&self) {
-        for task in [&self.schedule, &self.settle, &self.expire, &self.outbox] {
+        for task in [&self.reserve, &self.schedule, &self.settle, &self.expire, &self.outbox] {
             task.notify_one();
         }
         self.sites();

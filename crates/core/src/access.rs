@@ -23,6 +23,8 @@ macro_rules! actions {
 actions! {
     /// Read the cloud's public facts: SKUs, prices, sites.
     CatalogueRead "catalogue:read";
+    /// Add SKUs to the catalogue, and retire them (operators).
+    SkuWrite "sku:write";
     /// Make an organisation (operators).
     OrganisationCreate "organisation:create";
     /// Read an organisation.
@@ -63,6 +65,12 @@ actions! {
     JobCancel "job:cancel";
     /// Tell any job that may be stopped to save its work and make room (operators).
     JobPreempt "job:preempt";
+    /// Reserve room at a site for a time.
+    ReservationCreate "reservation:create";
+    /// Read a reservation's facts.
+    ReservationRead "reservation:read";
+    /// Call a reservation off.
+    ReservationCancel "reservation:cancel";
     /// Read a model's facts and lineage.
     ModelRead "model:read";
     /// Serve a model.

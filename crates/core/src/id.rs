@@ -101,6 +101,8 @@ ids! {
     ModelId "mdl" "model";
     /// A served model.
     EndpointId "ep" "endpoint";
+    /// Room at a site for a time, paid whether used or not.
+    ReservationId "rsv" "reservation";
     /// Money set aside.
     HoldId "hold" "hold";
     /// A promise of credit to a site, against which it may serve while control is away.

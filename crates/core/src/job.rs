@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{DatasetId, HoldId, JobId, KeyId, ModelId, OrganisationId, ProjectId, SiteId},
-    schedule::Promise,
+    id::{DatasetId, HoldId, JobId, KeyId, ModelId, OrganisationId, ProjectId, ReservationId, SiteId},
+    schedule::{Cause, Promise},
     time::Time,
 };
 
@@ -198,6 +198,10 @@ pub struct Job {
     pub state: JobState,
     /// Why it waits, in words a tenant can act on; none when it does not.
     pub waits_for: Option<String>,
+    /// Why it waits, as far as its owner would act on it: while this stays and the promise stays, `waits_for` keeps the words
+    /// of when it began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_causes: Vec<Cause>,
     /// While it waits: the start it is promised, if runs end at their limits.
     #[serde(default)]
     pub promised: Option<Promise>,
@@ -207,6 +211,9 @@ pub struct Job {
     pub attempt: u32,
     /// The money set aside for it.
     pub hold: HoldId,
+    /// The reservation it runs in, which has paid for its time. None: it runs where there is room, and pays by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<ReservationId>,
     /// When it was told last to stop, for others or for good.
     #[serde(default)]
     pub told_at: Option<Time>,
@@ -268,6 +275,8 @@ pub enum JobMove {
     Wait {
         /// What it waits for, for people.
         why: String,
+        /// The same, for comparing.
+        causes: Vec<Cause>,
         /// The start it is promised.
         promise: Option<Promise>,
     },
@@ -351,6 +360,7 @@ impl Job {
                 job.site = Some(site);
                 job.attempt += 1;
                 job.waits_for = None;
+                job.waits_causes = Vec::new();
                 job.promised = None;
                 job.stopped_for = None;
                 job.ready_at = None;
@@ -363,13 +373,15 @@ impl Job {
             // The site stays: its data, and the checkpoints it resumes from, are there.
             JobMove::Requeue { why, at } => {
                 job.waits_for = Some(why);
+                job.waits_causes = Vec::new();
                 if self.state == JobState::Stopping {
                     job.stops = self.stops.saturating_add(1);
                     job.stopped_at = Some(at);
                 }
             }
-            JobMove::Wait { why, promise } => {
+            JobMove::Wait { why, causes, promise } => {
                 job.waits_for = Some(why);
+                job.waits_causes = causes;
                 job.promised = promise;
             }
             JobMove::AskCancel => {}
@@ -377,6 +389,7 @@ impl Job {
                 job.end = Some(end);
                 job.ended_at = Some(at);
                 job.waits_for = None;
+                job.waits_causes = Vec::new();
                 job.promised = None;
             }
         }

@@ -22,6 +22,15 @@ pub enum Meter {
     /// CPU cores held by a served model while it answers, in core-milliseconds. Apart from a job's, so that a price book
     /// can price it apart, at nothing too where only tokens are sold.
     ReplicaCore,
+    /// CPU cores that a reservation keeps, used or not, in core-milliseconds.
+    ReservedCore,
+    /// Accelerators that a reservation keeps, used or not, in accelerator-milliseconds.
+    ReservedAccelerator,
+    /// CPU cores held by a ready job inside a reservation, in core-milliseconds. Paid with the reservation; shown, never
+    /// priced.
+    CoveredCore,
+    /// Accelerators held by a ready job inside a reservation, in accelerator-milliseconds. Shown, never priced.
+    CoveredAccelerator,
     /// Text read by a served model, in tokens.
     TokensIn,
     /// Text written by a served model, in tokens.
@@ -32,8 +41,23 @@ pub enum Meter {
 
 impl Meter {
     /// Every meter there is.
-    pub const ALL: &'static [Self] =
-        &[Self::ComputeCore, Self::Accelerator, Self::ReplicaCore, Self::TokensIn, Self::TokensOut, Self::Energy];
+    pub const ALL: &'static [Self] = &[
+        Self::ComputeCore,
+        Self::Accelerator,
+        Self::ReplicaCore,
+        Self::ReservedCore,
+        Self::ReservedAccelerator,
+        Self::CoveredCore,
+        Self::CoveredAccelerator,
+        Self::TokensIn,
+        Self::TokensOut,
+        Self::Energy,
+    ];
+
+    /// Whether use of it can have a price. What cannot is shown and stands on no invoice.
+    pub const fn is_priced(self) -> bool {
+        !matches!(self, Self::CoveredCore | Self::CoveredAccelerator | Self::Energy)
+    }
 
     /// Its name on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -41,6 +65,10 @@ impl Meter {
             Self::ComputeCore => "compute_core",
             Self::Accelerator => "accelerator",
             Self::ReplicaCore => "replica_core",
+            Self::ReservedCore => "reserved_core",
+            Self::ReservedAccelerator => "reserved_accelerator",
+            Self::CoveredCore => "covered_core",
+            Self::CoveredAccelerator => "covered_accelerator",
             Self::TokensIn => "tokens_in",
             Self::TokensOut => "tokens_out",
             Self::Energy => "energy",
@@ -50,8 +78,8 @@ impl Meter {
     /// The unit one of its counts stands for.
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::ComputeCore | Self::ReplicaCore => "core_ms",
-            Self::Accelerator => "accelerator_ms",
+            Self::ComputeCore | Self::ReplicaCore | Self::ReservedCore | Self::CoveredCore => "core_ms",
+            Self::Accelerator | Self::ReservedAccelerator | Self::CoveredAccelerator => "accelerator_ms",
             Self::TokensIn | Self::TokensOut => "token",
             Self::Energy => "mJ",
         }
@@ -75,7 +103,7 @@ pub struct UsageEvent {
     pub item: String,
     /// How much, in the meter's unit.
     pub quantity: u64,
-    /// The job or endpoint that used it.
+    /// The job or endpoint that used it, or the reservation that kept it.
     pub subject: String,
     /// When the use began.
     pub started_at: Time,
@@ -193,12 +221,12 @@ impl UsageEvent {
     }
 }
 
-/// The book and the row that price an event, by the time it ended. None for energy, which is never priced.
+/// The book and the row that price an event, by the time it ended. None for what is never priced.
 pub fn priced_by<'a>(
     event: &UsageEvent,
     books: &'a [PriceBook],
 ) -> Result<Option<(&'a PriceBook, &'a PriceRow)>, RateError> {
-    if event.meter == Meter::Energy {
+    if !event.meter.is_priced() {
         return Ok(None);
     }
     let book = price::at(books, event.ended_at).ok_or(RateError::NoBook { at: event.ended_at })?;
@@ -208,7 +236,7 @@ pub fn priced_by<'a>(
 }
 
 /// What an event costs in the ledger: rounded down to the nano-euro, so that many small events never come to more than
-/// their sum. Energy costs nothing.
+/// their sum. What is never priced (energy, what a reservation has paid for) costs nothing.
 pub fn rate(event: &UsageEvent, books: &[PriceBook]) -> Result<Nano, RateError> {
     match priced_by(event, books)? {
         Some((_, row)) => Ok(row.amount_floor(event.quantity)?),

@@ -98,8 +98,8 @@ impl PriceRow {
     }
 
     fn check(&self) -> Result<(), PriceError> {
-        let why = if self.meter == Meter::Energy {
-            "energy is shown, never priced"
+        let why = if !self.meter.is_priced() {
+            "use of this meter is shown, never priced"
         } else if self.per == 0 {
             "`per` is at least 1"
         } else if self.item.is_empty() {
@@ -175,8 +175,41 @@ pub fn with_replicas(book: &PriceBook) -> Option<PriceBook> {
     Some(PriceBook { version: book.version.saturating_add(1), from: book.from, rows })
 }
 
+/// How an invoice words what is reserved.
+const RESERVED_CORE_LABEL: &str = "Reserved CPU core, per hour";
+/// How an invoice words accelerators that are reserved.
+const RESERVED_ACCELERATOR_LABEL: &str = "Reserved accelerator, per hour";
+
+/// A book that prices reservations, made from one of before there were any: the same prices from the same time on, one
+/// version later, and room that is reserved at the price of room that a job uses. That raises nobody's bill (nobody had a
+/// reservation), and a price of nothing would let work be paid with nothing by reserving first. None if the book prices it,
+/// or prices no job.
+pub fn with_reservations(book: &PriceBook) -> Option<PriceBook> {
+    let reserved = |row: &PriceRow| match row.meter {
+        Meter::ComputeCore => Some(PriceRow {
+            meter: Meter::ReservedCore,
+            label: format!("{RESERVED_CORE_LABEL}, as a job's"),
+            ..row.clone()
+        }),
+        Meter::Accelerator => Some(PriceRow {
+            meter: Meter::ReservedAccelerator,
+            label: format!("{RESERVED_ACCELERATOR_LABEL}, as a job's"),
+            ..row.clone()
+        }),
+        _ => None,
+    };
+    let is_there = |row: &PriceRow| matches!(row.meter, Meter::ReservedCore | Meter::ReservedAccelerator);
+    let more: Vec<PriceRow> = book.rows.iter().filter_map(reserved).collect();
+    // A book at its limit of rows stays as it is: nothing can be reserved until the operator writes a smaller one.
+    if book.rows.iter().any(is_there) || more.is_empty() || book.rows.len() + more.len() > ROWS_MAX {
+        return None;
+    }
+    let rows = book.rows.iter().cloned().chain(more).collect();
+    Some(PriceBook { version: book.version.saturating_add(1), from: book.from, rows })
+}
+
 /// The prices a cloud starts with, in euro: 0.04 a core-hour of a job and 0.02 of a served model, 2.40 an
-/// accelerator-hour, 0.20 a million tokens read and 0.60 a million tokens written.
+/// accelerator-hour (what is reserved costs the same), 0.20 a million tokens read and 0.60 a million tokens written.
 pub fn default_book(from: Time) -> PriceBook {
     const HOUR_MS: u64 = 3_600_000;
     const MILLION: u64 = 1_000_000;
@@ -192,6 +225,8 @@ pub fn default_book(from: Time) -> PriceBook {
         row(Meter::ComputeCore, 4, HOUR_MS, "CPU core, per hour"),
         row(Meter::Accelerator, 240, HOUR_MS, "Accelerator, per hour"),
         row(Meter::ReplicaCore, 2, HOUR_MS, REPLICA_CORE_LABEL),
+        row(Meter::ReservedCore, 4, HOUR_MS, RESERVED_CORE_LABEL),
+        row(Meter::ReservedAccelerator, 240, HOUR_MS, RESERVED_ACCELERATOR_LABEL),
         row(Meter::TokensIn, 20, MILLION, "Tokens read, per million"),
         row(Meter::TokensOut, 60, MILLION, "Tokens written, per million"),
     ];

@@ -32,7 +32,7 @@ mod space;
 mod state;
 
 pub(crate) use field::{Free, Kept};
-pub use ground::{Gpus, Ground, GroundError, Mixed, Node, Shape, Sight, Sku};
+pub use ground::{Block, Gpus, Ground, GroundError, Mixed, Node, Shape, Sight, Sku};
 pub use history::{Class, Usage};
 pub use job::{Ask, End, Record, Stage};
 pub use policy::{Order, Policy, Preemption};

@@ -1,6 +1,8 @@
-//! Quotas as people set them: what an organisation, or one of its projects, has of a SKU, and what that lets a job ask for.
+//! Quotas as people set them: what an organisation, or one of its projects, has of a family of SKUs, and what that lets a
+//! job ask for.
 //!
-//! Counted in units of a SKU: its accelerators where it has some, else one for each instance. What is not set is not limited:
+//! A family is what SKUs are counted as together: `cpu` for `cpu.1` and `cpu.4`, say; a SKU of no other is its own. Counted
+//! in units: as many as one instance of a SKU stands for ([`Sku::units`]). What is not set is not limited:
 //! no guarantee, borrowing as much as others lend, lending everything. What the numbers mean for what runs is said in
 //! [`crate::queue`]; an organisation's guarantee is for all its projects together, so what its projects were given of it
 //! is theirs, and the rest ([`Quota::rest`]) is for whichever of them asks.
@@ -22,10 +24,10 @@ pub struct QuotaId(String);
 
 impl QuotaId {
     /// The quota of an organisation, or of a project of it.
-    pub fn of(organisation: OrganisationId, project: Option<ProjectId>, sku: &str) -> Self {
+    pub fn of(organisation: OrganisationId, project: Option<ProjectId>, family: &str) -> Self {
         Self(match project {
-            Some(project) => format!("{project}/{sku}"),
-            None => format!("{organisation}/{sku}"),
+            Some(project) => format!("{project}/{family}"),
+            None => format!("{organisation}/{family}"),
         })
     }
 }
@@ -36,7 +38,7 @@ impl std::fmt::Display for QuotaId {
     }
 }
 
-/// What a holder has of a SKU, in units.
+/// What a holder has of a family of SKUs, in units.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
     /// Its name.
@@ -45,7 +47,7 @@ pub struct Quota {
     pub organisation: OrganisationId,
     /// The project; none for the organisation as a whole.
     pub project: Option<ProjectId>,
-    /// The SKU.
+    /// The family. Called `sku` since before there were families, when each SKU was one.
     pub sku: String,
     /// Its own: room that is made for it when it asks.
     pub guarantee: u32,
@@ -69,11 +71,6 @@ impl Quota {
     }
 }
 
-/// How many units one job on a SKU takes.
-pub fn units(sku: &Sku) -> u32 {
-    sku.gpus.max(1)
-}
-
 /// What projects were given together.
 pub fn given(projects: &[Quota]) -> u64 {
     projects.iter().map(|quota| u64::from(quota.guarantee)).sum()
@@ -85,7 +82,7 @@ pub fn given(projects: &[Quota]) -> u64 {
     "the projects' guarantees of `{sku}` would be {given} together, and {guarantee} are guaranteed to the organisation"
 )]
 pub struct Overgiven {
-    /// Of which SKU.
+    /// Of which family.
     pub sku: String,
     /// What the projects would have together.
     pub given: u64,
@@ -93,7 +90,7 @@ pub struct Overgiven {
     pub guarantee: u32,
 }
 
-/// Whether what projects are given of a SKU is the organisation's to give. `organisation` is none where nothing is
+/// Whether what projects are given of a family is the organisation's to give. `organisation` is none where nothing is
 /// guaranteed to it.
 pub fn shared(sku: &str, organisation: Option<&Quota>, projects: &[Quota]) -> Result<(), Overgiven> {
     let (given, guarantee) = (given(projects), organisation.map_or(0, |quota| quota.guarantee));
@@ -108,7 +105,7 @@ pub fn shared(sku: &str, organisation: Option<&Quota>, projects: &[Quota]) -> Re
 pub struct Beyond {
     /// What it asks for.
     pub asked: u32,
-    /// Of which SKU.
+    /// Of which family.
     pub sku: String,
     /// Whose quota is too small: `project` or `organisation`.
     pub holder: &'static str,
@@ -122,13 +119,22 @@ pub struct Beyond {
 
 /// Whether quotas can ever allow a job on a SKU, with nothing else running; the smaller limit is the one that is told.
 pub fn allows(sku: &Sku, project: Option<&Quota>, organisation: Option<&Quota>) -> Result<(), Beyond> {
-    let asked = units(sku);
+    allows_units(sku, sku.units(), project, organisation)
+}
+
+/// As [`allows`], for so many units of a SKU at once.
+pub fn allows_units(
+    sku: &Sku,
+    asked: u32,
+    project: Option<&Quota>,
+    organisation: Option<&Quota>,
+) -> Result<(), Beyond> {
     let limits = [("project", project), ("organisation", organisation)].into_iter();
     let limits = limits.filter_map(|(holder, quota)| quota.and_then(|quota| Some((quota.limit()?, holder, quota))));
     match limits.min_by_key(|(limit, ..)| *limit) {
         Some((limit, holder, quota)) if limit < asked => Err(Beyond {
             asked,
-            sku: sku.name.clone(),
+            sku: sku.family().to_owned(),
             holder,
             limit,
             guarantee: quota.guarantee,
@@ -160,12 +166,7 @@ mod tests {
     }
 
     fn sku(gpus: u32) -> Sku {
-        Sku { name: "big".into(), cpus_milli: 1000, memory_bytes: 1, gpus, gpu_model: None }
-    }
-
-    #[test]
-    fn units_are_accelerators_where_there_are_some_and_instances_else() {
-        assert_eq!((units(&sku(0)), units(&sku(1)), units(&sku(8))), (1, 1, 8));
+        Sku { name: "big".into(), gpus, ..crate::sku::default_skus().remove(0) }
     }
 
     #[test]

@@ -37,12 +37,12 @@ pub const fn memory_needed(weights_bytes: u64) -> u64 {
 
 /// Whether a SKU can serve weights of so many bytes: in its memory, on its cores. The embedded engine serves on cores only.
 pub const fn can_serve(sku: &Sku, weights_bytes: u64) -> bool {
-    sku.gpus == 0 && sku.memory_bytes >= memory_needed(weights_bytes)
+    sku.gpus == 0 && sku.gpu_milli == 0 && sku.memory_bytes >= memory_needed(weights_bytes)
 }
 
 /// The SKU taken where none is asked for: the smallest that can serve the weights; of two alike, the first by name.
-pub fn smallest(skus: &[Sku], weights_bytes: u64) -> Option<&Sku> {
-    let fits = skus.iter().filter(|sku| can_serve(sku, weights_bytes));
+pub fn smallest<'a>(skus: impl IntoIterator<Item = &'a Sku>, weights_bytes: u64) -> Option<&'a Sku> {
+    let fits = skus.into_iter().filter(|sku| can_serve(sku, weights_bytes));
     fits.min_by_key(|sku| (sku.cpus_milli, sku.memory_bytes, sku.name.as_str()))
 }
 

@@ -13,11 +13,15 @@
 //! nowhere, ever, is refused at once and keeps nothing. Nothing that was free before a pass is given out twice by it.
 //!
 //! A promise counts on limits, so it holds as long as runs end at theirs, and as long as a site stays as it is.
+//!
+//! What is reserved at a site ([`Room::reserved`]) is kept like a start that was promised for just then: whoever would still be
+//! there goes only where enough is left over, promises count with it, and nobody is stopped for a start it forbids. An end that
+//! nobody knows counts as none.
 
 mod build;
 pub mod record;
 mod say;
-mod words;
+pub(crate) mod words;
 
 use std::collections::BTreeSet;
 
@@ -59,7 +63,7 @@ pub struct Item {
     pub organisation: OrganisationId,
     /// Who shares it.
     pub project: ProjectId,
-    /// The SKU it asks for: what quotas count it as.
+    /// What quotas count it as, and what is learnt of others is learnt for it: the family of its SKU.
     pub sku: String,
     /// Thousandths of CPU cores it needs.
     pub cpus_milli: u32,
@@ -103,9 +107,10 @@ impl Item {
         self.members.max(1)
     }
 
-    /// What quotas count for one member.
+    /// What quotas count for one member. An absurd count is cut so that all members' together is a number.
     pub fn units_each(&self) -> u32 {
-        if self.units == 0 { self.gpus.max(1) } else { self.units }
+        let each = if self.units == 0 { self.gpus.max(1) } else { self.units };
+        each.min(u32::MAX / self.members())
     }
 
     /// What quotas count for all members.
@@ -154,8 +159,8 @@ pub struct Waiting {
 /// What is bound to a site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
-    /// Which job. None: no job but something that stands, as a served model does. It takes its room for good, counts for
-    /// its organisation's share, and is never stopped for others.
+    /// Which job. None: no job but something that stands, as a served model does, or room that is reserved. It takes its room
+    /// until `free_at`, or for good, counts for its organisation's share, and is never stopped for others.
     pub job: Option<JobId>,
     /// Whose it is, and what it has.
     pub item: Item,
@@ -213,6 +218,20 @@ pub struct Room {
     pub nodes: Vec<Node>,
     /// What is bound to it.
     pub bound: Vec<Bound>,
+    /// What is reserved and has not begun: nothing else is there by then. In any order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<Block>,
+}
+
+/// Room that is reserved at a site from some time on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// Whose it is, and what it takes: its members on one machine.
+    pub item: Item,
+    /// From when on nothing else may be there, cleaning before it counted in.
+    pub from: Time,
+    /// When its room is anybody's again, cleaning after it counted in.
+    pub until: Time,
 }
 
 /// A run that has ended.
@@ -224,7 +243,7 @@ pub struct Run {
     pub organisation: OrganisationId,
     /// Who shared it.
     pub project: ProjectId,
-    /// Its SKU.
+    /// The family of its SKU.
     pub sku: String,
     /// Its accelerators, of one member.
     pub gpus: u32,
@@ -246,14 +265,14 @@ impl Run {
     }
 }
 
-/// What an organisation, or one of its projects, may use of a SKU: accelerators where the SKU has any, else instances.
+/// What an organisation, or one of its projects, may use of a family of SKUs, in the units of its items.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct QuotaRow {
     /// Which organisation.
     pub organisation: OrganisationId,
     /// Which of its projects. None: the organisation as a whole, of which its projects' guarantees are parts.
     pub project: Option<ProjectId>,
-    /// Which SKU.
+    /// Which family of SKUs.
     pub sku: String,
     /// Its own.
     pub guarantee: u32,
@@ -288,6 +307,25 @@ pub struct Snapshot {
     pub past: Vec<Run>,
 }
 
+/// Why a job waits, as far as its owner would act otherwise for it. How much is missing and who is ahead moves with every
+/// start and every end in a busy cloud; this does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Its quota is used up.
+    Quota,
+    /// Where it may run there is no room for it now, or what there is, is for others.
+    Room,
+    /// There is room for it, kept for another until some time: with a shorter limit it would start now.
+    Limit,
+    /// A site where it may run does not answer.
+    Silent,
+    /// A site where it may run has not said what it has yet.
+    Unknown,
+    /// The reservation it runs in has not begun.
+    Reservation,
+}
+
 /// What a pass says of one job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
@@ -306,7 +344,10 @@ pub enum Decision {
     Wait {
         /// Which job.
         job: JobId,
-        /// What is missing, how much, and what would help.
+        /// Why, each once, sorted.
+        #[serde(default)]
+        causes: Vec<Cause>,
+        /// What is missing, how much, and what would help. Empty where nobody asked for the words.
         reason: String,
         /// The start it is promised.
         promise: Option<Promise>,
@@ -341,6 +382,17 @@ impl Decision {
 /// One pass, made at `now`: exactly one decision a waiting job, what can never run first, the others in the order they were
 /// looked at; then who is stopped. The order of the rooms changes nothing.
 pub fn schedule(snapshot: &Snapshot, now: Time) -> Vec<Decision> {
+    schedule_saying(snapshot, now, &|_, _, _| true)
+}
+
+/// As [`schedule`], but of those that wait only who is `said` gets words: those are most of the work of a pass over a long
+/// queue, and mostly nobody reads them.
+pub fn schedule_saying(
+    snapshot: &Snapshot,
+    now: Time,
+    said: &dyn Fn(JobId, &[Cause], Option<Promise>) -> bool,
+) -> Vec<Decision> {
+    let is_said = said;
     let mut built = Built::of(snapshot, now);
     let order = built.queue.order(built.now_ms);
     let (decided, guards) = built.queue.pass_seen(built.now_ms);
@@ -348,7 +400,7 @@ pub fn schedule(snapshot: &Snapshot, now: Time) -> Vec<Decision> {
     let mut decisions: Vec<Decision> = Vec::with_capacity(snapshot.waiting.len());
     let never = built.never.iter().map(|(job, reason)| Decision::Never { job: *job, reason: reason.clone() });
     decisions.extend(never);
-    decisions.extend(said.of(&order));
+    decisions.extend(said.of(&order, is_said));
     decisions.extend(said.stops());
     decisions
 }
@@ -361,18 +413,22 @@ pub fn order(snapshot: &Snapshot, now: Time) -> Vec<JobId> {
     order
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls it with")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls it with")]
 fn is_zero_milli(milli: &u16) -> bool {
     *milli == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls it with")]
 fn is_one(number: &u32) -> bool {
     *number == 1
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls it with")]
 fn is_false(said: &bool) -> bool {
     !*said
 }
@@ -409,10 +465,10 @@ impl Room {
         let mut taken = Amounts::default();
         for item in self.bound.iter().map(|bound| &bound.item) {
             let members = u64::from(item.members());
-            taken.cpus_milli += u64::from(item.cpus_milli) * members;
+            taken.cpus_milli = taken.cpus_milli.saturating_add(u64::from(item.cpus_milli).saturating_mul(members));
             let memory_bytes = item.memory_bytes.saturating_mul(members);
             taken.memory_bytes = taken.memory_bytes.saturating_add(memory_bytes);
-            taken.gpus += u64::from(item.gpus) * members;
+            taken.gpus = taken.gpus.saturating_add(u64::from(item.gpus).saturating_mul(members));
         }
         // An accelerator that parts lie on counts once.
         let places = self.bound.iter().flat_map(|bound| &bound.places);

@@ -209,6 +209,7 @@ async fn open_control(settings: &Settings, dir: &Path, url: &str) -> Result<Cont
         },
         origin: settings.control.origin.clone(),
         code_version: CODE_VERSION.into(),
+        clean_ms: settings.control.clean_s.saturating_mul(1000),
     })
     .await
     .context("the control plane could not be opened")

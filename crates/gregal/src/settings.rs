@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use gregal_core::residency::Jurisdiction;
+use gregal_core::{reservation::CLEAN_MS_MAX, residency::Jurisdiction};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -61,6 +61,7 @@ pub(crate) struct ControlSettings {
     pub origin: String,
     pub prices: Prices,
     pub tls: Tls,
+    pub clean_s: u32,
 }
 
 /// The first price book of a new cloud.
@@ -265,6 +266,12 @@ impl Settings {
                  front and say control.tls = \"behind_proxy\", or listen on 127.0.0.1"
             );
         }
+        ensure!(
+            self.control.clean_s <= CLEAN_MS_MAX / 1000,
+            "`control.clean_s` is {}, more than a day of cleaning\n\nhint: say at most {}",
+            self.control.clean_s,
+            CLEAN_MS_MAX / 1000
+        );
         ensure!(!self.site.name.trim().is_empty(), "`site.name` is empty: a site needs a name");
         ensure!(!self.control.origin.trim().is_empty(), "`control.origin` is empty: the audit log needs a name");
         Ok(())

@@ -46,7 +46,13 @@ fn resources() -> Vec<Resource> {
     ];
     for (organisation, project) in [(OURS, HERE), (OURS, BESIDE), (THEIRS, ABROAD)] {
         all.push(Resource::project(organisation, project));
-        for kind in [ResourceKind::Dataset, ResourceKind::Job, ResourceKind::Model, ResourceKind::Endpoint] {
+        for kind in [
+            ResourceKind::Dataset,
+            ResourceKind::Job,
+            ResourceKind::Model,
+            ResourceKind::Endpoint,
+            ResourceKind::Reservation,
+        ] {
             all.push(Resource::within(kind, organisation, project, "thing"));
         }
         for role in [Role::Owner, Role::Inference, Role::Operator] {

@@ -54,6 +54,7 @@ pub(crate) struct Names {
     job: EntityTypeName,
     model: EntityTypeName,
     endpoint: EntityTypeName,
+    reservation: EntityTypeName,
     ceiling: EntityTypeName,
     ground: EntityTypeName,
 }
@@ -75,6 +76,7 @@ impl Names {
             job: kind(ResourceKind::Job)?,
             model: kind(ResourceKind::Model)?,
             endpoint: kind(ResourceKind::Endpoint)?,
+            reservation: kind(ResourceKind::Reservation)?,
             ceiling: "Ceiling".parse()?,
             ground: "Ground".parse()?,
         })
@@ -91,6 +93,7 @@ impl Names {
             ResourceKind::Job => &self.job,
             ResourceKind::Model => &self.model,
             ResourceKind::Endpoint => &self.endpoint,
+            ResourceKind::Reservation => &self.reservation,
         }
     }
 

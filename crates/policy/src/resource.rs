@@ -26,6 +26,8 @@ pub enum ResourceKind {
     Model,
     /// An endpoint.
     Endpoint,
+    /// A reservation.
+    Reservation,
 }
 
 impl ResourceKind {
@@ -41,6 +43,7 @@ impl ResourceKind {
             Self::Job => "Job",
             Self::Model => "Model",
             Self::Endpoint => "Endpoint",
+            Self::Reservation => "Reservation",
         }
     }
 }

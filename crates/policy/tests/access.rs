@@ -202,6 +202,7 @@ fn within_ceiling(principal: &Principal, action: Action, resource: &Resource) ->
             let may = matches!(
                 action,
                 Action::CatalogueRead
+                    | Action::SkuWrite
                     | Action::OrganisationCreate
                     | Action::OrganisationRead
                     | Action::QuotaRead

@@ -45,7 +45,13 @@ const HEAD: &str = "\
 fn kinds() -> Vec<ResourceKind> {
     let mut kinds = vec![ResourceKind::Cloud, ResourceKind::Site, ResourceKind::Organisation, ResourceKind::Project];
     kinds.extend(Role::ALL.iter().map(|role| ResourceKind::Key(*role)));
-    kinds.extend([ResourceKind::Dataset, ResourceKind::Job, ResourceKind::Model, ResourceKind::Endpoint]);
+    kinds.extend([
+        ResourceKind::Dataset,
+        ResourceKind::Job,
+        ResourceKind::Model,
+        ResourceKind::Endpoint,
+        ResourceKind::Reservation,
+    ]);
     kinds
 }
 

@@ -161,6 +161,7 @@ impl World {
             silent_since: None,
             nodes: vec![node],
             bound: self.ends.iter().map(bound).collect(),
+            reserved: Vec::new(),
         }
     }
 

@@ -68,6 +68,13 @@ mod head {
 #[derive(Debug, Clone)]
 pub(crate) struct Head(Frontier);
 
+impl Head {
+    /// How many entries there are.
+    pub(crate) const fn size(&self) -> u64 {
+        self.0.size()
+    }
+}
+
 impl head::Model {
     fn frontier(self) -> Result<Frontier> {
         let unreadable = |why: String| Error::Unreadable { noun: "audit head", why };
@@ -150,6 +157,16 @@ impl View {
         let found = head::Entity::find().one(&self.db()).await?;
         let frontier = found.map(head::Model::frontier).transpose()?.unwrap_or_default();
         Ok((frontier.size(), frontier.root()))
+    }
+
+    /// A mark to read changes from: rows whose table keeps it are stamped with the size the audit log had when their
+    /// transaction began. Read this first and the rows after it, and later only what is stamped with it or beyond: nothing
+    /// that was committed in between is missed, since transactions follow one another, and each but a mere observation makes
+    /// the log longer. What was written at the mark itself may be read twice.
+    pub async fn mark_read(&self) -> Result<u64> {
+        let found =
+            head::Entity::find().select_only().column(head::Column::Size).into_tuple::<i64>().one(&self.db()).await?;
+        count(found.unwrap_or(0), "audit head")
     }
 
     /// The entry at a place.

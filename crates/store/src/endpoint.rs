@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, Condition};
 
 use crate::{Listed, Page, Result, Tx, View, noun};
 
-noun::row!(Endpoint, "endpoints", "endpoint" {
+noun::row!(Endpoint, "endpoints", "endpoint" [changed] {
     organisation: String = |it| it.organisation.to_string();
     project: String = |it| it.project.to_string();
     site: String = |it| it.site.to_string();
@@ -48,6 +48,11 @@ impl View {
     /// Every endpoint of a site that has not ended.
     pub async fn endpoints_live_at_site(&self, site: SiteId) -> Result<Vec<Endpoint>> {
         self.nouns_all(live().add(row::Column::Site.eq(site.to_string()))).await
+    }
+
+    /// Endpoints written at a mark or after it, whatever their state ([`View::mark_read`]).
+    pub async fn endpoints_changed(&self, since: u64) -> Result<Vec<Endpoint>> {
+        self.nouns_changed(row::Column::Changed, since).await
     }
 
     /// Every endpoint that has not ended.

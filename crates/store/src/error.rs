@@ -28,7 +28,7 @@ pub enum Error {
     Taken {
         /// What is taken: `organisation name`, `project name`, `key digest`, `site name`, `site secret`,
         /// `dataset name`, `model version`, `endpoint name`, `hold subject`, `usage id`, `posting id`,
-        /// `price book version`, `idempotency key` or `id`.
+        /// `price book version`, `sku name`, `idempotency key` or `id`.
         what: &'static str,
     },
     /// A number does not fit in the 63 bits both databases count in.
@@ -282,6 +282,7 @@ const TAKEN: &[(&str, &str, &str)] = &[
     ("usage_events.id", "usage_events_id_once", "usage id"),
     ("postings.id", "postings_id_once", "posting id"),
     ("price_books.version", "price_books_pkey", "price book version"),
+    ("skus.id", "skus_pkey", "sku name"),
     ("idempotency.idem_key", "idempotency_pkey", "idempotency key"),
 ];
 

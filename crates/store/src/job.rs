@@ -1,14 +1,14 @@
 //! Jobs: work that runs to completion.
 
 use gregal_core::{
-    id::{JobId, ProjectId, SiteId},
+    id::{JobId, OrganisationId, ProjectId, SiteId},
     job::{Job, JobState},
 };
 use sea_orm::{ColumnTrait, Condition};
 
 use crate::{Listed, Page, Result, Tx, View, noun};
 
-noun::row!(Job, "jobs", "job" {
+noun::row!(Job, "jobs", "job" [changed] {
     organisation: String = |it| it.organisation.to_string();
     project: String = |it| it.project.to_string();
     site: Option<String> = |it| it.site.map(|id| id.to_string());
@@ -35,9 +35,20 @@ impl View {
         self.nouns_count::<Job>(in_states(states).add(row::Column::Project.eq(project.to_string()))).await
     }
 
+    /// How many jobs of an organisation wait.
+    pub async fn jobs_waiting_count(&self, organisation: OrganisationId) -> Result<u64> {
+        let waiting = in_states(&[JobState::Queued]);
+        self.nouns_count::<Job>(waiting.add(row::Column::Organisation.eq(organisation.to_string()))).await
+    }
+
     /// Every job in one of these states, oldest first.
     pub async fn jobs_in_states(&self, states: &[JobState]) -> Result<Vec<Job>> {
         self.nouns_all(in_states(states)).await
+    }
+
+    /// Jobs written at a mark or after it, whatever their state ([`View::mark_read`]).
+    pub async fn jobs_changed(&self, since: u64) -> Result<Vec<Job>> {
+        self.nouns_changed(row::Column::Changed, since).await
     }
 
     /// Jobs that have ended, the newest submitted first, at most so many.

@@ -45,6 +45,21 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
         postgres: "",
     },
+    Migration {
+        number: 6,
+        name: "reservations",
+        both: include_str!("../migrations/0006_reservations.sql"),
+        sqlite: "",
+        postgres: "",
+    },
+    Migration { number: 7, name: "skus", both: include_str!("../migrations/0007_skus.sql"), sqlite: "", postgres: "" },
+    Migration {
+        number: 8,
+        name: "changes",
+        both: include_str!("../migrations/0008_changes.sql"),
+        sqlite: "",
+        postgres: "",
+    },
 ];
 
 /// The version of the schema this program needs. A database beyond it is refused.

@@ -31,14 +31,18 @@ pub(crate) trait Noun: Serialize + DeserializeOwned + Send + Sync {
     fn key(&self) -> String;
     /// Its version.
     fn version(&self) -> u64;
-    /// Its row.
-    fn row(&self, version: i64, document: String) -> Self::Active;
+    /// Its row. `mark`: where the log stood when this transaction began, for those tables that keep it.
+    fn row(&self, version: i64, document: String, mark: i64) -> Self::Active;
 }
 
 /// Declares the table of a noun, which lives in a module `row`: `id`, the columns named, `version`, `document`. Each
-/// column says how it is taken from the domain value.
+/// column says how it is taken from the domain value, and the id too where it is not the field `id`. With `[changed]` after
+/// its word the table also keeps when each row was written last, as [`crate::Tx::mark`].
 macro_rules! row {
-    ($noun:ident, $table:literal, $one:literal { $($column:ident: $kind:ty = $value:expr;)* }) => {
+    ($noun:ident, $table:literal, $one:literal $([$changed:ident])? { $($columns:tt)* }) => {
+        $crate::noun::row!($noun, $table, $one $([$changed])?, |it| it.id.to_string(), { $($columns)* });
+    };
+    ($noun:ident, $table:literal, $one:literal $([$changed:ident])?, $key:expr, { $($column:ident: $kind:ty = $value:expr;)* }) => {
         mod row {
             use sea_orm::entity::prelude::*;
 
@@ -50,6 +54,7 @@ macro_rules! row {
                 pub id: String,
                 $(pub $column: $kind,)*
                 pub version: i64,
+                $(pub $changed: i64,)?
                 #[sea_orm(column_type = "Text")]
                 pub document: String,
             }
@@ -71,19 +76,23 @@ macro_rules! row {
             const DOCUMENT: row::Column = row::Column::Document;
 
             fn key(&self) -> String {
-                self.id.to_string()
+                let key: fn(&Self) -> String = $key;
+                key(self)
             }
 
             fn version(&self) -> u64 {
                 self.version
             }
 
-            fn row(&self, version: i64, document: String) -> row::ActiveModel {
+            fn row(&self, version: i64, document: String, mark: i64) -> row::ActiveModel {
                 $(let $column: fn(&Self) -> $kind = $value;)*
+                // Not every table keeps it.
+                let _ = mark;
                 row::ActiveModel {
                     id: sea_orm::Set(self.key()),
                     $($column: sea_orm::Set($column(self)),)*
                     version: sea_orm::Set(version),
+                    $($changed: sea_orm::Set(mark),)?
                     document: sea_orm::Set(document),
                 }
             }
@@ -120,8 +129,9 @@ pub(crate) fn decode<T: DeserializeOwned>(document: &str, noun: &'static str) ->
     serde_json::from_str(document).map_err(|error| Error::Unreadable { noun, why: error.to_string() })
 }
 
-fn active<N: Noun>(noun: &N) -> Result<N::Active> {
-    Ok(noun.row(int(noun.version(), "a version")?, encode(noun, N::NOUN, &noun.key())?))
+fn active<N: Noun>(noun: &N, mark: u64) -> Result<N::Active> {
+    let document = encode(noun, N::NOUN, &noun.key())?;
+    Ok(noun.row(int(noun.version(), "a version")?, document, int(mark, "the audit log")?))
 }
 
 impl View {
@@ -175,6 +185,11 @@ impl View {
         self.nouns_read(condition, Order::Desc, limit).await
     }
 
+    /// What was written at a mark or after it, in no order; as [`View::nouns_all`], a list that is too long is an error.
+    pub(crate) async fn nouns_changed<N: Noun>(&self, changed: N::Column, since: u64) -> Result<Vec<N>> {
+        self.nouns_all(Condition::all().add(changed.gte(int(since, "the audit log")?))).await
+    }
+
     /// A whole list, which fails rather than end early.
     pub(crate) async fn nouns_all<N: Noun>(&self, condition: Condition) -> Result<Vec<N>> {
         let found = self.nouns_read::<N>(condition, Order::Asc, LIST_MAX + 1).await?;
@@ -191,7 +206,7 @@ impl Tx {
         <N::Entity as EntityTrait>::Model: IntoActiveModel<N::Active>,
     {
         self.guard(async {
-            N::Entity::insert(active(noun)?).exec_without_returning(&self.db()).await?;
+            N::Entity::insert(active(noun, self.mark())?).exec_without_returning(&self.db()).await?;
             Ok(())
         })
         .await
@@ -201,7 +216,7 @@ impl Tx {
         self.guard(async {
             let version = int(noun.version(), "a version")?;
             let written = N::Entity::update_many()
-                .set(active(noun)?)
+                .set(active(noun, self.mark())?)
                 .filter(N::ID.eq(noun.key()))
                 .filter(N::VERSION.eq(version - 1))
                 .exec(&self.db())

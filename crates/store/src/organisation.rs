@@ -5,7 +5,7 @@ use sea_orm::{ColumnTrait, Condition};
 
 use crate::{Listed, Page, Result, Tx, View, noun};
 
-noun::row!(Organisation, "organisations", "organisation" {
+noun::row!(Organisation, "organisations", "organisation" [changed] {
     name: String = |it| it.name.clone();
 });
 
@@ -18,6 +18,11 @@ impl View {
     /// The organisation with this name.
     pub async fn organisation_by_name(&self, name: &str) -> Result<Option<Organisation>> {
         self.noun_where(Condition::all().add(row::Column::Name.eq(name))).await
+    }
+
+    /// Organisations written at a mark or after it ([`View::mark_read`]); at 0, all of them.
+    pub async fn organisations_changed(&self, since: u64) -> Result<Vec<Organisation>> {
+        self.nouns_changed(row::Column::Changed, since).await
     }
 
     /// All organisations, oldest first.

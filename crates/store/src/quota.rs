@@ -4,11 +4,11 @@ use gregal_core::{
     id::{OrganisationId, ProjectId},
     quota::{Quota, QuotaId},
 };
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect};
 
 use crate::{Error, Result, Tx, View, noun};
 
-noun::row!(Quota, "quotas", "quota" {
+noun::row!(Quota, "quotas", "quota" [changed] {
     organisation: String = |it| it.organisation.to_string();
     project: Option<String> = |it| it.project.map(|id| id.to_string());
     sku: String = |it| it.sku.clone();
@@ -34,6 +34,20 @@ impl View {
     pub async fn quotas_given(&self, organisation: OrganisationId, sku: &str) -> Result<Vec<Quota>> {
         let of = Condition::all().add(row::Column::Organisation.eq(organisation.to_string()));
         self.nouns_all(of.add(row::Column::Project.is_not_null()).add(row::Column::Sku.eq(sku))).await
+    }
+
+    /// What says whether [`View::quotas_all`] is as it was: how many there are, and the newest mark among them. Adding or
+    /// changing one moves the mark, and removing one without adding another the number.
+    pub async fn quotas_mark(&self) -> Result<(u64, u64)> {
+        let found = row::Entity::find()
+            .select_only()
+            .column_as(row::Column::Id.count(), "rows")
+            .column_as(row::Column::Changed.max(), "newest")
+            .into_tuple::<(i64, Option<i64>)>()
+            .one(&self.db())
+            .await?;
+        let (rows, newest) = found.unwrap_or((0, None));
+        Ok((noun::count(rows, "quota")?, noun::count(newest.unwrap_or(0), "quota")?))
     }
 
     /// Every quota there is: those of organisations, then those of projects; by holder, then by SKU. The same order on every

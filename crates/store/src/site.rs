@@ -5,7 +5,7 @@ use sea_orm::{ColumnTrait, Condition};
 
 use crate::{Listed, Page, Result, Tx, View, noun};
 
-noun::row!(Site, "sites", "site" {
+noun::row!(Site, "sites", "site" [changed] {
     name: String = |it| it.name.clone();
     secret_digest: String = |it| it.secret_digest.clone();
 });
@@ -29,6 +29,11 @@ impl View {
     /// Sites, oldest first.
     pub async fn sites_list(&self, page: &Page) -> Result<Listed<Site>> {
         self.nouns_page(Condition::all(), page).await
+    }
+
+    /// Sites written at a mark or after it ([`View::mark_read`]).
+    pub async fn sites_changed(&self, since: u64) -> Result<Vec<Site>> {
+        self.nouns_changed(row::Column::Changed, since).await
     }
 
     /// Every site.

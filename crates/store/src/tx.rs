@@ -65,6 +65,12 @@ impl Tx {
         self.end().await
     }
 
+    /// The size of the audit log when this transaction began: it stamps what is written here, in tables that keep it. See
+    /// [`View::mark_read`].
+    pub fn mark(&self) -> u64 {
+        self.head.size()
+    }
+
     fn alive(&self) -> Result<()> {
         if self.failed.load(Ordering::Relaxed) { Err(Error::Aborted) } else { Ok(()) }
     }

@@ -118,6 +118,7 @@ impl Cloud {
                 first_prices: price::default_book(Time::from_millis(0)),
                 origin: "audit.test.example/gregal".into(),
                 code_version: "test".into(),
+                clean_ms: gregal_core::reservation::CLEAN_MS_DEFAULT,
             })
             .await
             .unwrap();

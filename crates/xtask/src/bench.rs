@@ -25,6 +25,9 @@ pub(crate) struct BenchArgs {
     /// Compare with llama.cpp through `node-llama-cpp` (installs it with npm under target/)
     #[arg(long)]
     llama_cpp: bool,
+    /// Only what passes over the live queue cost, and Kueue's scenario through the control plane
+    #[arg(long)]
+    passes: bool,
     /// Print JSON on stdout
     #[arg(long)]
     json: bool,
@@ -34,6 +37,10 @@ pub(crate) struct BenchArgs {
 pub(crate) fn run_bench(args: &BenchArgs) -> Result<Value> {
     let mut figures = serde_json::Map::new();
     figures.insert("machine".into(), machine()?);
+    if args.passes {
+        figures.insert("passes".into(), passes()?);
+        return Ok(Value::Object(figures));
+    }
     if args.cold_build {
         figures.insert("cold_build".into(), cold_build()?);
     }
@@ -109,6 +116,22 @@ fn cold_build() -> Result<Value> {
     let crates: std::collections::BTreeSet<&str> = tree.lines().filter_map(|line| line.split(" (").next()).collect();
     std::fs::remove_dir_all(&target)?;
     Ok(json!({ "seconds": seconds, "crates": crates.len() }))
+}
+
+/// Passes over queues and clouds of several sizes, and a published load of submissions.
+fn passes() -> Result<Value> {
+    let example = |name: &str, arguments: &[&str]| -> Result<Value> {
+        let run = ["run", "--release", "--locked", "--quiet", "--package", "gregal-testkit", "--example", name, "--"];
+        let text = output(Command::new("cargo").current_dir(root()).args(run).args(arguments))?;
+        serde_json::from_str(&text).with_context(|| format!("the figures of `{name}` are not JSON"))
+    };
+    let mut figures = serde_json::Map::new();
+    for (waiting, sites) in [("1000", "50"), ("10000", "50"), ("1000", "500")] {
+        let pass = example("passes", &["--waiting", waiting, "--sites", sites, "--changed", "5", "--passes", "50"])?;
+        figures.insert(format!("{waiting}_waiting_{sites}_sites"), pass);
+    }
+    figures.insert("admission".into(), example("admission", &["--queues", "30", "--percent", "100"])?);
+    Ok(Value::Object(figures))
 }
 
 /// From start to the first answered request, and what an idle cloud weighs.

@@ -6,7 +6,7 @@ use gregal_core::{id::DatasetId, job::Program};
 use serde_json::{Map, Value};
 
 use super::{facts, logs, watch};
-use crate::{context::Cx, dataset, failure::Failure, words};
+use crate::{context::Cx, dataset, failure::Failure, reservation, words};
 
 /// What every job is submitted with.
 #[derive(Debug, Args)]
@@ -33,6 +33,9 @@ pub(crate) struct Frame {
     /// It may not be stopped for others. Commands may not unless this is said otherwise
     #[arg(long)]
     not_preemptible: bool,
+    /// The reservation to run in, by name or id: nowhere else, and at no further price. It saves its work and ends when that ends
+    #[arg(long)]
+    reservation: Option<String>,
     /// Stay until it has ended
     #[arg(long, short)]
     follow: bool,
@@ -128,6 +131,10 @@ async fn optional(cx: &mut Cx<'_>, reference: Option<&str>) -> Result<Option<Dat
 
 async fn submit(cx: &mut Cx<'_>, program: Program, frame: Frame, name: &str) -> Result<JobView, Failure> {
     let project = cx.project().await?;
+    let reservation = match &frame.reservation {
+        Some(reference) => Some(reservation::find(cx, reference).await?.id),
+        None => None,
+    };
     let wanted = JobCreate {
         name: frame.name.unwrap_or_else(|| words::label(name, "-", "job")),
         program,
@@ -139,6 +146,7 @@ async fn submit(cx: &mut Cx<'_>, program: Program, frame: Frame, name: &str) -> 
             (false, false) => None,
             (preemptible, _) => Some(preemptible),
         },
+        reservation,
     };
     cx.create("job_create", &[&project], &wanted).await
 }

@@ -7,7 +7,11 @@ use crate::fake::{AT, Fake, KEY, MDL, ORG, PRJ, SITE, job, key, model};
 #[tokio::test]
 async fn a_table_is_aligned_and_numbers_stand_to_the_right() {
     let fake = Fake::start().await;
-    let sku = |name: &str, milli: u32, gpus: u32, model: Value| json!({ "name": name, "cpus_milli": milli, "memory_bytes": 4_u64 << 30, "gpus": gpus, "gpu_model": model });
+    let sku = |name: &str, milli: u32, gpus: u32, model: Value| {
+        json!({ "name": name, "cpus_milli": milli, "memory_bytes": 4_u64 << 30, "gpus": gpus, "gpu_model": model,
+            "family": "cpu", "units": gpus.max(1),
+            "price": { "book": 1, "job_hour_nano": 40_000_000, "served_hour_nano": null, "by_any": [] } })
+    };
     fake.on(
         "GET /api/v1/skus",
         &json!({ "items": [sku("cpu.1", 1000, 0, Value::Null), sku("h100.8", 96500, 8, json!("H100"))] }),
@@ -15,9 +19,9 @@ async fn a_table_is_aligned_and_numbers_stand_to_the_right() {
     let said = fake.run(&["sku", "list"]).await;
     assert_eq!((said.exit, said.err.as_str()), (0, ""));
     insta::assert_snapshot!(said.out, @r"
-    NAME    CORES   MEMORY  GPUS  GPU MODEL
-    cpu.1       1  4.0 GiB     0  -
-    h100.8   96.5  4.0 GiB     8  H100
+    NAME    CORES   MEMORY  GPUS  GPU MODEL  FAMILY  UNITS   AN HOUR  RETIRED
+    cpu.1       1  4.0 GiB     0  -          cpu         1  0.04 EUR  -
+    h100.8   96.5  4.0 GiB     8  H100       cpu         8  0.04 EUR  -
     ");
 }
 

@@ -13,3 +13,5 @@ mod job;
 mod lists;
 mod make;
 mod quota;
+mod reservation;
+mod sku;

@@ -11,16 +11,17 @@ use gregal_core::{
     job::Billed,
     model::Model,
     replica::{self, WINDOW_MS},
-    sku::Sku,
+    sku::{Catalogue, Sku},
 };
 use gregal_policy::{Placement, Resource, ResourceKind};
 use gregal_store::{Listed, Page, Tx};
 
 use crate::{
     Control, Cx, Error, Result,
-    app::{limit, site::site_found},
+    app::{limit, site::site_found, sku::rentable},
     context::Facts as _,
     names,
+    tasks::replica::fits,
     wakes::Wake,
 };
 
@@ -50,8 +51,9 @@ impl Control {
         let live = (Code::Conflict, "endpoints that have not ended");
         let there = tx.endpoints_live_count(project.id).await?;
         limit::one_more(there, limit::ENDPOINTS_LIVE_MAX, live, "delete one that is not needed")?;
-        let sku = self.endpoint_sku(wanted.sku.as_deref(), &model)?;
-        self.replica_fits(cx, &site, sku)?;
+        let catalogue = tx.skus_all().await?;
+        let sku = endpoint_sku(&catalogue, wanted.sku.as_deref(), &model)?;
+        fits(cx, &site, sku)?;
         self.quota_allows(&tx, &project, sku).await?;
         let id = EndpointId::new(self.world());
         let hold = self.replica_hold(cx, &tx, &project, id, sku).await?;
@@ -85,38 +87,6 @@ impl Control {
             .fact("held_nano", hold.amount.get());
         self.finish_created(cx, tx, &[entry], Wake::Schedule, &answer).await?;
         Ok(answer)
-    }
-
-    /// The SKU an endpoint stands on: the one asked for, if it can serve the model, else the smallest that can.
-    fn endpoint_sku(&self, asked: Option<&str>, model: &Model) -> Result<&Sku> {
-        let needed_mib = replica::memory_needed(model.bytes) >> 20;
-        let able = self.skus().iter().filter(|sku| replica::can_serve(sku, model.bytes));
-        let able: Vec<String> = able.map(|sku| format!("`{}`", sku.name)).collect();
-        let hint = || {
-            if able.is_empty() {
-                format!("no sku has {needed_mib} MiB of memory without accelerators; serve a smaller model")
-            } else {
-                format!("it can be served on {}", able.join(", "))
-            }
-        };
-        let Some(asked) = asked else {
-            let smallest = replica::smallest(self.skus(), model.bytes);
-            return smallest.ok_or_else(|| {
-                let detail = format!("serving the model takes {needed_mib} MiB of memory");
-                Problem::new(Code::NeverFits, detail).hint(hint()).into()
-            });
-        };
-        let sku = self.sku(asked).ok_or_else(|| self.no_such_sku())?;
-        if sku.gpus > 0 {
-            let detail = format!("`{asked}` has accelerators, and models are served on cores");
-            return Err(Problem::new(Code::InvalidRequest, detail).hint(hint()).into());
-        }
-        if !replica::can_serve(sku, model.bytes) {
-            let detail =
-                format!("serving the model takes {needed_mib} MiB of memory, `{asked}` has {}", sku.memory_bytes >> 20);
-            return Err(Problem::new(Code::NeverFits, detail).hint(hint()).into());
-        }
-        Ok(sku)
     }
 
     /// A project's endpoints.
@@ -189,6 +159,38 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// The SKU an endpoint stands on: the one asked for, if it can serve the model, else the smallest that can.
+fn endpoint_sku<'a>(catalogue: &'a Catalogue, asked: Option<&str>, model: &Model) -> Result<&'a Sku> {
+    let needed_mib = replica::memory_needed(model.bytes) >> 20;
+    let able = catalogue.offered().filter(|sku| replica::can_serve(sku, model.bytes));
+    let able: Vec<String> = able.map(|sku| format!("`{}`", sku.name)).collect();
+    let hint = || {
+        if able.is_empty() {
+            format!("no sku has {needed_mib} MiB of memory without accelerators; serve a smaller model")
+        } else {
+            format!("it can be served on {}", able.join(", "))
+        }
+    };
+    let Some(asked) = asked else {
+        let smallest = replica::smallest(catalogue.offered(), model.bytes);
+        return smallest.ok_or_else(|| {
+            let detail = format!("serving the model takes {needed_mib} MiB of memory");
+            Problem::new(Code::NeverFits, detail).hint(hint()).into()
+        });
+    };
+    let sku = rentable(catalogue, asked)?;
+    if sku.gpus > 0 {
+        let detail = format!("`{asked}` has accelerators, and models are served on cores");
+        return Err(Problem::new(Code::InvalidRequest, detail).hint(hint()).into());
+    }
+    if !replica::can_serve(sku, model.bytes) {
+        let detail =
+            format!("serving the model takes {needed_mib} MiB of memory, `{asked}` has {}", sku.memory_bytes >> 20);
+        return Err(Problem::new(Code::NeverFits, detail).hint(hint()).into());
+    }
+    Ok(sku)
 }
 
 /// What a served model's tokens are priced as: its class by size. Price books name classes, or `*` for all.

@@ -4,7 +4,7 @@ use gregal_api::job::{AskedView, DecisionView, JobExplanation, ReplayView, RoomV
 use gregal_core::{
     access::Action,
     id::JobId,
-    job::Job,
+    job::{Job, JobState},
     schedule::record::{self, Irreproducible, RULES, Record},
 };
 use gregal_store::PassDecision;
@@ -31,13 +31,13 @@ impl Control {
             Some(decided) => Some(self.pass_replay(&job, decided).await?),
             None => None,
         };
-        let place = self.queue_place(id).await?;
+        let place = if job.state == JobState::Queued { self.in_queue(id).await? } else { None };
         Ok(JobExplanation {
             job: id,
             state: job.state,
-            position: place.map(|(position, _)| position),
-            queued: place.map(|(_, queued)| queued),
-            waits_for: job.waits_for,
+            position: place.as_ref().map(|place| place.position),
+            queued: place.as_ref().map(|place| place.queued),
+            waits_for: place.map(|place| place.waits_for).or(job.waits_for),
             history: decided
                 .iter()
                 .map(|decided| DecisionView::new(decided.pass, decided.at, &decided.decision))
@@ -61,7 +61,7 @@ impl Control {
         let last = chain.last().ok_or_else(|| broken("it is not there".into()))?;
         let replay = match replay {
             Ok(replay) => replay,
-            Err(Irreproducible::OtherRules { .. }) => return self.pass_of_other_rules(job, decided, last),
+            Err(Irreproducible::OtherRules { .. }) => return self.pass_of_other_rules(job, decided, last).await,
             Err(error) => return Err(broken(error.to_string())),
         };
         let snapshot = &replay.snapshot;
@@ -80,7 +80,8 @@ impl Control {
             rules_now: RULES,
             inputs_digest: last.inputs_digest.clone(),
             decision: DecisionView::new(pass, last.at, decision),
-            same: replay.same,
+            // The words of the one that is shown are held to what was said; those of others were perhaps never made.
+            same: replay.same && *decision == decided.decision,
             asked: AskedView {
                 cpus_milli: asked.cpus_milli,
                 memory_bytes: asked.memory_bytes,
@@ -92,9 +93,9 @@ impl Control {
     }
 
     /// A pass that was made by other rules than today's: what was said then stands, and cannot be made again.
-    fn pass_of_other_rules(&self, job: &Job, decided: &PassDecision, record: &Record) -> Result<ReplayView> {
-        let sku = self.sku(&job.sku);
-        let sku = sku.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", job.id, job.sku)))?;
+    async fn pass_of_other_rules(&self, job: &Job, decided: &PassDecision, record: &Record) -> Result<ReplayView> {
+        let offer = self.store().sku_get(&job.sku).await?;
+        let sku = offer.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", job.id, job.sku)))?.sku;
         Ok(ReplayView {
             rules: record.rules,
             rules_now: RULES,

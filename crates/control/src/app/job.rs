@@ -9,20 +9,21 @@ use gregal_core::{
     dataset::DatasetState,
     id::{HoldId, JobId, OrganisationId, ProjectId},
     job::{Billed, Job, JobEnd, JobMove, JobState, PRIORITY_DEFAULT, PRIORITY_MAX, Program, Progress},
-    meter::Meter,
-    money::{Nano, Overflow},
+    meter::RateError,
+    money::Nano,
     organisation::Project,
     price::{self, PriceBook},
+    quote,
     schedule::{self, Decision, Snapshot, Waiting},
     site::Site,
-    sku::Sku,
+    sku::{Catalogue, Sku},
 };
 use gregal_policy::{Placement, Resource, ResourceKind};
 use gregal_store::{Listed, Page, Tx, View};
 
 use crate::{
     Control, Cx, Error, Result,
-    app::{dataset::inputs_of, limit, money::HoldFor, site::site_found},
+    app::{dataset::inputs_of, limit, money::HoldFor, site::site_found, sku::rentable},
     context::Facts as _,
     metrics::Metric,
     names,
@@ -33,7 +34,7 @@ use crate::{
 /// The longest a job may ask for, in seconds: 30 days.
 const SECONDS_MAX: u32 = 2_592_000;
 /// The most jobs of one organisation that have not ended.
-const JOBS_WAITING_MAX: usize = 1_000;
+const JOBS_WAITING_MAX: u64 = 1_000;
 
 impl Control {
     /// Admits a job: what it reads is there, its place is lawful, it can fit, and its worst case is held.
@@ -41,18 +42,25 @@ impl Control {
         let (project, policies) = self.project_seen(cx, project, Action::JobCreate).await?;
         checked(&wanted)?;
 
-        let sku = self.sku(&wanted.sku).cloned().ok_or_else(|| self.no_such_sku())?;
         let tx = self.begin(cx).await?;
+        let catalogue = tx.skus_all().await?;
+        let sku = rentable(&catalogue, &wanted.sku)?;
         let priority_max = self.organisation_of(&tx, project.organisation).await?.share.priority_max;
         let priority = priority(wanted.priority, priority_max)?;
-        self.quota_allows(&tx, &project, &sku).await?;
         let site = self.job_site(&tx, &project, &wanted).await?;
-        self.fits_somewhere(cx, &tx, project.organisation, site.as_ref(), &sku).await?;
+        let (site, worst) = if let Some(reservation) = wanted.reservation {
+            // It is within its quotas and paid for as it stands.
+            let site = self.job_fits_reservation(cx, &tx, &project, reservation, (&wanted, sku), site).await?;
+            (Some(site), Nano::ZERO)
+        } else {
+            self.quota_allows(&tx, &project, sku).await?;
+            self.fits_somewhere(cx, &tx, project.organisation, site.as_ref(), sku).await?;
+            (site, worst_case(&tx.price_books_all().await?, cx.now, sku, wanted.seconds_max)?)
+        };
         self.not_too_many(&tx, project.organisation).await?;
         let not_ended = (Code::Overloaded, "jobs that have not ended");
         let there = tx.jobs_count(project.id, &JobState::NOT_ENDED).await?;
         limit::one_more(there, limit::JOBS_NOT_ENDED_MAX, not_ended, "wait for some to end, or cancel some")?;
-        let worst = worst_case(&tx.price_books_all().await?, cx.now, &sku, wanted.seconds_max)?;
         let id = JobId::new(self.world());
         let wanted_hold = HoldFor {
             organisation: project.organisation,
@@ -74,6 +82,10 @@ impl Control {
             .fact("priority", job.priority)
             .fact("preemptible", job.preemptible)
             .fact("held_nano", worst.get());
+        let entry = match job.reservation {
+            Some(reservation) => entry.fact("reservation", reservation.to_string()),
+            None => entry,
+        };
         self.finish_created(cx, tx, &[entry], Wake::Schedule, &answer).await?;
         Ok(answer)
     }
@@ -152,7 +164,7 @@ impl Control {
             limit_ms: 1,
             promised: None,
         };
-        let rooms = lawful.iter().map(|site| room(site, cx.now, &[], self.skus())).collect();
+        let rooms = lawful.iter().map(|site| room(site, cx.now, [], &Catalogue::default())).collect();
         let snapshot = Snapshot { waiting: vec![waiting], rooms, ..Snapshot::default() };
         match schedule::schedule(&snapshot, cx.now).into_iter().next() {
             Some(Decision::Never { reason, .. }) => Err(Error::refused(Code::NeverFits, reason)),
@@ -161,20 +173,12 @@ impl Control {
     }
 
     async fn not_too_many(&self, view: &View, organisation: OrganisationId) -> Result<()> {
-        let queued = view.jobs_in_states(&[JobState::Queued]).await?;
-        let mine = queued.iter().filter(|job| job.organisation == organisation).count();
+        let mine = view.jobs_waiting_count(organisation).await?;
         if mine < JOBS_WAITING_MAX {
             return Ok(());
         }
         let detail = format!("{mine} jobs of this organisation wait already, at most {JOBS_WAITING_MAX} may");
         Err(Problem::new(Code::Overloaded, detail).hint("wait for some to end, or cancel some").into())
-    }
-
-    pub(crate) fn no_such_sku(&self) -> Error {
-        let known = self.skus().iter().map(|sku| format!("`{}`", sku.name)).collect::<Vec<_>>().join(", ");
-        Problem::new(Code::InvalidRequest, "`sku` is not one that can be rented")
-            .hint(format!("there are {known}"))
-            .into()
     }
 
     /// A project's jobs.
@@ -321,9 +325,11 @@ fn queued(
         state: JobState::Queued,
         promised: None,
         waits_for: Some("its turn: the scheduler has not looked at it yet".into()),
+        waits_causes: Vec::new(),
         site: site.map(|site| site.id),
         attempt: 0,
         hold,
+        reservation: wanted.reservation,
         billed: Billed::default(),
         progress: None,
         heldout: None,
@@ -339,17 +345,8 @@ fn queued(
 /// The most a job can cost: its whole shape for its whole time, rounded up.
 fn worst_case(books: &[PriceBook], now: gregal_core::time::Time, sku: &Sku, seconds_max: u32) -> Result<Nano> {
     let book = price::at(books, now).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
-    // Thousandths of a core for a second are core-milliseconds.
-    let cores = u64::from(sku.cpus_milli) * u64::from(seconds_max);
-    let gpus = u64::from(sku.gpus).checked_mul(u64::from(seconds_max) * 1000).ok_or(Overflow)?;
-    let mut worst = Nano::ZERO;
-    for (meter, quantity) in [(Meter::ComputeCore, cores), (Meter::Accelerator, gpus)] {
-        if quantity > 0 {
-            let row = book.row(meter, &sku.name);
-            let row =
-                row.ok_or_else(|| Error::Broken(format!("book {} has no price for `{}`", book.version, sku.name)))?;
-            worst = worst.add(row.amount_ceil(quantity)?)?;
-        }
-    }
-    Ok(worst)
+    quote::job(book, sku, seconds_max.into()).map_err(|error| match error {
+        RateError::Overflow(overflow) => overflow.into(),
+        no_price => Error::Broken(no_price.to_string()),
+    })
 }

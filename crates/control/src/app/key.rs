@@ -6,7 +6,7 @@ use gregal_api::{
 };
 use gregal_core::{
     access::{Action, Role},
-    id::{DatasetId, EndpointId, JobId, KeyId, ModelId, OrganisationId, ProjectId},
+    id::{DatasetId, EndpointId, JobId, KeyId, ModelId, OrganisationId, ProjectId, ReservationId},
     key::{self, Key},
 };
 use gregal_policy::{Resource, ResourceKind};
@@ -122,5 +122,6 @@ fn within_reach(key: &Key) -> Vec<Resource> {
     places.push(within(ResourceKind::Job, JobId::from_u128(0).to_string()));
     places.push(within(ResourceKind::Model, ModelId::from_u128(0).to_string()));
     places.push(within(ResourceKind::Endpoint, EndpointId::from_u128(0).to_string()));
+    places.push(within(ResourceKind::Reservation, ReservationId::from_u128(0).to_string()));
     places
 }

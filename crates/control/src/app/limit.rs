@@ -14,6 +14,9 @@ pub(crate) const KEYS_WORKING_MAX: u64 = 1_000;
 /// The most jobs of one project that have not ended: the scheduler looks at each in every pass.
 pub(crate) const JOBS_NOT_ENDED_MAX: u64 = 10_000;
 
+/// The most reservations of one project that are not over: each is a step in every calendar of its site.
+pub(crate) const RESERVATIONS_LIVE_MAX: u64 = 64;
+
 /// Refuses one more where `max` are there. `what` says what they are (`live endpoints`), `way_out` what makes room.
 pub(crate) fn one_more(there: u64, max: u64, (code, what): (Code, &str), way_out: &str) -> Result<()> {
     if there < max {

@@ -14,7 +14,8 @@ use gregal_core::{
     job::{JobState, PRIORITY_MAX},
     organisation::{FairShare, Organisation, Project},
     quota::{self, Quota, QuotaId, UNITS_MAX},
-    sku::Sku,
+    reservation::{Reservation, ReservationState},
+    sku::{Catalogue, Sku},
 };
 use gregal_policy::Resource;
 use gregal_store::{Tx, View};
@@ -49,42 +50,42 @@ impl Control {
         self.quotas_used(self.store(), project.organisation, &quotas).await
     }
 
-    /// Sets what an organisation has of a SKU.
+    /// Sets what an organisation has of a family of SKUs.
     pub(crate) async fn quota_write(
         &self,
         cx: &Cx,
         id: OrganisationId,
-        sku: &str,
+        family: &str,
         wanted: &QuotaWrite,
     ) -> Result<QuotaView> {
         let (_, policies) = self.organisation_seen(cx, id, Action::QuotaWrite).await?;
         let holder = Holder { organisation: id, project: None };
-        self.quota_set(cx, holder, sku, Some(wanted), Action::QuotaWrite, &policies).await
+        self.quota_set(cx, holder, family, Some(wanted), Action::QuotaWrite, &policies).await
     }
 
-    /// Takes an organisation's quota of a SKU away, and answers what holds then: nothing guaranteed, and no limit.
-    pub(crate) async fn quota_remove(&self, cx: &Cx, id: OrganisationId, sku: &str) -> Result<QuotaView> {
+    /// Takes an organisation's quota of a family of SKUs away, and answers what holds then: nothing guaranteed, and no limit.
+    pub(crate) async fn quota_remove(&self, cx: &Cx, id: OrganisationId, family: &str) -> Result<QuotaView> {
         let (_, policies) = self.organisation_seen(cx, id, Action::QuotaWrite).await?;
         let holder = Holder { organisation: id, project: None };
-        self.quota_set(cx, holder, sku, None, Action::QuotaWrite, &policies).await
+        self.quota_set(cx, holder, family, None, Action::QuotaWrite, &policies).await
     }
 
-    /// Sets what a project has of its organisation's SKU.
+    /// Sets what a project has of its organisation's family of SKUs.
     pub(crate) async fn project_quota_write(
         &self,
         cx: &Cx,
         id: ProjectId,
-        sku: &str,
+        family: &str,
         wanted: &QuotaWrite,
     ) -> Result<QuotaView> {
         let (holder, policies) = self.project_sharing(cx, id).await?;
-        self.quota_set(cx, holder, sku, Some(wanted), Action::QuotaShare, &policies).await
+        self.quota_set(cx, holder, family, Some(wanted), Action::QuotaShare, &policies).await
     }
 
-    /// Takes a project's quota of a SKU away.
-    pub(crate) async fn project_quota_remove(&self, cx: &Cx, id: ProjectId, sku: &str) -> Result<QuotaView> {
+    /// Takes a project's quota of a family of SKUs away.
+    pub(crate) async fn project_quota_remove(&self, cx: &Cx, id: ProjectId, family: &str) -> Result<QuotaView> {
         let (holder, policies) = self.project_sharing(cx, id).await?;
-        self.quota_set(cx, holder, sku, None, Action::QuotaShare, &policies).await
+        self.quota_set(cx, holder, family, None, Action::QuotaShare, &policies).await
     }
 
     /// A project whose part of the organisation's quotas the key may set. Asked of the organisation, after the project was
@@ -102,21 +103,24 @@ impl Control {
         &self,
         cx: &Cx,
         holder: Holder,
-        sku: &str,
+        family: &str,
         wanted: Option<&QuotaWrite>,
         action: Action,
         policies: &[String],
     ) -> Result<QuotaView> {
-        let id = QuotaId::of(holder.organisation, holder.project, sku);
+        let id = QuotaId::of(holder.organisation, holder.project, family);
         if let Some(wanted) = wanted {
-            self.sku(sku).ok_or_else(|| self.no_such_sku())?;
             checked(wanted)?;
         }
         let tx = self.begin(cx).await?;
+        let catalogue = tx.skus_all().await?;
+        if wanted.is_some() {
+            known_family(&catalogue, family)?;
+        }
         let before = tx.quota_get(&id).await?;
-        let after = wanted.map(|wanted| as_wanted(holder, sku, wanted, before.as_ref()));
-        self.stays_shared(&tx, holder, sku, after.as_ref()).await?;
-        let shown = after.clone().unwrap_or_else(|| as_wanted(holder, sku, &NOTHING_SET, None));
+        let after = wanted.map(|wanted| as_wanted(holder, family, wanted, before.as_ref()));
+        self.stays_shared(&tx, holder, family, after.as_ref()).await?;
+        let shown = after.clone().unwrap_or_else(|| as_wanted(holder, family, &NOTHING_SET, None));
         let view = self.quota_used(&tx, &shown).await?;
         match (&before, &after) {
             (None, Some(after)) => tx.quota_insert(after).await?,
@@ -124,11 +128,11 @@ impl Control {
             (Some(before), None) => tx.quota_remove(before).await?,
             (None, None) => {
                 // Taken away already: the same act again changes nothing.
-                self.sku(sku).ok_or_else(|| self.no_such_sku())?;
+                known_family(&catalogue, family)?;
                 return Ok(view);
             }
         }
-        let entry = cx.done(Some(holder.organisation), action.as_str(), &id).by(policies).fact("sku", sku);
+        let entry = cx.done(Some(holder.organisation), action.as_str(), &id).by(policies).fact("sku", family);
         let entry = match &after {
             Some(quota) => entry
                 .fact("guarantee", quota.guarantee)
@@ -141,17 +145,17 @@ impl Control {
     }
 
     /// Whether guarantees still fit once a holder's quota is this one.
-    async fn stays_shared(&self, tx: &Tx, holder: Holder, sku: &str, after: Option<&Quota>) -> Result<()> {
-        let mut given = tx.quotas_given(holder.organisation, sku).await?;
+    async fn stays_shared(&self, tx: &Tx, holder: Holder, family: &str, after: Option<&Quota>) -> Result<()> {
+        let mut given = tx.quotas_given(holder.organisation, family).await?;
         let whole = match holder.project {
             None => after.cloned(),
             Some(project) => {
                 given.retain(|quota| quota.project != Some(project));
                 given.extend(after.cloned());
-                tx.quota_get(&QuotaId::of(holder.organisation, None, sku)).await?
+                tx.quota_get(&QuotaId::of(holder.organisation, None, family)).await?
             }
         };
-        quota::shared(sku, whole.as_ref(), &given).map_err(|over| {
+        quota::shared(family, whole.as_ref(), &given).map_err(|over| {
             let hint = match holder.project {
                 Some(_) => "give another project less, or ask the operator for a larger guarantee",
                 None => "the organisation's projects have to be given less first",
@@ -164,15 +168,21 @@ impl Control {
     async fn quotas_used(&self, view: &View, of: OrganisationId, quotas: &[Quota]) -> Result<Vec<QuotaView>> {
         let mut used: BTreeMap<QuotaId, u32> = BTreeMap::new();
         let jobs = view.jobs_in_states(&JobState::BOUND).await?;
-        let jobs = jobs.iter().filter(|job| job.organisation == of).map(|job| (job.project, &job.sku));
+        // What runs in a reservation is counted with it.
+        let jobs = jobs.iter().filter(|job| job.organisation == of && job.reservation.is_none());
+        let jobs = jobs.map(|job| (job.project, &job.sku, 1));
         let models = view.endpoints_live().await?;
         let stands = |model: &&Endpoint| model.organisation == of && model.takes_room();
-        let models = models.iter().filter(stands).map(|model| (model.project, &model.sku));
-        for (project, sku) in jobs.chain(models) {
-            let units = self.sku(sku).map_or(0, quota::units);
+        let models = models.iter().filter(stands).map(|model| (model.project, &model.sku, 1));
+        let reserved = view.reservations_live().await?;
+        let begun = |one: &&Reservation| one.organisation == of && one.state == ReservationState::Active;
+        let reserved = reserved.iter().filter(begun).map(|one| (one.project, &one.sku, one.count));
+        let catalogue = view.skus_all().await?;
+        for (project, sku, count) in jobs.chain(models).chain(reserved) {
+            let Some(sku) = catalogue.sku(sku) else { continue };
             for project in [None, Some(project)] {
-                let sum = used.entry(QuotaId::of(of, project, sku)).or_default();
-                *sum = sum.saturating_add(units);
+                let sum = used.entry(QuotaId::of(of, project, sku.family())).or_default();
+                *sum = sum.saturating_add(sku.units().saturating_mul(count));
             }
         }
         let shown = |quota: &Quota| QuotaView::new(quota, used.get(&quota.id).copied().unwrap_or(0));
@@ -186,8 +196,8 @@ impl Control {
 
     /// Refuses a job that its quotas can never allow: it would wait for ever.
     pub(crate) async fn quota_allows(&self, view: &View, project: &Project, sku: &Sku) -> Result<()> {
-        let own = view.quota_get(&QuotaId::of(project.organisation, Some(project.id), &sku.name)).await?;
-        let whole = view.quota_get(&QuotaId::of(project.organisation, None, &sku.name)).await?;
+        let own = view.quota_get(&QuotaId::of(project.organisation, Some(project.id), sku.family())).await?;
+        let whole = view.quota_get(&QuotaId::of(project.organisation, None, sku.family())).await?;
         quota::allows(sku, own.as_ref(), whole.as_ref()).map_err(|beyond| {
             let hint = match beyond.holder {
                 "project" => {
@@ -225,6 +235,20 @@ impl Control {
     }
 }
 
+/// Refuses what quotas cannot speak of, and says what they can.
+fn known_family(catalogue: &Catalogue, asked: &str) -> Result<()> {
+    let families = catalogue.families();
+    if families.contains(asked) {
+        return Ok(());
+    }
+    let detail = match catalogue.sku(asked) {
+        Some(sku) => format!("quotas count `{asked}` as `{}`, together with the others of that family", sku.family()),
+        None => "no sku is of this family".to_owned(),
+    };
+    let known: Vec<String> = families.into_iter().map(|family| format!("`{family}`")).collect();
+    Err(Problem::new(Code::InvalidRequest, detail).hint(format!("quotas are of {}", known.join(", "))).into())
+}
+
 fn checked(wanted: &QuotaWrite) -> Result<()> {
     let fields =
         [("guarantee", Some(wanted.guarantee)), ("borrow_max", wanted.borrow_max), ("lend_max", wanted.lend_max)];
@@ -234,12 +258,12 @@ fn checked(wanted: &QuotaWrite) -> Result<()> {
     }
 }
 
-fn as_wanted(holder: Holder, sku: &str, wanted: &QuotaWrite, before: Option<&Quota>) -> Quota {
+fn as_wanted(holder: Holder, family: &str, wanted: &QuotaWrite, before: Option<&Quota>) -> Quota {
     Quota {
-        id: QuotaId::of(holder.organisation, holder.project, sku),
+        id: QuotaId::of(holder.organisation, holder.project, family),
         organisation: holder.organisation,
         project: holder.project,
-        sku: sku.to_owned(),
+        sku: family.to_owned(),
         guarantee: wanted.guarantee,
         borrow_max: wanted.borrow_max,
         lend_max: wanted.lend_max,

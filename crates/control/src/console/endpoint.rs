@@ -7,10 +7,10 @@ use axum::{
     response::{IntoResponse as _, Redirect, Response},
 };
 use gregal_api::{
-    catalogue::SkuView,
     endpoint::{EndpointCreate, EndpointView},
     grant::{GrantCreate, GrantCreated, GrantPurpose},
     model::ModelView,
+    sku::SkuView,
 };
 use gregal_core::{
     access::Action,

@@ -13,6 +13,7 @@ pub(crate) enum Here {
     Jobs,
     Models,
     Endpoints,
+    Reservations,
     Datasets,
     Keys,
     Placement,
@@ -21,6 +22,7 @@ pub(crate) enum Here {
     Invoice,
     Audit,
     Sites,
+    Skus,
     Organisations,
 }
 

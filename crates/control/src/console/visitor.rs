@@ -172,6 +172,7 @@ impl Visitor {
             (Here::Jobs, "jobs", "Jobs", Action::JobRead),
             (Here::Models, "models", "Models", Action::ModelRead),
             (Here::Endpoints, "endpoints", "Endpoints", Action::EndpointRead),
+            (Here::Reservations, "reservations", "Reservations", Action::ReservationRead),
             (Here::Datasets, "datasets", "Datasets", Action::DatasetRead),
             (Here::Keys, "keys", "Keys", Action::KeyRead),
             (Here::Placement, "placement", "Placement", Action::PlacementExplain),
@@ -198,6 +199,7 @@ impl Visitor {
             (Here::Invoice, "/console/invoice", "Invoice", self.can_in_organisation(Action::InvoiceRead)),
             (Here::Organisations, "/console/organisations", "Organisations", operator),
             (Here::Sites, "/console/sites", "Sites", self.can(Action::CatalogueRead)),
+            (Here::Skus, "/console/skus", "SKUs", self.can(Action::CatalogueRead)),
             (
                 Here::Audit,
                 "/console/audit",

@@ -86,8 +86,8 @@ pub(crate) fn quantity(meter: Meter, quantity: u64) -> String {
         )
     };
     match meter {
-        Meter::ComputeCore | Meter::ReplicaCore => hours("core-hours"),
-        Meter::Accelerator => hours("accelerator-hours"),
+        Meter::ComputeCore | Meter::ReplicaCore | Meter::ReservedCore | Meter::CoveredCore => hours("core-hours"),
+        Meter::Accelerator | Meter::ReservedAccelerator | Meter::CoveredAccelerator => hours("accelerator-hours"),
         Meter::TokensIn | Meter::TokensOut => format!("{} tokens", count(quantity)),
         Meter::Energy => Millijoules::new(quantity).to_string(),
     }
@@ -99,6 +99,10 @@ pub(crate) const fn meter(meter: Meter) -> &'static str {
         Meter::ComputeCore => "CPU cores",
         Meter::Accelerator => "Accelerators",
         Meter::ReplicaCore => "CPU cores of served models",
+        Meter::ReservedCore => "Reserved CPU cores",
+        Meter::ReservedAccelerator => "Reserved accelerators",
+        Meter::CoveredCore => "CPU cores used in reservations",
+        Meter::CoveredAccelerator => "Accelerators used in reservations",
         Meter::TokensIn => "Tokens read",
         Meter::TokensOut => "Tokens written",
         Meter::Energy => "Energy",

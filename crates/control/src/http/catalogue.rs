@@ -1,4 +1,4 @@
-//! Health, counters, the contract itself, and what can be rented.
+//! Health, counters, the contract itself, and prices.
 
 use std::sync::LazyLock;
 
@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use gregal_api::{
     catalogue::{Health, PriceView},
     openapi,
-    page::{PriceList, SkuList},
+    page::PriceList,
 };
 use serde_json::Value;
 
@@ -34,10 +34,6 @@ pub(crate) async fn metrics_read(State(control): State<Control>) -> String {
 
 pub(crate) async fn openapi_read() -> Json<&'static Value> {
     Json(&CONTRACT)
-}
-
-pub(crate) async fn skus_list(State(control): State<Control>, cx: Cx) -> Result<Json<SkuList>> {
-    Ok(Json(SkuList { items: control.skus_list(&cx).await?.iter().map(Into::into).collect(), next: None }))
 }
 
 pub(crate) async fn prices_list(State(control): State<Control>, cx: Cx) -> Result<Json<PriceList>> {

@@ -92,7 +92,7 @@ impl Control {
         cx: &Cx,
         tx: &Tx,
         mut job: Job,
-        ended: Ended<'_>,
+        mut ended: Ended<'_>,
         observed: &mut Observed,
     ) -> Result<Job> {
         if let Some(since) = ended.since {
@@ -109,6 +109,9 @@ impl Control {
         if is_lost && !succeeded && !was_asked && job.may_retry() {
             let why = format!("attempt {} was lost ({}); it waits to start again", job.attempt, ended.end.reason);
             return requeued(cx, &job, &ended, observed, why);
+        }
+        if job.reservation.is_some() && !was_asked && ended.end.reason == "stopped" && ended.end.hint.is_none() {
+            ended.end.hint = Some("its reservation is over; what it saved is at its site".into());
         }
         let state = match (succeeded, was_asked) {
             (true, _) => JobState::Succeeded,

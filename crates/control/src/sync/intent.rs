@@ -14,6 +14,7 @@ use gregal_core::{
     job::{Billed, Job, JobState},
     money::Nano,
     site::Site,
+    sku::Catalogue,
     time::Time,
 };
 use gregal_policy::{Principal, Resource, ResourceKind};
@@ -76,10 +77,12 @@ impl Control {
         let waiting = view.jobs_at_site(id, &[JobState::Queued]).await?;
         let jobs_kept = waiting.iter().filter(|job| job.attempt > 0).map(|job| job.id).collect();
         let datasets = datasets_at(view, id).await?;
-        let endpoints = self.endpoints_wanted(view, id).await?;
+        // Read after the jobs: what they were sold is there.
+        let catalogue = view.skus_all().await?;
+        let endpoints = endpoints_wanted(view, id, &catalogue).await?;
         let mut attempts = Vec::with_capacity(jobs.len());
         for job in jobs {
-            attempts.push(self.attempt_wanted(view, job).await?);
+            attempts.push(attempt_wanted(view, job, &catalogue).await?);
         }
         let serving: BTreeSet<OrganisationId> = endpoints.iter().map(|endpoint| endpoint.organisation).collect();
         let mut present = serving.clone();
@@ -103,53 +106,6 @@ impl Control {
             allowances: allowance::granted_at(view, id).await?,
             price_books: view.price_books_all().await?,
         })
-    }
-
-    async fn attempt_wanted(&self, view: &View, job: Job) -> Result<WantedAttempt> {
-        let mut inputs = Vec::new();
-        for dataset in inputs_of(&job.program) {
-            let digest = view.dataset_get(dataset).await?.and_then(|dataset| dataset.digest);
-            inputs.push((
-                dataset,
-                digest.ok_or_else(|| Error::Broken(format!("{dataset} of {} has no digest", job.id)))?,
-            ));
-        }
-        let sku = self.sku(&job.sku).cloned();
-        Ok(WantedAttempt {
-            job: job.id,
-            attempt: job.attempt,
-            organisation: job.organisation,
-            project: job.project,
-            program: job.program,
-            inputs,
-            sku: sku.ok_or_else(|| Error::Broken(format!("{} was sold `{}`, which is gone", job.id, job.sku)))?,
-            seconds_max: job.seconds_max,
-            billed: job.billed,
-            cancel: job.state == JobState::Cancelling,
-            preempt: job.state == JobState::Stopping,
-        })
-    }
-
-    async fn endpoints_wanted(&self, view: &View, site: SiteId) -> Result<Vec<WantedEndpoint>> {
-        let mut wanted = Vec::new();
-        for endpoint in view.endpoints_live_at_site(site).await?.into_iter().filter(Endpoint::is_for_site) {
-            let gone = || Error::Broken(format!("{} of {} is not there", endpoint.model, endpoint.id));
-            let model = view.model_get(endpoint.model).await?.ok_or_else(gone)?;
-            wanted.push(WantedEndpoint {
-                endpoint: endpoint.id,
-                organisation: endpoint.organisation,
-                project: endpoint.project,
-                name: endpoint.name,
-                model: model.id,
-                model_digest: model.digest,
-                price_item: price_item(model.parameters).into(),
-                sku: self.sku(&endpoint.sku).cloned(),
-                held_ms: endpoint.held_ms,
-                billed: endpoint.billed,
-                drain: endpoint.state == EndpointState::Draining,
-            });
-        }
-        Ok(wanted)
     }
 
     /// The keys that may ask for inference: of the organisations served here, in roles that policy lets ask.
@@ -184,6 +140,59 @@ impl Control {
         }
         Ok(wanted)
     }
+}
+
+async fn attempt_wanted(view: &View, job: Job, catalogue: &Catalogue) -> Result<WantedAttempt> {
+    let mut inputs = Vec::new();
+    for dataset in inputs_of(&job.program) {
+        let digest = view.dataset_get(dataset).await?.and_then(|dataset| dataset.digest);
+        inputs.push((dataset, digest.ok_or_else(|| Error::Broken(format!("{dataset} of {} has no digest", job.id)))?));
+    }
+    let sku = catalogue.sku(&job.sku).cloned();
+    let leave_by = match job.reservation {
+        Some(id) => {
+            let found = view.reservation_get(id).await?;
+            let gone = || Error::Broken(format!("{id}, in which {} runs, is not there", job.id));
+            Some(found.ok_or_else(gone)?.leave_by())
+        }
+        None => None,
+    };
+    Ok(WantedAttempt {
+        job: job.id,
+        attempt: job.attempt,
+        organisation: job.organisation,
+        project: job.project,
+        program: job.program,
+        inputs,
+        sku: sku.ok_or_else(|| Error::Broken(format!("{} was sold `{}`, which is gone", job.id, job.sku)))?,
+        seconds_max: job.seconds_max,
+        billed: job.billed,
+        cancel: job.state == JobState::Cancelling,
+        preempt: job.state == JobState::Stopping,
+        leave_by,
+    })
+}
+
+async fn endpoints_wanted(view: &View, site: SiteId, catalogue: &Catalogue) -> Result<Vec<WantedEndpoint>> {
+    let mut wanted = Vec::new();
+    for endpoint in view.endpoints_live_at_site(site).await?.into_iter().filter(Endpoint::is_for_site) {
+        let gone = || Error::Broken(format!("{} of {} is not there", endpoint.model, endpoint.id));
+        let model = view.model_get(endpoint.model).await?.ok_or_else(gone)?;
+        wanted.push(WantedEndpoint {
+            endpoint: endpoint.id,
+            organisation: endpoint.organisation,
+            project: endpoint.project,
+            name: endpoint.name,
+            model: model.id,
+            model_digest: model.digest,
+            price_item: price_item(model.parameters).into(),
+            sku: catalogue.sku(&endpoint.sku).cloned(),
+            held_ms: endpoint.held_ms,
+            billed: endpoint.billed,
+            drain: endpoint.state == EndpointState::Draining,
+        });
+    }
+    Ok(wanted)
 }
 
 /// A site as it is told of itself: its facts, without what changes with every sync and without the digest of its secret.

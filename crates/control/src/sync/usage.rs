@@ -18,6 +18,7 @@ use gregal_core::{
     meter::{self, Meter, RateError, UsageError, UsageEvent},
     money::Nano,
     price::PriceBook,
+    sku::Sku,
 };
 use gregal_store::{Tx, UsageInserted};
 
@@ -164,13 +165,23 @@ impl Control {
             if job.created_at.millis_since(event.started_at) > SKEW_MS {
                 return Ok(Err("the job was not there then".into()));
             }
-            let Some(sku) = self.sku(&job.sku) else { return stranger() };
-            let most = match event.meter {
-                Meter::ComputeCore => u64::from(sku.cpus_milli),
-                Meter::Accelerator => u64::from(sku.gpus) * 1000,
-                Meter::Energy => return Ok(Ok(())),
-                Meter::TokensIn | Meter::TokensOut => return Ok(Err("a job uses no tokens".into())),
-                Meter::ReplicaCore => return Ok(Err("a job is no served model".into())),
+            let Some(sku) = tx.sku_get(&job.sku).await?.map(|offer| offer.sku) else { return stranger() };
+            let (cores, gpus) = (u64::from(sku.cpus_milli), u64::from(sku.gpus) * 1000);
+            let most = match (event.meter, job.reservation) {
+                (Meter::ComputeCore, None) | (Meter::CoveredCore, Some(_)) => cores,
+                (Meter::Accelerator, None) | (Meter::CoveredAccelerator, Some(_)) => gpus,
+                (Meter::ComputeCore | Meter::Accelerator, Some(_)) => {
+                    return Ok(Err("its reservation has paid for the job's time".into()));
+                }
+                (Meter::CoveredCore | Meter::CoveredAccelerator, None) => {
+                    return Ok(Err("the job runs in no reservation".into()));
+                }
+                (Meter::Energy, _) => return Ok(Ok(())),
+                (Meter::TokensIn | Meter::TokensOut, _) => return Ok(Err("a job uses no tokens".into())),
+                (Meter::ReplicaCore, _) => return Ok(Err("a job is no served model".into())),
+                (Meter::ReservedCore | Meter::ReservedAccelerator, _) => {
+                    return Ok(Err("what is reserved is counted by control, not by sites".into()));
+                }
             };
             if event.item != job.sku {
                 return Ok(Err(format!("the job was sold `{}`, not what this record is priced as", job.sku)));
@@ -189,13 +200,17 @@ impl Control {
         let Some(endpoint) = mine else { return stranger() };
         match event.meter {
             Meter::Energy => Ok(Ok(())),
-            Meter::ComputeCore | Meter::Accelerator => {
-                Ok(Err("an endpoint is billed by tokens and by the time it answers".into()))
-            }
+            Meter::ComputeCore
+            | Meter::Accelerator
+            | Meter::ReservedCore
+            | Meter::ReservedAccelerator
+            | Meter::CoveredCore
+            | Meter::CoveredAccelerator => Ok(Err("an endpoint is billed by tokens and by the time it answers".into())),
             Meter::ReplicaCore => {
                 // What counts already was within bounds when it came.
                 let earlier = tally.replicas.get(&endpoint.id).map_or(0, |billed| billed.ms);
-                match self.replica_can_have_used(&endpoint, event, earlier) {
+                let sku = tx.sku_get(&endpoint.sku).await?.map(|offer| offer.sku);
+                match replica_can_have_used(&endpoint, sku.as_ref(), event, earlier) {
                     Err(why) if tx.usage_get(&event.id).await?.is_none() => Ok(Err(why)),
                     _ => Ok(Ok(())),
                 }
@@ -210,32 +225,30 @@ impl Control {
     }
 }
 
-impl Control {
-    /// Whether a served model can have stood for what a record says.
-    /// `earlier`: milliseconds that came before it in the same batch.
-    fn replica_can_have_used(
-        &self,
-        endpoint: &Endpoint,
-        event: &UsageEvent,
-        earlier: u64,
-    ) -> std::result::Result<(), String> {
-        let Some(sku) = self.sku(&endpoint.sku).filter(|sku| sku.name == event.item) else {
-            return Err(format!("the endpoint was sold `{}`, not what this record is priced as", endpoint.sku));
-        };
-        let Some(placed) = endpoint.placed_at else { return Err("the endpoint was never given room".into()) };
-        if placed.millis_since(event.started_at) > SKEW_MS {
-            return Err("the endpoint had no room then".into());
-        }
-        // A site stops what stands when what it was told is held is used up; what is held only grows.
-        let counted = endpoint.billed.ms.saturating_add(earlier);
-        if counted.saturating_add(millis_of(event)) > endpoint.held_ms {
-            return Err(format!("{counted} ms of {} that were held are used already", endpoint.held_ms));
-        }
-        if event.allowance.is_some() {
-            return Err("the time an endpoint stands is paid from its own hold".into());
-        }
-        can_have_used(event, u64::from(sku.cpus_milli))
+/// Whether a served model can have stood for what a record says.
+/// `earlier`: milliseconds that came before it in the same batch.
+fn replica_can_have_used(
+    endpoint: &Endpoint,
+    sku: Option<&Sku>,
+    event: &UsageEvent,
+    earlier: u64,
+) -> std::result::Result<(), String> {
+    let Some(sku) = sku.filter(|sku| sku.name == event.item) else {
+        return Err(format!("the endpoint was sold `{}`, not what this record is priced as", endpoint.sku));
+    };
+    let Some(placed) = endpoint.placed_at else { return Err("the endpoint was never given room".into()) };
+    if placed.millis_since(event.started_at) > SKEW_MS {
+        return Err("the endpoint had no room then".into());
     }
+    // A site stops what stands when what it was told is held is used up; what is held only grows.
+    let counted = endpoint.billed.ms.saturating_add(earlier);
+    if counted.saturating_add(millis_of(event)) > endpoint.held_ms {
+        return Err(format!("{counted} ms of {} that were held are used already", endpoint.held_ms));
+    }
+    if event.allowance.is_some() {
+        return Err("the time an endpoint stands is paid from its own hold".into());
+    }
+    can_have_used(event, u64::from(sku.cpus_milli))
 }
 
 /// The whole batch has to wait for one record, and somebody may have to look why.

@@ -9,7 +9,7 @@ use gregal_core::{
     audit::AuditEntry,
     endpoint::{Endpoint, EndpointMove, EndpointState},
     hold::{self, Hold, HoldState},
-    id::{EndpointId, JobId, OrganisationId, ProjectId},
+    id::{EndpointId, JobId, OrganisationId, ProjectId, SiteId},
     job::Billed,
     ledger::PostingKind,
     money::Nano,
@@ -18,10 +18,9 @@ use gregal_core::{
     replica::{self, Renewal, Standing, WINDOW_MS},
     schedule::{self, Bound, Decision, ENDLESS_MS, Place, Room, Snapshot, Waiting},
     site::Site,
-    sku::Sku,
+    sku::{Catalogue, Sku},
 };
-use gregal_policy::Placement;
-use gregal_store::{Tx, View};
+use gregal_store::Tx;
 
 use crate::{
     Control, Cx, Error, Result,
@@ -32,20 +31,39 @@ use crate::{
 };
 
 /// The name an endpoint has in the scheduler's queue: its own number.
-const fn queued_as(endpoint: EndpointId) -> JobId {
+pub(crate) const fn queued_as(endpoint: EndpointId) -> JobId {
     JobId::from_u128(endpoint.as_u128())
 }
 
-/// Which of the waiting endpoints a decision is about, if about one.
-pub(crate) fn decided_of<'a>(waiting: &'a [Endpoint], decision: &Decision) -> Option<&'a Endpoint> {
-    waiting.iter().find(|endpoint| queued_as(endpoint.id) == decision.job())
+/// Whether an endpoint waits for room, its first window held.
+pub(crate) fn waits(endpoint: &Endpoint) -> bool {
+    endpoint.state == EndpointState::Pending && endpoint.placed_at.is_none() && endpoint.hold.is_some()
+}
+
+/// A waiting endpoint as the scheduler sees it; `sites`: where its weights are, if that is still lawful.
+pub(crate) fn asked(endpoint: &Endpoint, sites: Vec<SiteId>, catalogue: &Catalogue) -> Result<Waiting> {
+    let sku = catalogue.sku(&endpoint.sku);
+    let sku =
+        sku.ok_or_else(|| Error::Broken(format!("{} asks for `{}`, which is gone", endpoint.id, endpoint.sku)))?;
+    Ok(Waiting {
+        job: queued_as(endpoint.id),
+        item: item(endpoint.organisation, endpoint.project, sku),
+        since: endpoint.created_at,
+        sites,
+        limit_ms: ENDLESS_MS,
+        promised: endpoint.promised,
+    })
 }
 
 /// A site's room beside the endpoints that stand there.
-pub(crate) fn beside(mut room: Room, endpoints: &[Endpoint], skus: &[Sku]) -> Room {
-    let standing = endpoints.iter().filter(|endpoint| endpoint.takes_room());
+pub(crate) fn beside<'a>(
+    mut room: Room,
+    endpoints: impl IntoIterator<Item = &'a Endpoint>,
+    catalogue: &Catalogue,
+) -> Room {
+    let standing = endpoints.into_iter().filter(|endpoint| endpoint.takes_room());
     room.bound.extend(standing.filter_map(|endpoint| {
-        let sku = skus.iter().find(|sku| sku.name == endpoint.sku)?;
+        let sku = catalogue.sku(&endpoint.sku)?;
         Some(Bound {
             job: None,
             item: item(endpoint.organisation, endpoint.project, sku),
@@ -59,40 +77,6 @@ pub(crate) fn beside(mut room: Room, endpoints: &[Endpoint], skus: &[Sku]) -> Ro
 }
 
 impl Control {
-    /// The endpoints that wait for room and whose first window is held.
-    pub(crate) async fn replicas_waiting(&self, view: &View) -> Result<Vec<Endpoint>> {
-        let waits =
-            |one: &Endpoint| one.state == EndpointState::Pending && one.placed_at.is_none() && one.hold.is_some();
-        Ok(view.endpoints_live().await?.into_iter().filter(waits).collect())
-    }
-
-    /// Waiting endpoints as the scheduler sees them. Each may stand where its weights are, if that is still lawful.
-    pub(crate) async fn replicas_asked(
-        &self,
-        view: &View,
-        waiting: &[Endpoint],
-        sites: &[Site],
-    ) -> Result<Vec<Waiting>> {
-        let mut asked = Vec::with_capacity(waiting.len());
-        for endpoint in waiting {
-            let residency = self.organisation_of(view, endpoint.organisation).await?.residency;
-            let lawful = |site: &&Site| {
-                site.id == endpoint.site && self.policies().place(&residency, site, Placement::Endpoint).allowed
-            };
-            let gone = || Error::Broken(format!("{} asks for `{}`, which is gone", endpoint.id, endpoint.sku));
-            let sku = self.sku(&endpoint.sku).ok_or_else(gone)?;
-            asked.push(Waiting {
-                job: queued_as(endpoint.id),
-                item: item(endpoint.organisation, endpoint.project, sku),
-                since: endpoint.created_at,
-                sites: sites.iter().filter(lawful).map(|site| site.id).collect(),
-                limit_ms: ENDLESS_MS,
-                promised: endpoint.promised,
-            });
-        }
-        Ok(asked)
-    }
-
     /// Writes a decision about an endpoint down; nothing where nothing changed.
     pub(crate) async fn replica_decided(
         &self,
@@ -121,24 +105,6 @@ impl Control {
         };
         self.endpoint_put(tx, &endpoint.apply(step)?).await?;
         Ok(Some(entry))
-    }
-
-    /// Refuses at once what can never stand at a site: as the scheduler would see it with nothing else there.
-    pub(crate) fn replica_fits(&self, cx: &Cx, site: &Site, sku: &Sku) -> Result<()> {
-        let asked = Waiting {
-            job: JobId::from_u128(0),
-            item: item(OrganisationId::from_u128(0), ProjectId::from_u128(0), sku),
-            since: cx.now,
-            sites: vec![site.id],
-            limit_ms: ENDLESS_MS,
-            promised: None,
-        };
-        let rooms = vec![room(site, cx.now, &[], self.skus())];
-        let snapshot = Snapshot { waiting: vec![asked], rooms, ..Snapshot::default() };
-        match schedule::schedule(&snapshot, cx.now).into_iter().next() {
-            Some(Decision::Never { reason, .. }) => Err(Error::refused(Code::NeverFits, reason)),
-            _ => Ok(()),
-        }
     }
 
     /// Holds the first window of an endpoint.
@@ -192,7 +158,8 @@ impl Control {
             Some(hold) => tx.hold_get(hold).await?.filter(|hold| hold.state == HoldState::Open),
             None => None,
         };
-        let (Some(hold), Some(sku)) = (hold, self.sku(&endpoint.sku)) else {
+        let sku = tx.sku_get(&endpoint.sku).await?.map(|offer| offer.sku);
+        let (Some(hold), Some(sku)) = (hold, sku) else {
             // What was used is charged all the same; its site stops it when what it was told is held is used up.
             tracing::error!(endpoint.id = %endpoint.id, "a served model stands without an open hold or a sku");
             return Ok((endpoint, None));
@@ -201,7 +168,7 @@ impl Control {
         let book = price::at(&books, cx.now).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
         let balances = tx.balances_get(endpoint.organisation).await?;
         let standing = Standing { held_ms: endpoint.held_ms, billed_ms: endpoint.billed.ms, hold: &hold };
-        let renewal = replica::renew(standing, &balances, book, sku);
+        let renewal = replica::renew(standing, &balances, book, &sku);
         match renewal.map_err(|error| Error::Broken(error.to_string()))? {
             Renewal::Enough | Renewal::Short(_) => Ok((endpoint, None)),
             Renewal::Extended { hold, legs, held_ms } => {
@@ -248,7 +215,8 @@ impl Control {
         let (Some(model), Some(project)) = (model, project) else {
             return Err(Error::Broken(format!("the model or the project of {} is not there", endpoint.id)));
         };
-        let can_stand = match replica::smallest(self.skus(), model.bytes) {
+        let catalogue = tx.skus_all().await?;
+        let can_stand = match replica::smallest(catalogue.offered(), model.bytes) {
             None => Err("no sku has the memory that serving its model takes".to_owned()),
             Some(sku) => {
                 let amount = self.replica_window(cx, tx, sku).await?;
@@ -281,5 +249,23 @@ impl Control {
         let books = tx.price_books_all().await?;
         let book = price::at(&books, cx.now).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
         replica::cost(book, sku, WINDOW_MS).map_err(|error| Error::Broken(error.to_string()))
+    }
+}
+
+/// Refuses at once what can never stand at a site: as the scheduler would see it with nothing else there.
+pub(crate) fn fits(cx: &Cx, site: &Site, sku: &Sku) -> Result<()> {
+    let asked = Waiting {
+        job: JobId::from_u128(0),
+        item: item(OrganisationId::from_u128(0), ProjectId::from_u128(0), sku),
+        since: cx.now,
+        sites: vec![site.id],
+        limit_ms: ENDLESS_MS,
+        promised: None,
+    };
+    let rooms = vec![room(site, cx.now, &[], &Catalogue::default())];
+    let snapshot = Snapshot { waiting: vec![asked], rooms, ..Snapshot::default() };
+    match schedule::schedule(&snapshot, cx.now).into_iter().next() {
+        Some(Decision::Never { reason, .. }) => Err(Error::refused(Code::NeverFits, reason)),
+        _ => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 
 use gregal_core::{
     hold::HoldState,
-    id::{EndpointId, JobId},
+    id::{EndpointId, JobId, ReservationId},
 };
 
 use crate::{Control, Result, context::Facts as _, wakes::Wake};
@@ -20,6 +20,8 @@ impl Control {
                 self.store().job_get(id).await?.is_none_or(|job| job.state.is_final())
             } else if let Ok(id) = hold.subject.parse::<EndpointId>() {
                 self.store().endpoint_get(id).await?.is_none_or(|endpoint| endpoint.state.is_final())
+            } else if let Ok(id) = hold.subject.parse::<ReservationId>() {
+                self.store().reservation_get(id).await?.is_none_or(|reservation| reservation.state.is_final())
             } else {
                 // An allowance is settled with its site's use, or runs out.
                 false

@@ -53,6 +53,10 @@ const ROWS: &[Row] = &[
     row("audit_checkpoint", About::Nothing, &[]),
     row("whoami", About::Self_, Role::ALL),
     row("skus_list", About::Cloud, CATALOGUE),
+    row("sku_read", About::Cloud, CATALOGUE),
+    row("sku_create", About::Cloud, OPERATORS),
+    row("sku_price", About::Cloud, OPERATORS),
+    row("sku_retire", About::Cloud, OPERATORS),
     row("prices_list", About::Cloud, CATALOGUE),
     row("sites_list", About::Cloud, CATALOGUE),
     row("site_read", About::Cloud, CATALOGUE),
@@ -105,6 +109,12 @@ const ROWS: &[Row] = &[
     row("job_explain", About::Project, EVERY_FACT),
     row("job_cancel", About::Project, MAKERS),
     row("job_preempt", About::Cloud, OPERATORS),
+    row("calendar_read", About::Cloud, CATALOGUE),
+    row("reservation_create", About::Project, MAKERS),
+    row("reservation_quote", About::Project, MAKERS),
+    row("reservations_list", About::Project, EVERY_FACT),
+    row("reservation_read", About::Project, EVERY_FACT),
+    row("reservation_cancel", About::Project, MAKERS),
     row("models_list", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
     row("model_read", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
     row("endpoint_create", About::Project, MAKERS),
@@ -127,6 +137,7 @@ struct World {
     job: String,
     model: String,
     endpoint: String,
+    reservation: String,
     key: String,
     made: std::cell::Cell<u32>,
 }
@@ -144,7 +155,22 @@ impl World {
         let wanted = json!({ "name": "k", "role": "inference" });
         let made = cloud.call(&tenant.owner, "key_create", &[&tenant.project()], wanted).await.good();
         let key = made["key"]["id"].as_str().unwrap().to_owned();
-        Self { cloud, site, tenant, dataset, spare, job, model, endpoint, key, made: std::cell::Cell::new(0) }
+        let wanted = crate::reservation::wanted(&cloud, "block", ("cpu.1", 1), 1, 2);
+        let made = cloud.call(&tenant.owner, "reservation_create", &[&tenant.project()], wanted).await.good();
+        let reservation = made["id"].as_str().unwrap().to_owned();
+        Self {
+            cloud,
+            site,
+            tenant,
+            dataset,
+            spare,
+            job,
+            model,
+            endpoint,
+            reservation,
+            key,
+            made: std::cell::Cell::new(0),
+        }
     }
 
     /// What the route's braces stand for.
@@ -157,9 +183,11 @@ impl World {
             "{dataset}" if route.id == "dataset_delete" => self.spare.clone(),
             "{dataset}" => self.dataset.clone(),
             "{job}" => self.job.clone(),
+            "{sku}" if route.id == "sku_retire" => "cpu.4".into(),
             "{sku}" => "cpu.1".into(),
             "{model}" => self.model.clone(),
             "{endpoint}" => self.endpoint.clone(),
+            "{reservation}" => self.reservation.clone(),
             other => panic!("{}: no object for {other}", route.id),
         };
         route.path.split('/').filter(|part| part.starts_with('{')).map(named).collect()
@@ -176,6 +204,8 @@ impl World {
                 "name": name, "jurisdiction": "FR", "operator_name": "Hoster", "operator_jurisdiction": "FR",
                 "operator_parent_jurisdiction": "FR",
             }),
+            Some("SkuCreate") => json!({ "name": name, "cpus_milli": 1000, "memory_bytes": 1_u64 << 30 }),
+            Some("SkuPriceWrite") => json!({ "core_hour_nano": 0 }),
             Some("OrganisationCreate") => json!({ "name": name, "country": "FR" }),
             Some("ResidencyView") => json!({ "jurisdictions": ["EU"] }),
             Some("ProjectCreate" | "DatasetCreate") => json!({ "name": name }),
@@ -185,6 +215,14 @@ impl World {
             Some("QuotaWrite") => json!({ "guarantee": 0 }),
             Some("ShareWrite") => json!({ "weight": 1, "priority_max": 4 }),
             Some("EndpointCreate") => json!({ "name": name, "model": self.model }),
+            // Each in a day of its own, so that none is in another's way.
+            Some("ReservationCreate") => crate::reservation::wanted(
+                &self.cloud,
+                &name,
+                ("cpu.1", 1),
+                24 * i64::from(self.made.get() % 80) + 24,
+                24 * i64::from(self.made.get() % 80) + 25,
+            ),
             Some("GrantCreate") => json!({ "purpose": "dataset_read", "object": self.dataset }),
             Some("SyncRequest") => serde_json::to_value(&self.site.report).unwrap(),
             Some("UsageBatch") => json!({ "events": [] }),

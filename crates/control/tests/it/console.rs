@@ -212,6 +212,37 @@ async fn a_model_is_served_and_a_job_cancelled_by_forms() {
 }
 
 #[tokio::test]
+async fn room_is_reserved_drawn_and_called_off_by_forms() {
+    let cloud = Cloud::open().await;
+    let _site = cloud.site("lyon", "FR").await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let browser = Browser::signed_in(&cloud, &tenant.owner).await;
+    let place = format!("/console/projects/{}/reservations", tenant.project());
+    assert!(browser.page(&place).await.contains("Nothing is reserved"));
+    let fields = [("name", "zebra"), ("site", "lyon"), ("sku", "cpu.1"), ("count", "2"), ("until", "2026-11-23T12:00")];
+    let made = browser.submit(&place, &place, &[&fields[..], &[("from", "2026-11-23T10:00")]].concat()).await;
+    assert_eq!(made.status, 303, "{}", made.text);
+    let page = browser.page(&place).await;
+    for fact in ["zebra", "booked", "2 × cpu.1", "0.16", "2.0 of 2.0 taken until", "class=\"bar-day\"", "Free at lyon"]
+    {
+        assert!(page.contains(fact), "no {fact} in {page}");
+    }
+    // Another tenant sees that room is taken, and not by whom.
+    let other = cloud.tenant("Other", 1_000).await;
+    let stranger = Browser::signed_in(&cloud, &other.owner).await;
+    let page = stranger.page(&format!("/console/projects/{}/reservations", other.project())).await;
+    assert!(page.contains("2.0 of 2.0 taken until") && !page.contains("zebra") && !page.contains("bar-day"), "{page}");
+    let taken = browser.submit(&place, &place, &[&fields[..], &[("from", "not a time")]].concat()).await;
+    assert_eq!(taken.status, 400);
+
+    let listed = cloud.call(&tenant.owner, "reservations_list", &[&tenant.project()], Value::Null).await.good();
+    let cancel = format!("/console/reservations/{}/cancel", listed["items"][0]["id"].as_str().unwrap());
+    assert_eq!(browser.submit(&place, &cancel, &[]).await.status, 400, "it has to be meant");
+    assert_eq!(browser.submit(&place, &cancel, &[("really", "yes")]).await.status, 303);
+    assert!(browser.page(&place).await.contains("cancelled"));
+}
+
+#[tokio::test]
 async fn a_wrong_key_is_refused_and_begins_no_session() {
     let cloud = Cloud::open().await;
     for key in [format!("gk_{}", "0".repeat(64)), String::new(), "x".into(), "gk_\r\nx: y".into()] {
@@ -379,4 +410,29 @@ async fn somebody_elses_job_looks_like_none_and_roles_see_only_their_pages() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn operators_add_and_retire_skus_and_tenants_see_what_they_cost() {
+    let cloud = Cloud::open().await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let operator = Browser::signed_in(&cloud, &cloud.operator).await;
+    let fields = [("name", "h100.8"), ("cpus_milli", "96500"), ("memory_mib", "1024"), ("gpus", "8")];
+    let more = [("gpu_model", "H100"), ("family", "h100"), ("units", "")];
+    let made = operator.submit("/console/skus", "/console/skus", &[&fields[..], &more].concat()).await;
+    assert_eq!((made.status, &made.headers["location"]), (303, &"/console/skus".parse().unwrap()), "{}", made.text);
+    let owner = Browser::signed_in(&cloud, &tenant.owner).await;
+    let page = owner.page("/console/skus").await;
+    assert!(page.contains("96.5 cores, 1.0 GiB, 8 accelerators (H100)"), "{page}");
+    assert!(page.contains("8 of h100") && page.contains("23.0600"), "{page}");
+    assert!(!page.contains("<form method=\"post\" action=\"/console/skus"), "who may not add is shown no form");
+
+    let retire = "/console/skus/h100.8/retire";
+    let refused = operator.submit("/console/skus", retire, &[]).await;
+    assert_eq!(refused.status, 400, "the box was not ticked");
+    assert_eq!(operator.submit("/console/skus", retire, &[("really", "yes")]).await.status, 303);
+    assert!(!owner.page("/console/skus").await.contains("h100.8"));
+    assert!(operator.page("/console/skus").await.contains("retired"));
+    let taken = operator.submit("/console/skus", "/console/skus", &fields).await;
+    assert_eq!(taken.status, 409, "{}", taken.text);
 }

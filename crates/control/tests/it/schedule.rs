@@ -8,7 +8,7 @@ use gregal_core::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{Cloud, Tenant, running, training, with_dataset};
+use crate::world::{Cloud, Tenant, ended, running, training, with_dataset};
 
 async fn submit(cloud: &Cloud, tenant: &Tenant, dataset: &str, name: &str, more: &Value) -> JobId {
     let mut wanted = training(dataset, name);
@@ -148,4 +148,81 @@ async fn a_job_that_was_cancelled_is_on_its_way_out_and_nobodys_to_stop() {
     cloud.control.step().await.unwrap();
     assert_eq!(cloud.job_read(&tenant, low).await["state"], "cancelling");
     assert_eq!(cloud.job_read(&tenant, high).await["state"], "queued");
+}
+
+/// How often the log says that a job waits, and which version its row is of.
+async fn said(cloud: &Cloud, job: JobId) -> (usize, u64) {
+    let mut waits = 0;
+    let mut after = None;
+    loop {
+        let entries = cloud.store.audit_list(None, after, 1_000).await.unwrap();
+        let Some(last) = entries.last() else { break };
+        after = Some(last.index);
+        let of_job = |body: &str| body.contains(&job.to_string()) && body.contains("\"job:wait\"");
+        waits += entries.iter().filter(|entry| of_job(&entry.body)).count();
+    }
+    (waits, cloud.store.job_get(job).await.unwrap().unwrap().version)
+}
+
+#[tokio::test]
+async fn a_row_changes_when_a_cause_does_and_explain_says_how_it_is_now() {
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
+    let explained =
+        async |job: JobId| cloud.call(&tenant.owner, "job_explain", &[&job.to_string()], Value::Null).await.good();
+    let mut jobs = Vec::new();
+    for name in ["first", "second", "third", "fourth", "fifth"] {
+        jobs.push(submit(&cloud, &tenant, &dataset, name, &json!({ "sku": "cpu.2" })).await);
+    }
+    cloud.control.step().await.unwrap();
+    let last = jobs[4];
+    let before = said(&cloud, last).await;
+    assert_eq!(before.0, 1);
+    assert_eq!(explained(last).await["position"], 4);
+
+    // Who is ahead of it goes, one after another: its place moves, and nothing is written.
+    site.says(&cloud, jobs[0], 1, running(&cloud)).await;
+    for ahead in [jobs[2], jobs[3]] {
+        cloud.call(&tenant.owner, "job_cancel", &[&ahead.to_string()], Value::Null).await.good();
+        cloud.world.pass_seconds(2);
+        cloud.control.step().await.unwrap();
+    }
+    let now = explained(last).await;
+    assert_eq!((&now["position"], &now["queued"]), (&json!(2), &json!(2)), "{now}");
+    assert_eq!(said(&cloud, last).await.0, before.0, "a count is no news");
+
+    // Its site goes silent: that is.
+    cloud.world.pass_seconds(60);
+    cloud.control.step().await.unwrap();
+    let row = cloud.job_read(&tenant, last).await;
+    assert!(row["waits_for"].as_str().unwrap().contains("unreachable"), "{row}");
+    assert_eq!(said(&cloud, last).await.0, before.0 + 1);
+    let again = said(&cloud, last).await;
+    cloud.world.pass_seconds(5);
+    cloud.control.step().await.unwrap();
+    assert_eq!(said(&cloud, last).await, again);
+}
+
+#[tokio::test]
+async fn two_control_planes_over_one_store_know_what_the_other_did() {
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
+    let other = cloud.another().await;
+    let mut jobs = Vec::new();
+    for (number, name) in ["a", "b", "c", "d", "e", "f"].into_iter().enumerate() {
+        jobs.push(submit(&cloud, &tenant, &dataset, name, &json!({})).await);
+        // Each holds what it knows to the rows at every pass; a board that missed something would end it here.
+        let control = if number % 2 == 0 { &cloud.control } else { &other };
+        control.step().await.unwrap();
+    }
+    for (number, job) in jobs.iter().enumerate() {
+        site.says(&cloud, *job, 1, running(&cloud)).await;
+        other.step().await.unwrap();
+        site.says(&cloud, *job, 1, ended(&cloud, "finished", true)).await;
+        let quota = json!({ "guarantee": number, "borrow_max": 5 });
+        cloud.call(&cloud.operator, "quota_write", &[&tenant.organisation(), "cpu.1"], quota).await.good();
+        other.step().await.unwrap();
+        cloud.control.step().await.unwrap();
+    }
+    for job in jobs {
+        assert_eq!(cloud.job_read(&tenant, job).await["state"], "succeeded");
+    }
 }

@@ -49,6 +49,7 @@ fn options(store: &Store, world: &Arc<SteppedWorld>) -> ControlOptions {
         first_prices: gregal_core::price::default_book(gregal_core::time::Time::from_millis(0)),
         origin: "audit.test.example/gregal".into(),
         code_version: "test".into(),
+        clean_ms: gregal_core::reservation::CLEAN_MS_DEFAULT,
     }
 }
 
@@ -97,6 +98,24 @@ impl Cloud {
     pub(crate) async fn restarted(self) -> Self {
         let control = Control::open(options(&self.store, &self.world)).await.unwrap();
         Self { router: control.router(), control, ..self }
+    }
+
+    /// Another plane over the same store, beside this one.
+    pub(crate) async fn beside(&self) -> Self {
+        let control = Control::open(options(&self.store, &self.world)).await.unwrap();
+        Self {
+            router: control.router(),
+            control,
+            world: self.world.clone(),
+            store: self.store.clone(),
+            operator: self.operator.clone(),
+            _folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// Another control plane over the same store, as a second replica would be.
+    pub(crate) async fn another(&self) -> Control {
+        Control::open(options(&self.store, &self.world)).await.unwrap()
     }
 
     /// Sends a request as it is.

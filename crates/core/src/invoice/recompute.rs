@@ -123,7 +123,8 @@ fn add(
 ) -> Result<(), RecomputeError> {
     let meter = text(record, "meter", number)?;
     let item = text(record, "item", number)?;
-    if meter == "energy" {
+    // What is shown and never priced: energy, and what was used inside a reservation, which is paid by itself.
+    if matches!(meter, "energy" | "covered_core" | "covered_accelerator") {
         return Ok(());
     }
     let quantity = record.get("quantity").and_then(Value::as_u64).ok_or(RecomputeError::Record {

@@ -10,7 +10,7 @@ pub(super) use gang::Seats;
 pub(super) use later::FieldLater;
 
 use super::{
-    ground::{Mixed, Node, Shape, Sight},
+    ground::{Block, Mixed, Node, Shape, Sight},
     job::{Ask, End, Record},
     pool::Slot,
 };
@@ -54,7 +54,9 @@ impl Field {
         Self {
             taken: vec![taken; mixed.nodes.len()],
             claims: Vec::new(),
-            until_max: mixed.nodes.iter().filter_map(|node| node.until_ms).max(),
+            until_max: (mixed.nodes.iter().filter_map(|node| node.until_ms))
+                .chain(mixed.blocks.iter().map(|block| block.at_ms))
+                .max(),
             mixed: mixed.clone(),
         }
     }
@@ -76,7 +78,17 @@ impl Field {
         shape.is_some_and(|shape| shape.sku == ask.sku && shape.units_all() == ask.gpus)
     }
 
-    /// The latest time by which some node wants to be left: before it, how long a job is matters for where it may go.
+    /// The blocks that are reserved at a site, by their place.
+    pub(super) fn blocks(&self, site: usize) -> impl Iterator<Item = &Block> {
+        self.mixed.blocks.iter().filter(move |block| usize::from(block.site) == site)
+    }
+
+    /// Whether what has its room until then would run into a block that is reserved at a node's site.
+    fn is_reserved(&self, node: u32, until_ms: u64) -> bool {
+        self.blocks(usize::from(self.node(node).site)).any(|block| until_ms > block.at_ms)
+    }
+
+    /// The latest time by which some node, or a site where something is reserved, wants to be left: before it, how long a job is matters for where it may go.
     pub(super) fn until_max(&self) -> Option<u64> {
         self.until_max
     }
@@ -168,7 +180,9 @@ impl Field {
 
     /// Where making room for a shape may be looked for.
     pub(super) fn alive_for(&self, shape: &Shape, until_ms: u64) -> Vec<u32> {
-        self.open_to(shape, until_ms).filter(|node| self.could(*node, shape)).collect()
+        // Nobody is stopped for what might not start after all because of what is reserved.
+        let useful = |node: &u32| self.could(*node, shape) && !self.is_reserved(*node, until_ms);
+        self.open_to(shape, until_ms).filter(useful).collect()
     }
 
     /// Gives room out that was free. False: something of it was not, and nothing changed.
@@ -178,7 +192,9 @@ impl Field {
             let first_here = slots[..done].iter().all(|other| other.node != slot.node);
             let fits = |view: &Left| view.holds(need, *slot) && (!first_here || view.free(need).alone);
             if !self.views(slot.node).iter().all(fits) {
-                slots[..done].iter().for_each(|slot| self.give_back(*slot, shape));
+                for slot in &slots[..done] {
+                    self.give_back(*slot, shape);
+                }
                 return false;
             }
             self.take(*slot, shape);
@@ -226,12 +242,16 @@ impl Field {
         !unknown && record.slots().iter().all(|slot| self.node(slot.node).sight == Sight::Alive)
     }
 
-    /// Units of a kind that an empty ground holds: members of one kind take the same amounts.
+    /// Units of a kind that an empty ground holds: of its shapes, those that are there, by the one it holds the most units of.
+    /// So it does not go by which of them came first.
     pub(super) fn units_total(&self, sku: u16) -> u64 {
-        let Some(shape) = self.mixed.shapes.iter().find(|shape| shape.sku == sku) else { return 1 };
-        let on = |node: &Node| room(&[Left::all(node)], shape);
-        let members: u64 = self.mixed.nodes.iter().map(on).fold(0, u64::saturating_add);
-        members.saturating_mul(u64::from(shape.units)).max(1)
+        let held = |shape: &Shape| {
+            let on = |node: &Node| room(&[Left::all(node)], shape);
+            let members: u64 = self.mixed.nodes.iter().map(on).fold(0, u64::saturating_add);
+            members.saturating_mul(u64::from(shape.units))
+        };
+        let shapes = self.mixed.shapes.iter().filter(|shape| shape.sku == sku);
+        shapes.map(held).max().unwrap_or(0).max(1)
     }
 }
 

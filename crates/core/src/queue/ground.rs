@@ -42,9 +42,26 @@ pub struct Mixed {
     pub nodes: Vec<Node>,
     /// The shapes, which asks name by their place.
     pub shapes: Vec<Shape>,
+    /// What is reserved and has not begun.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<Block>,
     /// What is usually asked for, each with how often.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usual: Vec<(Shape, u32)>,
+}
+
+/// Room that is reserved from some time on: it is nobody's place in the queue, and is kept like a start that was promised for
+/// just then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// At which site.
+    pub site: u16,
+    /// Its shape, with all its members, by its place.
+    pub shape: u32,
+    /// From when on nothing else may be there, in milliseconds.
+    pub at_ms: u64,
+    /// When its room is anybody's again, in milliseconds.
+    pub free_ms: u64,
 }
 
 /// How much is known of a node.
@@ -223,6 +240,11 @@ impl Mixed {
         };
         if let Some(node) = self.nodes.iter().position(|node| !node_is_sound(node)) {
             return Err(GroundError::Node { node });
+        }
+        let is_there = |shape: &u32| (*shape as usize) < self.shapes.len();
+        let block = self.blocks.iter().find(|block| block.site >= self.sites || !is_there(&block.shape));
+        if let Some(block) = block {
+            return Err(GroundError::Shape { shape: block.shape as usize });
         }
         let mut shapes = self.shapes.iter().chain(self.usual.iter().map(|(shape, _)| shape));
         let shape = shapes.position(|shape| !shape_is_sound(shape));

@@ -136,7 +136,7 @@ impl Movers {
         let mut hint = Hint::NOTHING;
         for record in here.filter(|record| self.movable.contains(&least(record))) {
             let slots = record.slots().iter().filter(|slot| slot.node == node);
-            hint.gpus += slots.map(|slot| slot.gpus).sum::<u32>();
+            hint.gpus = slots.fold(hint.gpus, |sum, slot| sum.saturating_add(slot.gpus));
             hint.level_max = hint.level_max.max(record.level(now_ms, policy));
             hint.due_ms_max = hint.due_ms_max.max(record.due_ms(policy));
             hint.priority_min = hint.priority_min.min(record.ask.priority);

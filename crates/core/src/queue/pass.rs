@@ -173,13 +173,17 @@ impl Queue {
     /// Looks at who was promised a start.
     fn pass_holders(&mut self, pass: &mut Pass) {
         let holders = self.holders(pass.field);
-        if let [(place, holder)] = holders[..] {
+        let reserved = self.reserved(pass.field);
+        if let ([(place, holder)], true) = (&holders[..], reserved.is_empty()) {
+            let (place, holder) = (*place, *holder);
             // Mostly there is one, and mostly it starts or nothing has changed: what it guards is looked for only then.
             if self.attempt(pass, holder) != Attempt::Started {
                 pass.guards.extend(self.guard((pass.field, place), holder, &[]));
                 let _ = self.make_room(pass, holder);
             }
-        } else if !holders.is_empty() {
+        } else if holders.is_empty() {
+            pass.guards = reserved;
+        } else {
             pass.guards = self.guards(pass.field);
             // All of them first: what one claims while it waits may be what another was promised.
             let wait = |queue: &mut Self, pass: &mut Pass, seq| queue.attempt(pass, seq) != Attempt::Started;
@@ -269,7 +273,8 @@ impl Queue {
             return;
         }
         let kind = &self.kinds[pass.field];
-        let guarded = |place: usize| pass.guards.iter().any(|guard| guard.place == place);
+        let guarded =
+            |place: usize| pass.guards.iter().any(|guard| guard.place == place && guard.block_until_ms.is_none());
         let (mut best, mut unknown): (Option<Guard>, Vec<Guard>) = (None, Vec::new());
         for place in kind.space.places(&ask) {
             if kind.holders[place].is_some() || guarded(place) {
@@ -447,8 +452,9 @@ impl Queue {
         let half_life = self.config.policy.usage_half_life_ms;
         // The dominant resource: of all kinds, the one of which a family has used most, measured by how many there are.
         let mut used: BTreeMap<ShareId, u64> = BTreeMap::new();
+        let mut totals: BTreeMap<u16, u64> = BTreeMap::new();
         for ((share, sku), usage) in &self.usage {
-            let gpus = self.units_total(*sku);
+            let gpus = *totals.entry(*sku).or_insert_with(|| self.units_total(*sku));
             let of_kind = u128::from(usage.at(self.now_ms, half_life).faded) * 1000 / u128::from(gpus);
             let dominant = used.entry(*share).or_default();
             *dominant = (*dominant).max(u64::try_from(of_kind).unwrap_or(u64::MAX));

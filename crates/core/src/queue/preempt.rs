@@ -159,7 +159,8 @@ impl Queue {
         };
         for record in kind.stopping.iter().filter_map(|seq| self.records.get(seq)) {
             for slot in record.slots() {
-                room.pending[slot.node as usize] += slot.gpus;
+                let pending = &mut room.pending[slot.node as usize];
+                *pending = pending.saturating_add(slot.gpus);
             }
             room.quotas.give_back(record.ask.share, usize::from(record.ask.sku), record.ask.gpus);
         }
@@ -374,7 +375,8 @@ impl Queue {
         record.stage = stage;
         kind.settle_in(record, policy);
         for slot in record.slots() {
-            room.pending[slot.node as usize] += slot.gpus;
+            let pending = &mut room.pending[slot.node as usize];
+            *pending = pending.saturating_add(slot.gpus);
         }
         room.hopeless.clear();
         pass.decisions.push(Decision::Stop { job: record.ask.job, for_job });

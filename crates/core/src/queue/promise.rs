@@ -1,18 +1,22 @@
 //! When a job that lacks accelerators starts at the latest, by the limits of what runs.
 
 use super::{
+    ground::Block,
     job::{Ask, End, Stage},
     pool::Slot,
-    quota::Quotas,
+    quota::{Quotas, ShareId},
     space::{Later, Space},
     state::Queue,
 };
+use crate::id::JobId;
 
 /// What a pass knows of a promise it must not delay.
 #[derive(Debug, Clone)]
 pub(crate) struct Guard {
-    /// Who was promised, or may be next.
+    /// Who was promised, or may be next; of a block, a number nobody has.
     pub(crate) seq: u64,
+    /// Until when, where it is no promise but room that is reserved.
+    pub(crate) block_until_ms: Option<u64>,
     /// Where the start is kept: the site on mixed ground.
     pub(crate) place: usize,
     /// When it starts at the latest, as far as is known now. None: nobody knows, and nobody passes there.
@@ -38,6 +42,41 @@ pub(super) enum Earliest {
     Hopeless,
 }
 
+/// The blocks of a site as they come into the way of one job, and go: it may be beside them, not in their room.
+struct Blocks {
+    /// Each with whether it is in the way now.
+    blocks: Vec<(Block, bool)>,
+    hold_ms: Option<u64>,
+}
+
+impl Blocks {
+    fn of(space: &Space, place: usize, hold_ms: Option<u64>) -> Self {
+        let blocks = match space {
+            Space::Pool(_) => Vec::new(),
+            Space::Field(field) => field.blocks(place).map(|block| (*block, false)).collect(),
+        };
+        Self { blocks, hold_ms }
+    }
+
+    /// The next time at which one of them is over.
+    fn next_ms(&self, after_ms: u64) -> Option<u64> {
+        self.blocks.iter().map(|(block, _)| block.free_ms).filter(|free_ms| *free_ms > after_ms).min()
+    }
+
+    /// The job would start at this time: what is reserved while it is there takes its room.
+    fn advance(&mut self, later: &mut Later, space: &Space, at_ms: u64) {
+        let (Later::Field(later), Space::Field(field)) = (later, space) else { return };
+        for (block, seated) in &mut self.blocks {
+            let ends_ms = self.hold_ms.map_or(u64::MAX, |hold_ms| at_ms.saturating_add(hold_ms));
+            let in_the_way = ends_ms > block.at_ms && at_ms < block.free_ms;
+            if in_the_way != *seated {
+                later.seat(field.shape(block.shape), in_the_way);
+                *seated = in_the_way;
+            }
+        }
+    }
+}
+
 impl Guard {
     /// Whether a job that has its accelerators until then may delay the promised one.
     pub(super) fn binds(&self, seq: u64, until_ms: u64) -> bool {
@@ -46,6 +85,11 @@ impl Guard {
 
     /// Lets a job stay past the promised start if the promised job can still start then; else changes nothing.
     pub(super) fn admit(&mut self, seq: u64, ask: &Ask, slots: &[Slot], space: &Space) -> bool {
+        if self.block_until_ms.is_some() {
+            // Quotas were asked when it was booked. Who was promised a start is kept from it by that promise's own guard, which
+            // counts with what is reserved.
+            return self.later.occupy(slots, ask, space);
+        }
         let sku = usize::from(ask.sku);
         let counted = self.reserved.contains(&seq);
         if self.at_ms.is_none() {
@@ -82,7 +126,7 @@ impl Guard {
 
     /// Takes back what `admit` allowed.
     fn undo(&mut self, seq: u64, ask: &Ask, slots: &[Slot], space: &Space) {
-        if !self.reserved.contains(&seq) {
+        if !self.reserved.contains(&seq) && self.block_until_ms.is_none() {
             self.quotas.give_back(ask.share, usize::from(ask.sku), ask.gpus);
         }
         if self.at_ms.is_some() {
@@ -123,23 +167,42 @@ impl Queue {
         if !later.hope() {
             return Earliest::Hopeless;
         }
-        let mut guard =
-            Guard { seq, place, at_ms: None, later, quotas: self.quotas.clone(), ask, reserved: Vec::new() };
-        for Guard { seq: other, ask, .. } in before.iter().filter(|other| other.seq != seq && other.at_ms.is_some()) {
+        let mut guard = Guard {
+            seq,
+            block_until_ms: None,
+            place,
+            at_ms: None,
+            later,
+            quotas: self.quotas.clone(),
+            ask,
+            reserved: Vec::new(),
+        };
+        let promised = |other: &&Guard| other.seq != seq && other.at_ms.is_some() && other.block_until_ms.is_none();
+        for Guard { seq: other, ask, .. } in before.iter().filter(promised) {
             guard.quotas.take_anyway(ask.share, usize::from(ask.sku), ask.gpus);
             guard.reserved.push(*other);
         }
         let fits = |guard: &Guard| guard.later.fits() && guard.quotas.available(share, sku) >= u64::from(ask.gpus);
+        let mut blocks = Blocks::of(&kind.space, place, hold_ms);
         let mut at_ms = self.now_ms;
         guard.later.advance(at_ms);
-        for (ends_ms, running) in &kind.ends {
-            if *ends_ms > at_ms && fits(&guard) {
+        blocks.advance(&mut guard.later, &kind.space, at_ms);
+        let mut ends = kind.ends.iter().peekable();
+        loop {
+            let next_ms = ends.peek().map(|(ends_ms, _)| *ends_ms);
+            let freed_ms = blocks.next_ms(at_ms).filter(|freed_ms| next_ms.is_none_or(|next_ms| *freed_ms <= next_ms));
+            let Some(ends_ms) = freed_ms.or(next_ms) else { break };
+            if ends_ms > at_ms && fits(&guard) {
                 break;
             }
-            let Some(record) = self.records.get(running) else { continue };
             // A run beyond its limit is about to end: nothing ends in the past.
-            at_ms = at_ms.max(*ends_ms);
+            at_ms = at_ms.max(ends_ms);
             guard.later.advance(at_ms);
+            blocks.advance(&mut guard.later, &kind.space, at_ms);
+            if freed_ms.is_some() {
+                continue;
+            }
+            let Some(record) = ends.next().and_then(|(_, running)| self.records.get(running)) else { continue };
             guard.later.release(record.slots(), &record.ask, &kind.space);
             guard.quotas.give_back(record.ask.share, usize::from(record.ask.sku), record.ask.gpus);
         }
@@ -182,12 +245,58 @@ impl Queue {
         holders
     }
 
-    /// All promises of a field, each computed as though those before it were kept.
+    /// All that is kept on a field: what is reserved, and the promises, each computed as though those before it were kept.
     pub(super) fn guards(&self, field: usize) -> Vec<Guard> {
-        let mut guards = Vec::new();
+        let mut guards = self.reserved(field);
         for (place, seq) in self.holders(field) {
             let guard = self.guard((field, place), seq, &guards);
             guards.extend(guard);
+        }
+        guards
+    }
+
+    /// What is reserved on a field: kept like a promise for a time that is fixed.
+    pub(super) fn reserved(&self, field: usize) -> Vec<Guard> {
+        let kind = &self.kinds[field];
+        let Space::Field(mixed) = &kind.space else { return Vec::new() };
+        let mut guards = Vec::new();
+        for place in 0..kind.holders.len() {
+            for (number, block) in mixed.blocks(place).enumerate() {
+                let mut seen = mixed.later_of_block(block);
+                // Whatever else is reserved then is there as well.
+                for (other_number, other) in mixed.blocks(place).enumerate() {
+                    if number != other_number && other.at_ms <= block.at_ms && block.at_ms < other.free_ms {
+                        seen.seat(mixed.shape(other.shape), true);
+                    }
+                }
+                let mut later = Later::Field(seen);
+                let gone = kind.ends.iter().take_while(|(ends_ms, _)| *ends_ms <= block.at_ms);
+                for record in gone.filter_map(|(_, seq)| self.records.get(seq)) {
+                    later.release(record.slots(), &record.ask, &kind.space);
+                }
+                let seq = u64::MAX - guards.len() as u64;
+                let shape = mixed.shape(block.shape);
+                let ask = Ask {
+                    job: JobId::from_u128(u128::from(seq)),
+                    share: ShareId(0),
+                    sku: shape.sku,
+                    gpus: shape.units_all(),
+                    shape: block.shape,
+                    limit_ms: None,
+                    priority: 0,
+                    preemptible: false,
+                };
+                guards.push(Guard {
+                    seq,
+                    block_until_ms: Some(block.free_ms),
+                    place,
+                    at_ms: Some(block.at_ms),
+                    later,
+                    quotas: self.quotas.clone(),
+                    ask,
+                    reserved: Vec::new(),
+                });
+            }
         }
         guards
     }

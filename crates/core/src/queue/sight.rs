@@ -78,6 +78,11 @@ impl Queue {
         }
     }
 
+    /// Until when a waiting job would have its room if it started now, in milliseconds.
+    pub(crate) fn until_ms(&self, job: JobId) -> Option<u64> {
+        Some(self.record(job)?.until_ms(self.now_ms, self.policy()))
+    }
+
     /// What loading its work again takes when a job starts, in milliseconds.
     pub(crate) fn restart_ms(&self, job: JobId) -> i64 {
         self.record(job).map_or(0, |record| i64::try_from(record.restart_ms(self.policy())).unwrap_or(i64::MAX))

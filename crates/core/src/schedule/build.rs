@@ -4,14 +4,18 @@ mod never;
 mod node;
 mod shape;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{Bound, END_MS, ENDLESS_MS, Item, PAST_MAX, Place, Room, Run, START_MS, Snapshot, Waiting, words};
 use crate::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
+    place::Level,
     queue::{
-        Ask, Class, Config, End, Ground, Mixed, Policy, Queue, Quota, Record, Share, ShareId, Slot, Snapshot as State,
-        Stage, Usage,
+        self, Ask, Class, Config, End, Ground, Mixed, Policy, Queue, Quota, Record, Share, ShareId, Slot,
+        Snapshot as State, Stage, Usage,
     },
     time::Time,
 };
@@ -46,13 +50,38 @@ struct Tables<'a> {
     owned: bool,
 }
 
+/// Names of what holds room, each once.
+struct Names {
+    taken: BTreeSet<JobId>,
+    next: u128,
+}
+
+impl Names {
+    /// A job's own name. What stands has none, and a name that is taken means another job to a queue: both hold their room
+    /// under one that nobody has, from the end of the range, where none of ours comes near.
+    fn of(&mut self, job: Option<JobId>) -> JobId {
+        if let Some(job) = job.filter(|job| self.taken.insert(*job)) {
+            return job;
+        }
+        loop {
+            let nobody = JobId::from_u128(self.next);
+            self.next -= 1;
+            if self.taken.insert(nobody) {
+                return nobody;
+            }
+        }
+    }
+}
+
 impl<'a> Built<'a> {
     pub(super) fn of(snapshot: &'a Snapshot, now: Time) -> Self {
         let policy = Policy::live();
         let rooms: BTreeMap<SiteId, &Room> = snapshot.rooms.iter().map(|room| (room.site, room)).collect();
         let mut never = Vec::new();
         let mut hoping = Vec::with_capacity(snapshot.waiting.len());
-        for job in &snapshot.waiting {
+        // A name that comes twice is one job: the first of them.
+        let mut once: BTreeSet<JobId> = BTreeSet::new();
+        for job in snapshot.waiting.iter().filter(|job| once.insert(job.job)) {
             match never::never_fits(job, &rooms) {
                 Some(reason) => never.push((job.job, reason)),
                 None => hoping.push(job),
@@ -65,7 +94,7 @@ impl<'a> Built<'a> {
         let (mut nodes, mut places) = (Vec::new(), Vec::new());
         let mut records: Vec<Record> = Vec::new();
         let mut running = BTreeMap::new();
-        let mut seen: BTreeSet<JobId> = hoping.iter().map(|job| job.job).collect();
+        let mut names = Names { taken: hoping.iter().map(|job| job.job).collect(), next: u128::MAX };
         for (site, place) in &tables.sites {
             let first = count(nodes.len());
             let room = rooms.get(site);
@@ -80,28 +109,29 @@ impl<'a> Built<'a> {
             let node = |place: &Place| at.get(&place.node).or(at.values().next_back()).copied().unwrap_or(first);
             for bound in room.into_iter().flat_map(|room| &room.bound) {
                 let seq = records.len() as u64;
-                // What stands has no job's name; none of ours comes near the end of the range.
-                let job = bound.job.unwrap_or_else(|| JobId::from_u128(u128::MAX - u128::from(seq)));
-                if seen.insert(job) {
-                    running.insert(job, bound);
-                    let members = count(bound.places.len()).max(1);
-                    let item = Item { members, ..bound.item.clone() };
-                    let ask = shapes.ask(job, &item, None, &[*place], &tables);
-                    let units = item.units_each();
-                    let slot =
-                        |place: &Place| Slot { node: node(place), gpus: units, part: place.gpus.first().copied() };
-                    let mut slots: Vec<Slot> = bound.places.iter().map(slot).collect();
-                    if slots.is_empty() {
-                        slots.push(slot(&Place::on(0)));
-                    }
-                    records.push(bound_record(bound, ask, seq, slots));
+                let job = names.of(bound.job);
+                running.insert(job, bound);
+                let members = count(bound.places.len()).max(1);
+                let item = Item { members, ..bound.item.clone() };
+                let ask = shapes.ask(job, &item, None, &[*place], &tables);
+                let units = item.units_each();
+                let slot = |place: &Place| Slot { node: node(place), gpus: units, part: place.gpus.first().copied() };
+                let mut slots: Vec<Slot> = bound.places.iter().map(slot).collect();
+                if slots.is_empty() {
+                    slots.push(slot(&Place::on(0)));
                 }
+                records.push(bound_record(bound, ask, seq, slots));
             }
         }
         let mut holders: Vec<Option<(Time, u64)>> = vec![None; tables.sites.len()];
+        let (mut sites, mut same): (Vec<u16>, Option<&[SiteId]>) = (Vec::new(), None);
         for job in &hoping {
             let seq = records.len() as u64;
-            let sites: Vec<u16> = lawful(job).iter().filter_map(|site| tables.sites.get(site).copied()).collect();
+            // Many may run at the same sites.
+            if same != Some(&job.sites) {
+                sites = lawful(job).iter().filter_map(|site| tables.sites.get(site).copied()).collect();
+                same = Some(&job.sites);
+            }
             let held = job.promised.and_then(|promised| {
                 let place = *tables.sites.get(&promised.site).filter(|place| sites.contains(place))?;
                 Some((usize::from(place), (promised.at, seq)))
@@ -114,7 +144,9 @@ impl<'a> Built<'a> {
             let ask = shapes.ask(job.job, &job.item, limit_ms, &sites, &tables);
             records.push(waiting_record(job, ask, seq));
         }
+        let blocks = blocks(&rooms, &tables, &mut shapes);
         let ground = Ground::Mixed(Mixed {
+            blocks,
             skus: u16::try_from(tables.skus.len()).unwrap_or(u16::MAX).max(1),
             sites: u16::try_from(tables.sites.len()).unwrap_or(u16::MAX),
             models: u16::try_from(tables.models.len()).unwrap_or(u16::MAX),
@@ -165,14 +197,23 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn lawful(job: &Waiting) -> BTreeSet<SiteId> {
-    job.sites.iter().copied().collect()
+/// Each once, sorted: as whoever keeps a queue has them, and as anybody else might not.
+fn lawful(job: &Waiting) -> Cow<'_, [SiteId]> {
+    if job.sites.is_sorted_by(|one, next| one < next) {
+        return Cow::Borrowed(&job.sites);
+    }
+    let sites: BTreeSet<SiteId> = job.sites.iter().copied().collect();
+    Cow::Owned(sites.into_iter().collect())
 }
 
 impl<'a> Tables<'a> {
     fn of(snapshot: &'a Snapshot, rooms: &BTreeMap<SiteId, &Room>, waiting: &[&'a Waiting]) -> Self {
         let bound = || snapshot.rooms.iter().flat_map(|room| &room.bound);
-        let items = || waiting.iter().map(|job| &job.item).chain(bound().map(|bound| &bound.item));
+        let reserved = || snapshot.rooms.iter().flat_map(|room| &room.reserved);
+        let items = || {
+            let there = bound().map(|bound| &bound.item).chain(reserved().map(|block| &block.item));
+            waiting.iter().map(|job| &job.item).chain(there)
+        };
         let mut skus: BTreeSet<&str> = items().map(|item| item.sku.as_str()).collect();
         skus.extend(snapshot.past.iter().map(|run| run.sku.as_str()));
         let apart: BTreeSet<(OrganisationId, ProjectId, &str)> =
@@ -182,7 +223,10 @@ impl<'a> Tables<'a> {
             nodes.flat_map(|node| node.gpus.iter().chain(&node.gpus_broken)).map(String::as_str).collect();
         models.extend(items().filter_map(|item| item.gpu_model.as_deref()));
         let mut sites: BTreeSet<SiteId> = rooms.keys().copied().collect();
-        sites.extend(waiting.iter().flat_map(|job| &job.sites));
+        let mut same: Option<&[SiteId]> = None;
+        for job in waiting.iter().filter(|job| same.replace(&job.sites) != Some(&job.sites)) {
+            sites.extend(&job.sites);
+        }
         let mut who: BTreeSet<(OrganisationId, ProjectId)> =
             items().map(|item| (item.organisation, item.project)).collect();
         who.extend(snapshot.past.iter().map(|run| (run.organisation, run.project)));
@@ -228,17 +272,36 @@ impl<'a> Tables<'a> {
     }
 }
 
+/// What is reserved and has not begun, at every site.
+fn blocks(rooms: &BTreeMap<SiteId, &Room>, tables: &Tables, shapes: &mut Shapes) -> Vec<queue::Block> {
+    let mut blocks = Vec::new();
+    for (site, room) in rooms {
+        let Some(site) = tables.sites.get(site).copied() else { continue };
+        for block in &room.reserved {
+            let item = Item { within: Some(Level::Node), ..block.item.clone() };
+            let ask = shapes.ask(JobId::from_u128(0), &item, None, &[site], tables);
+            let (at_ms, free_ms) = (ms(block.from), ms(block.until));
+            blocks.push(queue::Block { site, shape: ask.shape, at_ms, free_ms });
+        }
+    }
+    // In any order they mean the same; in one order they are decided alike.
+    blocks.sort_by_key(|block| (block.site, block.at_ms, block.free_ms, block.shape));
+    blocks
+}
+
 fn bound_record(bound: &Bound, ask: Ask, seq: u64, slots: Vec<Slot>) -> Record {
     let since_ms = ms(bound.since);
     let end = match (bound.job, bound.free_at.or(bound.told)) {
-        (None, _) => End::Never,
+        (None, None) => End::Never,
         (Some(_), None) => End::Unknown,
-        (Some(_), Some(at)) => End::At(ms(at)),
+        (_, Some(at)) => End::At(ms(at)),
     };
     let stage = match bound.told {
         Some(told) => Stage::Stopping { since_ms, told_ms: ms(told), slots },
         None => Stage::Running { since_ms, slots },
     };
+    // What stands is nobody's to stop, whenever it ends.
+    let ask = Ask { preemptible: ask.preemptible && bound.job.is_some(), ..ask };
     let Item { worked_ms, stops, .. } = bound.item;
     Record { ask, seq, submitted_ms: since_ms, worked_ms, stops, promised_ms: None, end, stage }
 }

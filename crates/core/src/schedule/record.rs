@@ -1,15 +1,17 @@
 //! What is kept of a pass, so that anybody can make it again and get the same answer.
 //!
 //! A queue changes little from one pass to the next, so most records hold only what changed since the one before; every
-//! [`CHAIN_MAX`]th holds all. A record carries the digest of its whole inputs and of all its decisions: a chain that was
-//! broken or edited does not pass for the truth.
+//! [`CHAIN_MAX`]th holds all. A record's digest is over its own inputs and the digest of the record before: a chain that was
+//! broken or edited does not pass for the truth, and to make a record costs no more than what changed.
 
-use std::collections::BTreeMap;
+mod packed;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Decision, QuotaRow, Room, Run, Snapshot, Waiting, Weight, schedule};
+use super::{Cause, Decision, Promise, QuotaRow, Room, Run, Snapshot, Waiting, Weight, schedule};
 use crate::{
     id::{JobId, SiteId},
     time::Time,
@@ -29,9 +31,9 @@ pub struct Record {
     pub rules: u32,
     /// What it looked at.
     pub inputs: Inputs,
-    /// SHA-256 over the whole inputs, hex.
+    /// SHA-256 over the whole inputs, or over the digest of the record before and what changed since; hex.
     pub inputs_digest: String,
-    /// SHA-256 over all decisions, hex.
+    /// SHA-256 over all decisions, but for the words of those that wait; hex.
     pub decisions_digest: String,
 }
 
@@ -40,7 +42,7 @@ pub struct Record {
 #[serde(rename_all = "snake_case")]
 pub enum Inputs {
     /// All of it.
-    Whole(Snapshot),
+    Whole(#[serde(with = "packed::whole")] Snapshot),
     /// What changed since the record before.
     Since(Change),
     /// What other rules looked at, as it was written then.
@@ -54,6 +56,7 @@ pub struct Change {
     /// Jobs that left the queue, or stand in it otherwise than before.
     pub left: Vec<JobId>,
     /// Jobs that came, with their place in the queue as it is after the change, in the order of their places.
+    #[serde(with = "packed::came")]
     pub came: Vec<(usize, Waiting)>,
     /// Sites that are gone.
     pub gone: Vec<SiteId>,
@@ -102,17 +105,22 @@ pub struct Replay {
 }
 
 impl Record {
-    /// Keeps a pass: all of its inputs, or what changed since `before`.
-    pub fn new(at: Time, before: Option<&Snapshot>, snapshot: &Snapshot, decisions: &[Decision]) -> Self {
-        let inputs = before
-            .map_or_else(|| Inputs::Whole(snapshot.clone()), |before| Inputs::Since(Change::between(before, snapshot)));
+    /// Keeps a pass with all of its inputs.
+    pub fn whole(at: Time, snapshot: Snapshot, decisions: &[Decision]) -> Self {
+        let inputs_digest = digest(&Inputs::Whole(snapshot.in_order()));
         Self {
             at,
             rules: RULES,
-            inputs,
-            inputs_digest: digest(&snapshot.in_order()),
-            decisions_digest: digest(&decisions),
+            inputs: Inputs::Whole(snapshot),
+            inputs_digest,
+            decisions_digest: digest_of(decisions),
         }
+    }
+
+    /// Keeps a pass as what changed since the record with the digest `before`.
+    pub fn since(at: Time, before: &str, change: Change, decisions: &[Decision]) -> Self {
+        let inputs_digest = link(before, &change);
+        Self { at, rules: RULES, inputs: Inputs::Since(change), inputs_digest, decisions_digest: digest_of(decisions) }
     }
 
     /// Whether it holds all its inputs.
@@ -127,24 +135,34 @@ pub fn replay(chain: &[Record]) -> Result<Replay, Irreproducible> {
         return Err(Irreproducible::OtherRules { rules: other.rules });
     }
     let mut records = chain.iter();
-    let Some(Record { inputs: Inputs::Whole(first), .. }) = records.next() else {
+    let Some(Record { inputs: Inputs::Whole(first), inputs_digest, .. }) = records.next() else {
         return Err(Irreproducible::NoBeginning);
     };
     let mut snapshot = first.clone();
+    let mut before = held_to(inputs_digest, digest(&Inputs::Whole(snapshot.in_order())))?;
     for record in records {
-        match &record.inputs {
-            Inputs::Whole(whole) => snapshot = whole.clone(),
-            Inputs::Since(change) => change.apply(&mut snapshot),
+        let own = match &record.inputs {
+            Inputs::Whole(whole) => {
+                snapshot = whole.clone();
+                digest(&Inputs::Whole(snapshot.in_order()))
+            }
+            Inputs::Since(change) => {
+                change.apply(&mut snapshot);
+                link(before, change)
+            }
             Inputs::Other(_) => return Err(Irreproducible::OtherInputs),
-        }
+        };
+        before = held_to(&record.inputs_digest, own)?;
     }
     let last = &chain[chain.len() - 1];
-    if digest(&snapshot.in_order()) != last.inputs_digest {
-        return Err(Irreproducible::OtherInputs);
-    }
     let decisions = schedule(&snapshot, last.at);
-    let same = digest(&decisions) == last.decisions_digest;
+    let same = digest_of(&decisions) == last.decisions_digest;
     Ok(Replay { snapshot, decisions, same })
+}
+
+/// A record's own digest, if it is what its inputs come to.
+fn held_to(said: &str, own: String) -> Result<&str, Irreproducible> {
+    if said == own { Ok(said) } else { Err(Irreproducible::OtherInputs) }
 }
 
 impl Snapshot {
@@ -160,7 +178,8 @@ impl Snapshot {
 }
 
 impl Change {
-    fn between(before: &Snapshot, after: &Snapshot) -> Self {
+    /// What turns one snapshot into another.
+    pub fn between(before: &Snapshot, after: &Snapshot) -> Self {
         let old_rooms: BTreeMap<SiteId, &Room> = before.rooms.iter().map(|room| (room.site, room)).collect();
         let new_rooms: BTreeMap<SiteId, &Room> = after.rooms.iter().map(|room| (room.site, room)).collect();
         let stays = staying(before, after);
@@ -187,8 +206,10 @@ impl Change {
         }
     }
 
-    fn apply(&self, snapshot: &mut Snapshot) {
-        snapshot.waiting.retain(|job| !self.left.contains(&job.job));
+    /// Turns the snapshot before into the one after.
+    pub fn apply(&self, snapshot: &mut Snapshot) {
+        let left: BTreeSet<JobId> = self.left.iter().copied().collect();
+        snapshot.waiting.retain(|job| !left.contains(&job.job));
         for (place, job) in &self.came {
             // A place beyond the end cannot come from us; the digest will tell.
             let place = (*place).min(snapshot.waiting.len());
@@ -223,6 +244,30 @@ fn staying(before: &Snapshot, after: &Snapshot) -> BTreeMap<JobId, usize> {
         }
     }
     stays
+}
+
+/// The digest of a change on top of what had another one.
+fn link(before: &str, change: &Change) -> String {
+    let mut hash = Sha256::new();
+    hash.update(before.as_bytes());
+    hash.update(serde_json::to_vec(change).unwrap_or_default());
+    hex::encode(hash.finalize())
+}
+
+/// A decision as it is compared: whether a pass put into words why somebody waits changes nothing it decided.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Decided<'a> {
+    Waits { waits: JobId, causes: &'a [Cause], promise: Option<Promise> },
+    Other(&'a Decision),
+}
+
+fn digest_of(decisions: &[Decision]) -> String {
+    let plain = decisions.iter().map(|decision| match decision {
+        Decision::Wait { job, causes, promise, .. } => Decided::Waits { waits: *job, causes, promise: *promise },
+        other => Decided::Other(other),
+    });
+    digest(&plain.collect::<Vec<_>>())
 }
 
 fn digest(value: &impl Serialize) -> String {

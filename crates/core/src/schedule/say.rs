@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Bound, Decision, END_MS, ENDLESS_MS, Place, Promise, Room, START_MS, Waiting,
-    build::Built,
+    Bound, Cause, Decision, END_MS, ENDLESS_MS, Place, Promise, Room, START_MS, Waiting,
+    build::{Built, ms},
     words::{self, Amounts, jobs_ahead, listed, moment, shortage, unit},
 };
 use crate::{
@@ -23,11 +23,20 @@ pub(super) struct Said<'a> {
     starts: BTreeMap<JobId, (SiteId, Vec<Place>)>,
     stops: Vec<(JobId, JobId)>,
     guards: BTreeMap<SiteId, Vec<(JobId, Guard)>>,
+    /// What is kept for whom.
+    kept: BTreeMap<JobId, Promise>,
 }
 
 impl<'a> Said<'a> {
     pub(super) fn new(built: &'a Built<'a>, now: Time, decided: Vec<queue::Decision>, guards: Vec<Guard>) -> Self {
-        let mut said = Self { built, now, starts: BTreeMap::new(), stops: Vec::new(), guards: BTreeMap::new() };
+        let mut said = Self {
+            built,
+            now,
+            starts: BTreeMap::new(),
+            stops: Vec::new(),
+            guards: BTreeMap::new(),
+            kept: BTreeMap::new(),
+        };
         for decision in decided {
             match decision {
                 queue::Decision::Start { job, slots } => {
@@ -46,12 +55,22 @@ impl<'a> Said<'a> {
             let Some((job, site)) = built.queue.job_of(guard.seq).zip(built.sites.get(guard.place)) else { continue };
             said.guards.entry(*site).or_default().push((job, guard));
         }
+        for (site, guards) in &said.guards {
+            for (job, at_ms) in guards.iter().filter_map(|(job, guard)| Some((*job, guard.at_ms?))) {
+                said.kept.entry(job).or_insert(Promise { at: time(at_ms), site: *site });
+            }
+        }
         said
     }
 
-    /// What is said of every job that waited, in this order.
-    pub(super) fn of(&self, order: &[JobId]) -> Vec<Decision> {
-        let mut ahead: BTreeMap<SiteId, u32> = BTreeMap::new();
+    /// What is said of every job that waited, in this order; words only where they are wanted.
+    pub(super) fn of(
+        &self,
+        order: &[JobId],
+        wanted: &dyn Fn(JobId, &[Cause], Option<Promise>) -> bool,
+    ) -> Vec<Decision> {
+        let mut ahead = Ahead::default();
+        let mut causes = Causes::new(self);
         let mut decisions = Vec::with_capacity(order.len());
         for waiting in order.iter().filter_map(|job| self.built.waiting.get(job)) {
             let job = waiting.job;
@@ -59,19 +78,18 @@ impl<'a> Said<'a> {
                 decisions.push(Decision::Start { job, site: *site, places: places.clone() });
                 continue;
             }
-            let missing = self.missing(waiting, &ahead);
-            let promise = self.promise(waiting);
-            let reason = match promise {
-                Some(promise) => format!("{missing}; starts no later than {}", moment(promise.at)),
-                None => missing,
-            };
-            decisions.push(Decision::Wait { job, reason, promise });
-            for site in waiting.sites.iter().collect::<BTreeSet<_>>() {
-                let room = self.built.rooms.get(site);
-                if room.is_some_and(|room| words::shortage_of_all(&waiting.item, room).is_none()) {
-                    *ahead.entry(*site).or_default() += 1;
+            let (causes, promise) = (causes.of(waiting), self.promise(waiting));
+            let reason = if wanted(job, &causes, promise) {
+                let missing = self.missing(waiting, &ahead);
+                match promise {
+                    Some(promise) => format!("{missing}; starts no later than {}", moment(promise.at)),
+                    None => missing,
                 }
-            }
+            } else {
+                String::new()
+            };
+            decisions.push(Decision::Wait { job, causes, reason, promise });
+            ahead.add(waiting, &self.built.rooms);
         }
         decisions
     }
@@ -101,16 +119,12 @@ impl<'a> Said<'a> {
     /// What a job that waits is promised: what is kept for it, or else what was said before.
     fn promise(&self, waiting: &Waiting) -> Option<Promise> {
         let old = waiting.promised.filter(|old| waiting.sites.contains(&old.site));
-        let own = self.guards.iter().find_map(|(site, guards)| {
-            let at_ms = guards.iter().find(|(job, _)| *job == waiting.job)?.1.at_ms?;
-            Some(Promise { at: time(at_ms), site: *site })
-        });
         // While nobody knows better, what was said stands.
-        let Some(new) = own else { return old };
+        let Some(new) = self.kept.get(&waiting.job).copied() else { return old };
         Some(old.map_or(new, |old| newer(old, new)))
     }
 
-    fn missing(&self, job: &Waiting, ahead: &BTreeMap<SiteId, u32>) -> String {
+    fn missing(&self, job: &Waiting, ahead: &Ahead<'_>) -> String {
         if let Some(short) = self.built.queue.quota_short(job.job) {
             let (asked, unit) = (job.item.units(), unit(&job.item));
             let lack = u64::from(asked).saturating_sub(short.available);
@@ -123,7 +137,7 @@ impl<'a> Said<'a> {
         let unknown = || "a site it may run at has not said what it has yet".to_owned();
         let of_site = |site: &SiteId| {
             let room = self.built.rooms.get(site);
-            room.map_or_else(unknown, |room| self.refusal(job, room, ahead.get(site).copied().unwrap_or(0)))
+            room.map_or_else(unknown, |room| self.refusal(job, room, ahead.at(*site)))
         };
         let parts: BTreeSet<String> = job.sites.iter().map(of_site).collect();
         listed(parts.into_iter().collect())
@@ -139,11 +153,16 @@ impl<'a> Said<'a> {
             return format!("`{name}` has not said what it has yet");
         }
         if let Some(short) = self.short(job, room) {
-            return short;
+            let reserved = room.bound.iter().filter(|bound| bound.job.is_none()).filter_map(|bound| bound.free_at);
+            return match reserved.filter(|at| *at > self.now).min() {
+                Some(at) => format!("{short}; reserved room there is free again at {}", moment(at)),
+                None => short,
+            };
         }
-        let guards = self.guards.get(&room.site).into_iter().flatten().filter(|(other, _)| *other != job.job);
-        let kept: Option<&Guard> = guards.map(|(_, guard)| guard).max_by_key(|guard| guard.at_ms);
-        match kept {
+        if let Some(reserved) = self.reserved(job, room) {
+            return reserved;
+        }
+        match self.guard_against(job.job, room.site) {
             Some(guard) if guard.at_ms.is_some() || self.built.queue.is_promised(guard.seq) => {
                 self.behind(job, guard, name)
             }
@@ -155,9 +174,12 @@ impl<'a> Said<'a> {
     /// What is missing at a site.
     fn short(&self, job: &Waiting, room: &Room) -> Option<String> {
         let site = self.built.sites.binary_search(&room.site).ok()?;
-        let nodes = (0..).zip(&self.built.nodes).filter(|(_, (at, _))| *at == site);
+        // Nodes stand by site.
+        let nodes = &self.built.nodes;
+        let (first, end) = (nodes.partition_point(|(at, _)| *at < site), nodes.partition_point(|(at, _)| *at <= site));
         let (mut kept, mut open): (Vec<Kept>, Vec<u32>) = (Vec::new(), Vec::new());
-        for (node, _) in nodes {
+        for node in first..end {
+            let node = u32::try_from(node).unwrap_or(u32::MAX);
             match self.built.queue.kept(job.job, node) {
                 Some(why) => kept.push(why),
                 None => open.push(node),
@@ -202,26 +224,141 @@ impl<'a> Said<'a> {
         least.map(|(_, short)| format!("{short} {place} `{}`", room.name))
     }
 
+    /// It would fit, but would still be there when something reserved begins.
+    fn reserved(&self, job: &Waiting, room: &Room) -> Option<String> {
+        let until = self.built.queue.until_ms(job.job)?;
+        let at = room.reserved.iter().map(|block| block.from).filter(|from| until > ms(*from)).min()?;
+        Some(self.unless_shorter(job, at, format!("room at `{}` is reserved from {} on", room.name, moment(at))))
+    }
+
     /// It would fit, but for a promise; a shorter limit may help.
     fn behind(&self, job: &Waiting, guard: &Guard, name: &str) -> String {
         let Some(at) = guard.at_ms.map(time) else {
             return format!("a job ahead of it was promised the room at `{name}`");
         };
+        let promised = format!("a job ahead of it was promised the room at `{name}` for {}", moment(at));
+        self.unless_shorter(job, at, promised)
+    }
+
+    /// Why a job waits, and the limit with which it would be gone by then.
+    fn unless_shorter(&self, job: &Waiting, at: Time, promised: String) -> String {
+        match self.seconds_before(job, at) {
+            Some(seconds) => format!("{promised}; a limit of {seconds} s or less would let it start now"),
+            None => promised,
+        }
+    }
+
+    /// The limit in seconds with which a job would be out of the way by some time, if that is shorter than its own.
+    fn seconds_before(&self, job: &Waiting, at: Time) -> Option<u64> {
         // A job is told to stop by its limit in all, what it worked before included.
         let worked = i64::try_from(job.item.worked_ms).unwrap_or(i64::MAX);
         let left = at.millis_since(self.now) - START_MS - END_MS - self.built.queue.restart_ms(job.job);
-        let seconds = left.saturating_add(worked).div_euclid(1000);
-        let promised = format!("a job ahead of it was promised the room at `{name}` for {}", moment(at));
-        let shortens = job.limit_ms != ENDLESS_MS;
-        if shortens
-            && left > 0
-            && seconds > 0
-            && u64::try_from(seconds).is_ok_and(|seconds| seconds * 1000 < job.limit_ms)
-        {
-            format!("{promised}; a limit of {seconds} s or less would let it start now")
-        } else {
-            promised
+        let seconds = u64::try_from(left.saturating_add(worked).div_euclid(1000)).ok()?;
+        let is_shorter = job.limit_ms != ENDLESS_MS && seconds.saturating_mul(1000) < job.limit_ms;
+        (left > 0 && seconds > 0 && is_shorter).then_some(seconds)
+    }
+
+    /// The guard that keeps a site's room from a job.
+    fn guard_against(&self, job: JobId, site: SiteId) -> Option<&Guard> {
+        let guards = self.guards.get(&site).into_iter().flatten().filter(|(other, _)| *other != job);
+        guards.map(|(_, guard)| guard).max_by_key(|guard| guard.at_ms)
+    }
+}
+
+/// Why jobs wait, one after another: many may run at the same sites, so that the answer is often the one before.
+struct Causes<'s, 'a> {
+    said: &'s Said<'a>,
+    before: Option<(&'a [SiteId], Vec<Cause>)>,
+    /// Sites with room for a kind of job that is kept for somebody.
+    kept: BTreeMap<Kind<'a>, Vec<SiteId>>,
+    /// Whether some machine is for some only, or for some time: then whose a job is counts as well, and how long it runs.
+    is_divided: bool,
+}
+
+impl<'s, 'a> Causes<'s, 'a> {
+    fn new(said: &'s Said<'a>) -> Self {
+        let mut nodes = said.built.rooms.values().flat_map(|room| &room.nodes);
+        let is_divided = nodes.any(|node| node.only_for.is_some() || node.until.is_some());
+        Self { said, before: None, kept: BTreeMap::new(), is_divided }
+    }
+}
+
+impl<'a> Causes<'_, 'a> {
+    fn of(&mut self, job: &'a Waiting) -> Vec<Cause> {
+        if self.said.built.queue.quota_short(job.job).is_some() {
+            return vec![Cause::Quota];
         }
+        let mut causes = self.of_sites(job);
+        if self.is_shorter_better(job) {
+            causes.push(Cause::Limit);
+            causes.sort_unstable();
+        }
+        causes
+    }
+
+    fn of_sites(&mut self, job: &'a Waiting) -> Vec<Cause> {
+        if let Some((sites, causes)) = &self.before
+            && *sites == job.sites
+        {
+            return causes.clone();
+        }
+        let cause = |site: &SiteId| match self.said.built.rooms.get(site) {
+            Some(room) if !room.alive => Cause::Silent,
+            Some(room) if room.is_known() => Cause::Room,
+            _ => Cause::Unknown,
+        };
+        let causes: BTreeSet<Cause> = job.sites.iter().map(cause).collect();
+        let causes: Vec<Cause> = causes.into_iter().collect();
+        self.before = Some((&job.sites, causes.clone()));
+        causes
+    }
+
+    fn is_shorter_better(&mut self, job: &'a Waiting) -> bool {
+        let said = self.said;
+        let has_room = |site: &SiteId| {
+            let room = said.built.rooms.get(site).filter(|room| room.alive && room.is_known());
+            said.guards.contains_key(site) && room.is_some_and(|room| said.short(job, room).is_none())
+        };
+        let find = || job.sites.iter().copied().filter(has_room).collect::<Vec<_>>();
+        // What keeps apart is a kind of its own.
+        let alone = (self.is_divided || job.item.apart.is_some()).then(find);
+        let sites = alone.as_ref().unwrap_or_else(|| self.kept.entry(kind(job)).or_insert_with(find));
+        sites.iter().any(|site| {
+            let at_ms = said.guard_against(job.job, *site).and_then(|guard| guard.at_ms);
+            at_ms.is_some_and(|at_ms| said.seconds_before(job, time(at_ms)).is_some())
+        })
+    }
+}
+
+/// How many jobs of each kind were looked at so far and wait: whoever asks the same of the same sites is one kind.
+#[derive(Default)]
+struct Ahead<'a>(BTreeMap<Kind<'a>, (Vec<SiteId>, u32)>);
+
+/// Cores, memory, accelerators, parts, their model, machines, how close, sites.
+type Kind<'a> = (u32, u64, u32, u16, Option<&'a str>, u32, Option<super::Level>, &'a [SiteId]);
+
+fn kind(job: &Waiting) -> Kind<'_> {
+    let item = &job.item;
+    let amounts = (item.cpus_milli, item.memory_bytes, item.gpus, item.gpu_milli);
+    let model = item.gpu_model.as_deref();
+    (amounts.0, amounts.1, amounts.2, amounts.3, model, item.members(), item.within, &job.sites)
+}
+
+impl<'a> Ahead<'a> {
+    fn add(&mut self, job: &'a Waiting, rooms: &BTreeMap<SiteId, &Room>) {
+        let (_, count) = self.0.entry(kind(job)).or_insert_with(|| {
+            let item = &job.item;
+            let fits = |site: &SiteId| rooms.get(site).is_some_and(|room| words::shortage_of_all(item, room).is_none());
+            let sites: BTreeSet<SiteId> = job.sites.iter().copied().filter(fits).collect();
+            (sites.into_iter().collect(), 0)
+        });
+        *count += 1;
+    }
+
+    /// How many wait for room at a site.
+    fn at(&self, site: SiteId) -> u32 {
+        let here = self.0.values().filter(|(sites, _)| sites.binary_search(&site).is_ok());
+        here.map(|(_, count)| count).sum()
     }
 }
 

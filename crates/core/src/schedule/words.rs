@@ -208,17 +208,17 @@ pub(super) fn shortage(item: &Item, free: &Amounts, all: &Amounts) -> Option<Str
 }
 
 /// Thousandths of cores in words: `4`, `1.5`, `0.125`.
-fn cores(milli: u64) -> String {
+pub(crate) fn cores(milli: u64) -> String {
     let text = format!("{}.{:03}", milli / 1000, milli % 1000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Bytes in words: whole GiB where they are, else MiB, rounded down.
-fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     if bytes.is_multiple_of(1 << 30) { format!("{} GiB", bytes >> 30) } else { format!("{} MiB", bytes >> 20) }
 }
 
 /// A time to the second: more would not be read.
 pub(super) fn moment(at: Time) -> Time {
-    Time::from_millis(at.as_millis().div_euclid(1000) * 1000)
+    Time::from_millis(at.as_millis().div_euclid(1000).saturating_mul(1000))
 }

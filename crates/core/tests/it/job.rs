@@ -1,7 +1,7 @@
 use gregal_core::{
     id::{HoldId, JobId, KeyId, OrganisationId, ProjectId, SiteId},
     job::{Job, JobEnd, JobMove, JobState, Program},
-    schedule::Promise,
+    schedule::{Cause, Promise},
     time::Time,
 };
 use proptest::prelude::*;
@@ -42,9 +42,11 @@ fn job(state: JobState) -> Job {
         state,
         promised: None,
         waits_for: (state == JobState::Queued).then(|| "room".into()),
+        waits_causes: Vec::new(),
         site: (attempt > 0).then(|| SiteId::from_u128(1)),
         attempt,
         hold: HoldId::from_u128(1),
+        reservation: None,
         billed: gregal_core::job::Billed::default(),
         progress: None,
         heldout: None,
@@ -84,7 +86,7 @@ fn moves() -> Vec<JobMove> {
         ready(7),
         requeue(),
         preempt(),
-        JobMove::Wait { why: "4 cores".into(), promise: Some(PROMISE) },
+        JobMove::Wait { why: "4 cores".into(), causes: vec![Cause::Room], promise: Some(PROMISE) },
         JobMove::AskCancel,
     ];
     moves.extend(STATES.map(end));

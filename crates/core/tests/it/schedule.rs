@@ -3,10 +3,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use gregal_core::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
     schedule::{
-        Bound, Decision, END_MS, ENDLESS_MS, Item, Node, Place, QuotaRow, Room, Run, START_MS, Snapshot, Waiting,
-        Weight, order,
-        record::{Inputs, Irreproducible, RULES, Record, replay},
-        schedule,
+        Bound, Cause, Decision, END_MS, ENDLESS_MS, Item, Node, Place, QuotaRow, Room, Run, START_MS, Snapshot,
+        Waiting, Weight, order,
+        record::{Change, Inputs, Irreproducible, RULES, Record, replay},
+        schedule, schedule_saying,
     },
     time::Time,
 };
@@ -77,6 +77,7 @@ fn room(number: u128, cores_free: u32, cores: u32) -> Room {
         silent_since: None,
         nodes: if cores == 0 { vec![] } else { vec![node(cores, &[])] },
         bound: vec![bound(900 + number, cores - cores_free, None)],
+        reserved: vec![],
     }
 }
 
@@ -267,6 +268,66 @@ fn a_quota_that_is_used_up_says_how_much_and_what_helps() {
         words[1].starts_with("wait: 1 of 1 instances of `cpu.1` short within its quota (1 used, 0 its own)"),
         "{words:?}"
     );
+}
+
+#[test]
+fn a_quota_counts_the_units_of_all_shapes_of_its_family() {
+    let of = |number, cores, units| {
+        let item = Item { sku: "cpu".into(), units, ..item(cores) };
+        Waiting { item, ..waiting(number, cores, &[1]) }
+    };
+    let row = QuotaRow {
+        organisation: OrganisationId::from_u128(1),
+        project: None,
+        sku: "cpu".into(),
+        guarantee: 1,
+        borrow_max: Some(4),
+        lend_max: None,
+    };
+    let jobs = vec![of(1, 1, 0), of(2, 2, 3), of(3, 2, 3), of(4, 1, 0)];
+    let snapshot = Snapshot { quotas: vec![row], ..at(jobs, vec![room(1, 16, 16)]) };
+    let words = said_of(&snapshot);
+    let short = "wait: 3 of 3 units of `cpu` short within its quota (5 used, 1 its own)";
+    assert!(words.iter().any(|word| word.starts_with(short)), "{words:?}");
+    assert_eq!(words.iter().filter(|word| *word == "start at home-1").count(), 3, "1 + 3 + 1 of 5: {words:?}");
+}
+
+#[test]
+fn how_much_of_a_family_there_is_does_not_go_by_which_of_its_shapes_comes_first() {
+    let organisation = OrganisationId::from_u128;
+    let of = |owner: u128, cores: u32, family: &str| Item {
+        organisation: organisation(owner),
+        project: ProjectId::from_u128(owner),
+        sku: family.into(),
+        ..item(cores)
+    };
+    let runs = |number, item| Bound { item, ..bound(number, 0, None) };
+    let wants = |number, item| Waiting { item, limit_ms: HOUR_MS, ..waiting(number, 0, &[1]) };
+    let ran = |number, owner, family: &str| Run {
+        job: JobId::from_u128(number),
+        organisation: organisation(owner),
+        project: ProjectId::from_u128(owner),
+        sku: family.into(),
+        gpus: 0,
+        limit_ms: HOUR_MS,
+        ended: Time::from_millis(-1),
+        ran_ms: HOUR_MS,
+        units: 0,
+    };
+    // Both used the same number of units. Of one family the site holds 16 units, of the other 4: that was more of it.
+    let snapshot = |bound: Vec<Bound>| Snapshot {
+        waiting: vec![wants(1, of(1, 4, "few")), wants(2, of(2, 4, "many"))],
+        rooms: vec![Room { nodes: vec![node(16, &[])], bound, ..room(1, 0, 0) }],
+        past: vec![ran(11, 1, "few"), ran(12, 2, "many")],
+        ..Snapshot::default()
+    };
+    let (small, large) = (runs(21, of(3, 1, "many")), runs(22, of(3, 8, "many")));
+    for bound in [vec![small.clone(), large.clone()], vec![large, small]] {
+        let first = schedule(&snapshot(bound), Time::default()).into_iter().next();
+        let starts =
+            |decision: &Decision| matches!(decision, Decision::Start { job, .. } if *job == JobId::from_u128(2));
+        assert!(first.as_ref().is_some_and(starts), "{first:?}");
+    }
 }
 
 #[test]
@@ -469,11 +530,16 @@ fn queues_over_time() -> impl Strategy<Value = Vec<Snapshot>> {
 /// The records of passes over these queues, one after the other.
 fn recorded(snapshots: &[Snapshot]) -> Vec<Record> {
     let at = |index: usize| Time::from_millis(i64::try_from(index).unwrap());
-    let mut before = None;
-    let mut records = Vec::new();
+    let mut records: Vec<Record> = Vec::new();
     for (index, snapshot) in snapshots.iter().enumerate() {
-        records.push(Record::new(at(index), before, snapshot, &schedule(snapshot, at(index))));
-        before = Some(snapshot);
+        let decisions = schedule(snapshot, at(index));
+        records.push(match records.last() {
+            None => Record::whole(at(index), snapshot.clone(), &decisions),
+            Some(before) => {
+                let change = Change::between(&snapshots[index - 1], snapshot);
+                Record::since(at(index), &before.inputs_digest, change, &decisions)
+            }
+        });
     }
     records
 }
@@ -489,10 +555,52 @@ fn a_broken_or_edited_chain_is_not_taken_for_the_truth() {
     let Inputs::Whole(mut edited) = records[0].inputs.clone() else { unreachable!() };
     edited.waiting[0].item.cpus_milli = 1000;
     let edited = Record { inputs: Inputs::Whole(edited), ..records[0].clone() };
-    assert_eq!(replay(&[edited]).unwrap_err(), Irreproducible::OtherInputs);
+    assert_eq!(replay(std::slice::from_ref(&edited)).unwrap_err(), Irreproducible::OtherInputs);
+    // Wherever in the chain it is, what comes after it is not believed.
+    let with = |place: usize, other: Record| {
+        let mut chain = records.clone();
+        chain[place] = other;
+        replay(&chain)
+    };
+    assert_eq!(with(0, edited).unwrap_err(), Irreproducible::OtherInputs);
+    let Inputs::Since(mut change) = records[1].inputs.clone() else { unreachable!() };
+    change.came[0].1.item.cpus_milli = 3000;
+    let edited = Record { inputs: Inputs::Since(change.clone()), ..records[1].clone() };
+    assert_eq!(with(1, edited).unwrap_err(), Irreproducible::OtherInputs);
+    // Nor is it with a digest that agrees with it: the next one knows the digest it was built on.
+    let agreed = Record::since(records[1].at, &records[0].inputs_digest, change, &[]);
+    assert_eq!(with(1, agreed).unwrap_err(), Irreproducible::OtherInputs);
+    let left_out = [records[0].clone(), records[2].clone()];
+    assert_eq!(replay(&left_out).unwrap_err(), Irreproducible::OtherInputs);
     // Other decisions than those that come out: told, not hidden.
     let lied = Record { decisions_digest: "0".repeat(64), ..records[0].clone() };
     assert!(!replay(&[lied]).unwrap().same);
+}
+
+#[test]
+fn causes_say_what_an_owner_would_act_on_and_no_count() {
+    let causes = |snapshot: &Snapshot| -> Vec<Vec<Cause>> {
+        let waits = |decision: Decision| if let Decision::Wait { causes, .. } = decision { Some(causes) } else { None };
+        schedule(snapshot, Time::default()).into_iter().filter_map(waits).collect()
+    };
+    // Whether it is short of cores, or there are cores and others are ahead, it waits for room.
+    let jobs = vec![waiting(1, 8, &[1]), waiting(2, 1, &[1]), waiting(3, 1, &[1])];
+    assert_eq!(causes(&at(jobs, vec![room(1, 0, 8)])), vec![vec![Cause::Room]; 3]);
+    let silent = Room { alive: false, ..room(2, 8, 8) };
+    let jobs = || vec![waiting(1, 4, &[1, 2])];
+    assert_eq!(causes(&at(jobs(), vec![room(1, 0, 8), silent])), [[Cause::Room, Cause::Silent]]);
+    let unknown = Room { nodes: Vec::new(), ..room(2, 8, 8) };
+    assert_eq!(causes(&at(jobs(), vec![room(1, 0, 8), unknown])), [[Cause::Room, Cause::Unknown]]);
+    let none = QuotaRow {
+        organisation: OrganisationId::from_u128(1),
+        project: None,
+        sku: "cpu.4".into(),
+        guarantee: 0,
+        borrow_max: Some(0),
+        lend_max: None,
+    };
+    let short = Snapshot { quotas: vec![none], ..at(jobs(), vec![room(1, 8, 8), room(2, 8, 8)]) };
+    assert_eq!(causes(&short), [[Cause::Quota]]);
 }
 
 #[test]
@@ -545,6 +653,23 @@ proptest! {
     }
 
     #[test]
+    fn what_nobody_asks_to_be_said_is_decided_all_the_same(snapshot in snapshots()) {
+        let all = schedule(&snapshot, Time::default());
+        let wanted = |job: JobId| job.as_u128() % 2 == 0;
+        let some = schedule_saying(&snapshot, Time::default(), &|job, _, _| wanted(job));
+        let quiet: Vec<Decision> = all.iter().cloned().map(|decision| match decision {
+            Decision::Wait { job, causes, promise, .. } if !wanted(job) => {
+                Decision::Wait { job, causes, reason: String::new(), promise }
+            }
+            other => other,
+        }).collect();
+        prop_assert_eq!(&some, &quiet);
+        // Words are no part of what is held to a record.
+        let digest = |decisions: &[Decision]| Record::whole(Time::default(), snapshot.clone(), decisions).decisions_digest;
+        prop_assert_eq!(digest(&all), digest(&some));
+    }
+
+    #[test]
     fn the_order_is_the_one_jobs_are_looked_at_in(snapshot in snapshots()) {
         let decided: Vec<_> = schedule(&snapshot, Time::default()).iter().map(Decision::job).collect();
         prop_assert_eq!(order(&snapshot, Time::default()), decided);
@@ -593,7 +718,7 @@ proptest! {
             let job = other_name(decision.job(), &snapshot);
             match decision {
                 Decision::Start { site, places, .. } => Decision::Start { job, site, places },
-                Decision::Wait { reason, promise, .. } => Decision::Wait { job, reason, promise },
+                Decision::Wait { causes, reason, promise, .. } => Decision::Wait { job, causes, reason, promise },
                 Decision::Never { reason, .. } => Decision::Never { job, reason },
                 Decision::Stop { for_job, reason, .. } => Decision::Stop { job, for_job, reason },
             }

@@ -8,7 +8,7 @@ use gregal_core::{
     place::Level,
     schedule::{
         Bound, Decision, END_MS, ENDLESS_MS, Item, Node, Place, Promise, Room, Run, START_MS, Snapshot, Waiting,
-        record::{Record, replay},
+        record::{Change, Record, replay},
         schedule,
     },
     time::Time,
@@ -207,6 +207,7 @@ impl Day {
             silent_since: None,
             nodes: self.nodes[usize::try_from(number - 1).unwrap()].clone(),
             bound: self.runs.iter().filter(|run| run.site == number).map(|run| self.bound(run, now)).collect(),
+            reserved: vec![],
         };
         vec![room(1), room(2)]
     }
@@ -261,7 +262,13 @@ impl Day {
         let snapshot = self.snapshot(now);
         let decisions = schedule(&snapshot, Time::from_millis(now));
         renamed(&snapshot, now, &decisions)?;
-        let record = Record::new(Time::from_millis(now), self.last.as_ref(), &snapshot, &decisions);
+        let at = Time::from_millis(now);
+        let record = match (&self.last, self.chain.last()) {
+            (Some(before), Some(link)) => {
+                Record::since(at, &link.inputs_digest, Change::between(before, &snapshot), &decisions)
+            }
+            _ => Record::whole(at, snapshot.clone(), &decisions),
+        };
         self.chain.push(serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap());
         self.last = Some(snapshot.clone());
         let mut answered = BTreeSet::new();

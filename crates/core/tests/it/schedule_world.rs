@@ -224,6 +224,7 @@ impl Day {
                 silent_since: None,
                 nodes: self.nodes[place].clone(),
                 bound,
+                reserved: vec![],
             }
         };
         vec![room(1), room(2)]
@@ -317,7 +318,7 @@ impl Day {
                     self.runs.push(Running { at, site: number, node, since: now, ready, end, told: None });
                     moments.extend([ready, end]);
                 }
-                Decision::Wait { promise, job, reason } => {
+                Decision::Wait { promise, job, reason, .. } => {
                     prop_assert!(answered.insert(job) && told.contains(&job) && !reason.is_empty());
                     let kept = old.is_none_or(|old| promise.is_some_and(|new| new.at <= old.at));
                     prop_assert!(kept, "{at}: {old:?} became {promise:?} at {now}");

@@ -280,6 +280,7 @@ impl Journey<'_> {
             .body(&JobCreate {
                 priority: None,
                 preemptible: None,
+                reservation: None,
                 name: "teach-atlas".into(),
                 program,
                 sku: data.sku.clone(),

@@ -330,6 +330,7 @@ mod tests {
             billed: Billed::default(),
             cancel: false,
             preempt: false,
+            leave_by: None,
         };
         let state = AttemptState { spooled_until: 9, ..AttemptState::new(wanted) };
         let job = JobFolder::new(folder.path(), state.wanted.job);

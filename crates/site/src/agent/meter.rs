@@ -160,6 +160,8 @@ pub(crate) struct Sold<'a> {
     pub(crate) sku: &'a Sku,
     /// What its cores are counted on.
     pub(crate) cores: Meter,
+    /// What its accelerators are counted on.
+    pub(crate) accelerators: Meter,
     /// Tells its intervals apart beside where they begin.
     pub(crate) occasion: String,
 }
@@ -188,7 +190,7 @@ pub(crate) fn records(sold: &Sold<'_>, interval: Interval, energy: &[IntervalEne
     let mut records = vec![of(&occasion, sold.cores, &sold.sku.name, core_ms, None)];
     if sold.sku.gpus > 0 {
         let accelerator_ms = u64::from(sold.sku.gpus).saturating_mul(interval.millis());
-        records.push(of(&occasion, Meter::Accelerator, &sold.sku.name, accelerator_ms, None));
+        records.push(of(&occasion, sold.accelerators, &sold.sku.name, accelerator_ms, None));
     }
     // Several of one interval and meter, so what used it is part of the occasion.
     records.extend(
@@ -292,6 +294,7 @@ mod tests {
             subject: JobId::from_u128(1).to_string(),
             sku: &sku,
             cores: Meter::ComputeCore,
+            accelerators: Meter::Accelerator,
             occasion: "1.1".into(),
         };
         let interval = Interval { start: at(1_000), end: at(3_000) };

@@ -40,6 +40,7 @@ fn wanted(job: u128, program: Program, digest: &str) -> WantedAttempt {
         billed: Billed::default(),
         cancel: false,
         preempt: false,
+        leave_by: None,
     }
 }
 
@@ -476,4 +477,24 @@ async fn a_finished_model_waits_for_the_disk_and_is_not_lost() {
     std::fs::rename(&hidden, &unfinished).unwrap();
     let (.., succeeded, _, product) = ended(&world, 1).await;
     assert!(succeeded && product.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_in_a_reservation_is_counted_without_a_price_and_leaves_when_that_ends() {
+    let world = World::new().await;
+    world.stage.play(vec![Play { sim: vec!["sim:endless"], ready: true, ..Play::default() }]);
+    let site = world.start().await;
+    let digest = dataset(&world, &site).await;
+    let leave_at = |millis| WantedAttempt {
+        leave_by: Some(gregal_core::time::Time::from_millis(millis)),
+        ..wanted(1, command(&["sim:endless"]), &digest)
+    };
+    world.control.change(|intent| intent.attempts = vec![leave_at(4_102_444_800_000)]);
+    until("an interval", async || (!intervals(&world, 1, Meter::CoveredCore).is_empty()).then_some(())).await;
+    // Its reservation was cut short: nobody tells it to make room, its time is over.
+    world.control.change(|intent| intent.attempts = vec![leave_at(1)]);
+    let (_, _, end, succeeded, ..) = ended(&world, 1).await;
+    assert_eq!((end.reason.as_str(), succeeded), ("stopped", false));
+    assert!(intervals(&world, 1, Meter::ComputeCore).is_empty(), "its reservation has paid");
+    drop(site);
 }

@@ -68,7 +68,7 @@ pub(crate) async fn history_cannot_be_edited(place: &Place) {
     tx.usage_quarantine(site_id(), &usage("2", Meter::Energy, "-", 1, NOW), "odd", NOW).await.unwrap();
     tx.job_insert(&job(1)).await.unwrap();
     let said = Decision::Never { job: JobId::from_u128(1), reason: "nowhere".into() };
-    let record = Record::new(NOW, None, &Snapshot::default(), &[]);
+    let record = Record::whole(NOW, Snapshot::default(), &[]);
     tx.schedule_pass_insert(None, &record, &[said]).await.unwrap();
     done(tx).await;
     let edits = [

@@ -22,6 +22,8 @@ macro_rules! contract_over {
             a_row_that_names_a_missing_parent_is_refused
             lists_for_reconcilers_hold_what_is_live
             quotas_stand_once_each_parents_first_and_go_for_good
+            skus_stand_once_each_by_name_for_good
+            reservations_are_live_until_they_are_over
             a_dropped_transaction_leaves_nothing
             nothing_is_committed_without_an_audit_entry
             a_transaction_that_met_an_error_cannot_be_committed
@@ -39,6 +41,7 @@ macro_rules! contract_over {
             numbers_beyond_63_bits_are_refused
             progress_of_a_long_job_stays_bounded
             a_pass_is_made_again_from_its_chain
+            what_changed_since_a_mark_is_never_missed
             an_answer_is_kept_once_and_forgotten_by_age
             the_outbox_delivers_until_it_is_done
             a_lease_has_one_holder_at_a_time

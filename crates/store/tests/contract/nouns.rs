@@ -276,3 +276,66 @@ pub(crate) async fn quotas_stand_once_each_parents_first_and_go_for_good(place: 
     let orphan = tx.quota_insert(&quota(9, None, "cpu.1")).await.unwrap_err();
     assert!(matches!(orphan, Error::Missing { .. }), "{orphan:?}");
 }
+
+pub(crate) async fn skus_stand_once_each_by_name_for_good(place: &Place) {
+    let store = place.open().await;
+    let skus = gregal_core::sku::default_skus();
+    let offer = |at: usize, retired_at, version| gregal_core::sku::Offer {
+        sku: skus[at].clone(),
+        created_at: NOW,
+        retired_at,
+        version,
+    };
+    let tx = store.begin().await.unwrap();
+    for at in [3, 0, 2, 1] {
+        tx.sku_insert(&offer(at, None, 1)).await.unwrap();
+    }
+    done(tx).await;
+    let tx = store.begin().await.unwrap();
+    tx.sku_update(&offer(1, Some(NOW), 2)).await.unwrap();
+    done(tx).await;
+    let all = [offer(0, None, 1), offer(1, Some(NOW), 2), offer(2, None, 1), offer(3, None, 1)];
+    assert_eq!(store.skus_all().await.unwrap().offers(), all, "by name, retired ones too");
+    assert_eq!(store.sku_get("cpu.2").await.unwrap().as_ref(), Some(&all[1]));
+    assert_eq!(store.sku_get("cpu.3").await.unwrap(), None);
+    refused(&store, "sku name", async |tx| tx.sku_insert(&offer(1, None, 1)).await).await;
+    let tx = store.begin().await.unwrap();
+    let stale = tx.sku_update(&offer(1, None, 2)).await.unwrap_err();
+    assert!(matches!(stale, Error::Conflict { noun: "sku", .. }), "{stale:?}");
+}
+
+pub(crate) async fn reservations_are_live_until_they_are_over(place: &Place) {
+    use gregal_core::reservation::{
+        Reservation,
+        ReservationState::{Active, Booked, Cancelled, Ended},
+    };
+    let store = place.open().await;
+    parents(&store).await;
+    let tx = store.begin().await.unwrap();
+    let written = [(1, "a", Booked), (2, "b", Active), (3, "a", Ended), (4, "a", Cancelled)];
+    let written = written.map(|(number, name, state)| reservation(number, name, state));
+    for one in &written {
+        tx.reservation_insert(one).await.unwrap();
+    }
+    done(tx).await;
+    assert_eq!(store.reservations_live().await.unwrap(), written[..2]);
+    assert_eq!(store.reservations_live_at_site(site_id()).await.unwrap(), written[..2]);
+    assert!(store.reservations_live_at_site(SiteId::from_u128(9)).await.unwrap().is_empty());
+    assert_eq!(store.reservations_live_count(project_id()).await.unwrap(), 2);
+    assert_eq!(store.reservations_list(project_id(), &Page::default()).await.unwrap().items, written);
+    assert_eq!(store.reservation_get(written[2].id).await.unwrap().as_ref(), Some(&written[2]));
+
+    let tx = store.begin().await.unwrap();
+    let taken = tx.reservation_insert(&reservation(5, "b", Booked)).await.unwrap_err();
+    assert!(matches!(taken, Error::Taken { .. }), "{taken:?}");
+    drop(tx);
+    let tx = store.begin().await.unwrap();
+    let over = Reservation { state: Ended, version: 2, ..written[1].clone() };
+    tx.reservation_update(&over).await.unwrap();
+    tx.reservation_insert(&reservation(5, "b", Booked)).await.unwrap();
+    done(tx).await;
+    assert_eq!(store.reservation_get(over.id).await.unwrap(), Some(over.clone()));
+    let tx = store.begin().await.unwrap();
+    let stale = tx.reservation_update(&over).await.unwrap_err();
+    assert!(matches!(stale, Error::Conflict { .. }), "{stale:?}");
+}

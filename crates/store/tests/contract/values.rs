@@ -15,6 +15,7 @@ use gregal_core::{
     money::Nano,
     organisation::{Organisation, Plan, Project},
     quota::{Quota, QuotaId},
+    reservation::{Reservation, ReservationState},
     residency::ResidencyPolicy,
     site::{Site, SiteOperator},
     time::Time,
@@ -60,6 +61,31 @@ pub(crate) fn quota(organisation: u128, project: Option<u128>, sku: &str) -> Quo
         guarantee: 4,
         borrow_max: Some(8),
         lend_max: None,
+        version: 1,
+    }
+}
+
+pub(crate) fn reservation(number: u128, name: &str, state: ReservationState) -> Reservation {
+    Reservation {
+        id: ReservationId::from_u128(number),
+        organisation: org_id(),
+        project: project_id(),
+        shared: true,
+        name: name.to_owned(),
+        site: site_id(),
+        sku: "cpu.1".into(),
+        count: 2,
+        from: NOW.plus_seconds(3_600),
+        until: NOW.plus_seconds(7_200),
+        clean_ms: 300_000,
+        hold: HoldId::from_u128(number),
+        state,
+        active_since: None,
+        billed_until: None,
+        message: None,
+        created_at: NOW,
+        cancelled_at: None,
+        ended_at: None,
         version: 1,
     }
 }
@@ -144,10 +170,12 @@ pub(crate) fn job(number: u128) -> Job {
         ready_at: None,
         state: JobState::Queued,
         waits_for: None,
+        waits_causes: Vec::new(),
         promised: None,
         site: Some(site_id()),
         attempt: 0,
         hold: HoldId::from_u128(number),
+        reservation: None,
         billed: Billed::default(),
         progress: None,
         heldout: None,

@@ -2,12 +2,13 @@
 
 use gregal_core::{
     id::{JobId, KeyId},
-    job::Progress,
+    job::{Job, JobState, Progress},
     schedule::{
         Decision, Item, Snapshot, Waiting,
-        record::{Record, replay},
+        record::{Change, Record, replay},
         schedule,
     },
+    site::Site,
 };
 use gregal_store::{
     Error, IdempotencyRecord, NEWEST_MIGRATION, PROGRESS_POINTS_MAX, PassDecision, PassPlace, Store, StoreOptions,
@@ -57,18 +58,22 @@ pub(crate) async fn a_pass_is_made_again_from_its_chain(place: &Place) {
     };
     let snapshots = [queue(&[1, 2]), queue(&[2, 3]), queue(&[3])];
     let said = Decision::Never { job: job_id, reason: "nowhere".into() };
-    let mut before: Option<(PassPlace, &Snapshot)> = None;
+    let mut before: Option<(PassPlace, String, &Snapshot)> = None;
     let mut places = Vec::new();
     for (seconds, snapshot) in (0..).zip(&snapshots) {
         let at = NOW.plus_seconds(seconds);
-        let record = Record::new(at, before.map(|(_, snapshot)| snapshot), snapshot, &schedule(snapshot, at));
-        let base = before.map(|(place, _)| place.base);
+        let decisions = schedule(snapshot, at);
+        let record = match &before {
+            None => Record::whole(at, snapshot.clone(), &decisions),
+            Some((_, digest, before)) => Record::since(at, digest, Change::between(before, snapshot), &decisions),
+        };
+        let base = before.map(|(place, ..)| place.base);
         let place = tx.schedule_pass_insert(base, &record, std::slice::from_ref(&said)).await.unwrap();
-        before = Some((place, snapshot));
+        before = Some((place, record.inputs_digest, snapshot));
         places.push(place);
     }
     // Another chain begins: it is not mixed up with the first.
-    let record = Record::new(NOW, None, &queue(&[9]), &[]);
+    let record = Record::whole(NOW, queue(&[9]), &[]);
     let other = tx.schedule_pass_insert(None, &record, &[]).await.unwrap();
     done(tx).await;
     assert_eq!(store.schedule_pass_newest().await.unwrap(), Some(other));
@@ -91,6 +96,59 @@ pub(crate) async fn a_pass_is_made_again_from_its_chain(place: &Place) {
     let nobody = Decision::Never { job: JobId::from_u128(77), reason: "nowhere".into() };
     let error = tx.schedule_pass_insert(None, &record, &[nobody]).await.unwrap_err();
     assert!(matches!(error, Error::Missing { .. }), "{error:?}");
+}
+
+pub(crate) async fn what_changed_since_a_mark_is_never_missed(place: &Place) {
+    let store = place.open().await;
+    parents(&store).await;
+    let mark = store.mark_read().await.unwrap();
+    assert_eq!(store.jobs_changed(mark).await.unwrap(), []);
+    assert_eq!(store.sites_changed(mark).await.unwrap(), []);
+
+    // Begun before the mark was read, committed after: what it wrote is found.
+    let tx = store.begin().await.unwrap();
+    assert_eq!(tx.mark(), mark);
+    tx.job_insert(&job(1)).await.unwrap();
+    assert_eq!(store.mark_read().await.unwrap(), mark);
+    done(tx).await;
+    assert_eq!(store.jobs_changed(mark).await.unwrap(), [job(1)]);
+    let later = store.mark_read().await.unwrap();
+    assert!(later > mark);
+    assert_eq!(store.jobs_changed(later).await.unwrap(), []);
+
+    // An observation makes the log no longer, and is found at the mark it was written at.
+    let site = Site { incarnation: Some("second".into()), version: 2, ..site(1, "lyon") };
+    let tx = store.begin().await.unwrap();
+    tx.site_update(&site).await.unwrap();
+    tx.commit_observation().await.unwrap();
+    assert_eq!(store.mark_read().await.unwrap(), later);
+    assert_eq!(store.sites_changed(later).await.unwrap(), [site]);
+
+    // A change to what was there before is one, of whatever state.
+    let ended = Job { state: JobState::Cancelled, version: 2, ..job(1) };
+    let tx = store.begin().await.unwrap();
+    tx.job_update(&ended).await.unwrap();
+    done(tx).await;
+    assert_eq!(store.jobs_changed(later).await.unwrap(), [ended]);
+
+    // Of quotas, what was removed leaves no row to find.
+    let mut marks = vec![store.quotas_mark().await.unwrap()];
+    let (one, other) = (quota(1, None, "cpu.1"), quota(1, None, "cpu.2"));
+    let tx = store.begin().await.unwrap();
+    tx.quota_insert(&one).await.unwrap();
+    tx.quota_insert(&other).await.unwrap();
+    done(tx).await;
+    marks.push(store.quotas_mark().await.unwrap());
+    let tx = store.begin().await.unwrap();
+    tx.quota_remove(&other).await.unwrap();
+    done(tx).await;
+    marks.push(store.quotas_mark().await.unwrap());
+    let tx = store.begin().await.unwrap();
+    tx.quota_insert(&other).await.unwrap();
+    done(tx).await;
+    marks.push(store.quotas_mark().await.unwrap());
+    let told_apart: std::collections::BTreeSet<_> = marks.iter().collect();
+    assert_eq!(told_apart.len(), marks.len(), "{marks:?}");
 }
 
 fn waiting(number: u128) -> Waiting {

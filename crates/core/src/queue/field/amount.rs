@@ -25,11 +25,12 @@ struct Part {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Amount {
     cpus_milli: u64,
-    memory_bytes: u64,
+    /// Wide enough that no sum of what is bound, however absurd, ever stops short: it must come out again.
+    memory_bytes: u128,
     /// Whole accelerators by model, as jobs asked for them.
-    gpus: Vec<u32>,
+    gpus: Vec<u64>,
     /// Whole accelerators of any model.
-    any: u32,
+    any: u64,
     parts: Vec<Part>,
     /// What bears which number that keeps things apart.
     apart: Vec<u32>,
@@ -43,10 +44,10 @@ impl Amount {
     /// Adds one member, a part on the accelerator it names.
     pub(super) fn add(&mut self, shape: &Shape, slot: Slot) {
         self.cpus_milli += u64::from(shape.cpus_milli);
-        self.memory_bytes = self.memory_bytes.saturating_add(shape.memory_bytes);
+        self.memory_bytes += u128::from(shape.memory_bytes);
         match part(shape, slot) {
             Some(part) => self.parts.push(part),
-            None => *self.gpus_mut(shape) += whole(shape),
+            None => *self.gpus_mut(shape) += u64::from(whole(shape)),
         }
         self.apart.extend(shape.apart);
     }
@@ -54,16 +55,13 @@ impl Amount {
     /// The member was added before.
     pub(super) fn sub(&mut self, shape: &Shape, slot: Slot) {
         self.cpus_milli = self.cpus_milli.checked_sub(u64::from(shape.cpus_milli)).expect("cores were taken");
-        self.memory_bytes = self.memory_bytes.checked_sub(shape.memory_bytes).expect("memory was taken");
-        match part(shape, slot) {
-            Some(part) => {
-                let at = self.parts.iter().position(|other| *other == part);
-                self.parts.swap_remove(at.expect("the part was taken"));
-            }
-            None => {
-                let gpus = self.gpus_mut(shape);
-                *gpus = gpus.checked_sub(whole(shape)).expect("accelerators were taken");
-            }
+        self.memory_bytes = self.memory_bytes.checked_sub(u128::from(shape.memory_bytes)).expect("memory was taken");
+        if let Some(part) = part(shape, slot) {
+            let at = self.parts.iter().position(|other| *other == part);
+            self.parts.swap_remove(at.expect("the part was taken"));
+        } else {
+            let gpus = self.gpus_mut(shape);
+            *gpus = gpus.checked_sub(u64::from(whole(shape))).expect("accelerators were taken");
         }
         if let Some(name) = shape.apart {
             let at = self.apart.iter().position(|other| *other == name);
@@ -71,7 +69,7 @@ impl Amount {
         }
     }
 
-    fn gpus_mut(&mut self, shape: &Shape) -> &mut u32 {
+    fn gpus_mut(&mut self, shape: &Shape) -> &mut u64 {
         match shape.model {
             Some(model) => &mut self.gpus[usize::from(model)],
             None => &mut self.any,
@@ -136,8 +134,9 @@ struct Device {
     number: u8,
     left: u16,
     model: Option<u16>,
-    /// None: of several, which cannot be; nobody joins them.
-    owner: Option<Option<ShareId>>,
+    owner: Option<ShareId>,
+    /// Whether parts of several owners lie on it, which cannot be; nobody joins them.
+    crowded: bool,
     /// Whether it may be one that is not fit for work: which ones are not, the site alone knows.
     doubtful: bool,
 }
@@ -170,11 +169,12 @@ impl Left {
         };
         let mut left = Self::counted(node, |gpus| gpus.healthy);
         left.cpus_milli = left.cpus_milli.saturating_sub(net(&|amount| amount.cpus_milli));
-        left.memory_bytes = left.memory_bytes.saturating_sub(net(&|amount| amount.memory_bytes));
+        left.memory_bytes =
+            left.memory_bytes.saturating_sub(net(&|amount| u64::try_from(amount.memory_bytes).unwrap_or(u64::MAX)));
         for (model, free) in &mut left.models {
-            *free -= i64::from(clamped(net(&|amount| u64::from(amount.gpus[usize::from(*model)]))));
+            *free -= i64::from(clamped(net(&|amount| amount.gpus[usize::from(*model)])));
         }
-        left.any = i64::from(clamped(net(&|amount| u64::from(amount.any))));
+        left.any = i64::from(clamped(net(&|amount| amount.any)));
         for (amount, _) in sides.iter().filter(|(_, takes)| *takes) {
             left.apart.extend(&amount.apart);
         }
@@ -220,7 +220,7 @@ impl Left {
         for part in parts {
             if let Some(device) = self.devices.last_mut().filter(|device| device.number == part.device) {
                 device.left = device.left.saturating_sub(part.milli);
-                device.owner = device.owner.filter(|owner| *owner == part.owner);
+                device.crowded |= device.owner != part.owner;
                 continue;
             }
             self.open(part);
@@ -232,7 +232,7 @@ impl Left {
         let Part { device, milli, model, owner } = part;
         let left = GPU_MILLI.saturating_sub(milli);
         let doubtful = self.broken.iter().any(|broken| model.is_none_or(|model| model == *broken));
-        self.devices.push(Device { number: device, left, model, owner: Some(owner), doubtful });
+        self.devices.push(Device { number: device, left, model, owner, crowded: false, doubtful });
         match self.models.iter_mut().find(|(here, _)| Some(*here) == model) {
             Some((_, free)) => *free -= 1,
             None => self.any += 1,
@@ -257,7 +257,12 @@ impl Left {
         let alike = shape.model == device.model || only;
         // And what would not be free for sure with the accelerator empty is not counted on while it is not.
         let stays = self.surely(shape.model) >= 0;
-        shape.gpu_milli > 0 && alike && stays && !device.doubtful && device.owner == Some(shape.owners.last().copied())
+        shape.gpu_milli > 0
+            && alike
+            && stays
+            && !device.doubtful
+            && !device.crowded
+            && device.owner == shape.owners.last().copied()
     }
 
     /// What is free for a shape.

@@ -1,6 +1,8 @@
 //! The nodes of one site as they will be, for one job that is to be promised a start there.
 
-use super::{Amount, Field, Left, Node, Shape, Sight, Slot, count};
+use crate::place::MEMBERS_MAX;
+
+use super::{Amount, Block, Field, Left, Node, Shape, Sight, Slot, count};
 
 #[derive(Debug, Clone)]
 struct Seen {
@@ -46,6 +48,16 @@ pub(in crate::queue) struct FieldLater {
 impl Field {
     /// What will be free at a site, seen by a job that is to be promised a start there and has its room for so long at most.
     pub(in crate::queue) fn later(&self, site: usize, shape: u32, hold_ms: Option<u64>) -> FieldLater {
+        self.later_with(site, shape, hold_ms, false)
+    }
+
+    /// As `later`, for a block that is reserved there: what has an end nobody knows is taken to stay, so that nobody passes
+    /// on the strength of what is not known.
+    pub(in crate::queue) fn later_of_block(&self, block: &Block) -> FieldLater {
+        self.later_with(usize::from(block.site), block.shape, None, true)
+    }
+
+    fn later_with(&self, site: usize, shape: u32, hold_ms: Option<u64>, blind_stays: bool) -> FieldLater {
         let need = self.shape(shape);
         let here = |node: &u32| {
             let at = self.node(*node);
@@ -67,7 +79,7 @@ impl Field {
             if !self.could(node, need) {
                 continue;
             }
-            if at.sight != Sight::Alive || taken.blind > 0 {
+            if at.sight != Sight::Alive || (taken.blind > 0 && !blind_stays) {
                 later.unknown = true;
                 continue;
             }
@@ -113,10 +125,16 @@ impl FieldLater {
     }
 
     fn change(&mut self, slots: &[Slot], change: impl Fn(&mut Amount, Slot)) {
+        let mut touched: Vec<usize> = Vec::with_capacity(slots.len().min(self.nodes.len()));
         for slot in slots {
             let Some(found) = self.place(slot.node) else { continue };
+            change(&mut self.nodes[found].used, *slot);
+            if touched.last() != Some(&found) {
+                touched.push(found);
+            }
+        }
+        for found in touched {
             let seen = &mut self.nodes[found];
-            change(&mut seen.used, *slot);
             let room = seen.count(&self.need);
             self.rooms[seen.group] = self.rooms[seen.group] + u64::from(room) - u64::from(seen.room);
             seen.room = room;
@@ -125,6 +143,18 @@ impl FieldLater {
 
     pub(in crate::queue) fn release(&mut self, slots: &[Slot], shape: &Shape) {
         self.change(slots, |used, slot| used.sub(shape, slot));
+    }
+
+    /// Puts all members of a shape there, or takes them away, whatever else is there: on the node with most room for it of those
+    /// that have enough, with nothing else there.
+    pub(in crate::queue) fn seat(&mut self, shape: &Shape, comes: bool) {
+        let members = |seen: &Seen| count(&[Left::all(&seen.node)], shape, shape.members);
+        let best = self.nodes.iter().max_by_key(|seen| (members(seen), std::cmp::Reverse(seen.at)));
+        let Some((at, room)) = best.map(|seen| (seen.at, members(seen))) else { return };
+        // One more than there is ever room for fills it as surely as any number more.
+        let count = shape.members.min(room.saturating_add(1)).min(MEMBERS_MAX);
+        let slots = vec![Slot::whole(at, shape.units); count as usize];
+        self.change(&slots, |used, slot| if comes { used.add(shape, slot) } else { used.sub(shape, slot) });
     }
 
     /// Occupies the slots if they will be free and the promised job still fits afterwards; else changes nothing.

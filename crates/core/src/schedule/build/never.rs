@@ -27,8 +27,8 @@ pub(super) fn never_fits(job: &Waiting, rooms: &BTreeMap<SiteId, &Room>) -> Opti
         return Some(format!("asks for {} machines: {MEMBERS_MAX} is the most at once", item.members()));
     }
     let mut short = Vec::with_capacity(sites.len());
-    for site in sites {
-        let room = rooms.get(&site).filter(|room| room.is_known())?;
+    for site in sites.iter() {
+        let room = rooms.get(site).filter(|room| room.is_known())?;
         let words = words::shortage_of_all(item, room)
             .map(|words| format!("{words} at `{}`, with nothing else running", room.name))
             .or_else(|| words::gang_short_of_all(item, room))?;

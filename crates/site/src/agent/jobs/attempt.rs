@@ -125,6 +125,8 @@ impl Attempt {
         match wanted {
             Some(wanted) if wanted.cancel => Wish::End,
             Some(wanted) if wanted.preempt => Wish::MakeRoom,
+            // Its reservation ends, whether or not control can be reached to say so.
+            Some(wanted) if wanted.leave_by.is_some_and(|at| self.shared.options.world.now() >= at) => Wish::MakeRoom,
             Some(_) => Wish::Run,
             None => Wish::End,
         }

@@ -37,7 +37,8 @@ impl Attempt {
                 site,
                 subject: wanted.job.to_string(),
                 sku: &wanted.sku,
-                cores: Meter::ComputeCore,
+                cores: if wanted.leave_by.is_some() { Meter::CoveredCore } else { Meter::ComputeCore },
+                accelerators: if wanted.leave_by.is_some() { Meter::CoveredAccelerator } else { Meter::Accelerator },
                 occasion: format!("{}.{}", wanted.attempt, self.state.run),
             };
             self.pending.extend(meter::records(&sold, interval, &energy));

@@ -187,6 +187,7 @@ mod tests {
             billed: Billed::default(),
             cancel: false,
             preempt: false,
+            leave_by: None,
         };
         AttemptState { run, prepared, ..AttemptState::new(wanted) }
     }

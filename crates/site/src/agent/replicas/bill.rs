@@ -141,6 +141,7 @@ impl Bill {
             subject: self.wanted.endpoint.to_string(),
             sku: &sku,
             cores: Meter::ReplicaCore,
+            accelerators: Meter::Accelerator,
             occasion: "replica".into(),
         };
         self.pending.extend(meter::records(&sold, interval, &energy));
