@@ -318,12 +318,12 @@ pub enum Cause {
     Room,
     /// There is room for it, kept for another until some time: with a shorter limit it would start now.
     Limit,
+    /// The reservation it is to run in has not begun.
+    Reservation,
     /// A site where it may run does not answer.
     Silent,
     /// A site where it may run has not said what it has yet.
     Unknown,
-    /// The reservation it runs in has not begun.
-    Reservation,
 }
 
 /// What a pass says of one job.

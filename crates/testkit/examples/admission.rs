@@ -100,9 +100,9 @@ async fn main() {
         url: url.clone(),
         seller: "FR".parse().unwrap(),
         first_prices: price::default_book(Time::from_millis(0)),
+        clean_ms: 300_000,
         origin: "audit.bench.example/gregal".into(),
         code_version: "bench".into(),
-        clean_ms: gregal_core::reservation::CLEAN_MS_DEFAULT,
     })
     .await
     .unwrap();

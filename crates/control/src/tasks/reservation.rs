@@ -182,13 +182,8 @@ pub(crate) const fn room_of(reservation: ReservationId) -> SiteId {
 }
 
 /// What is reserved at a site, beside what is bound there: what has begun stands in its room, and what has not is kept clear.
-pub(crate) fn beside<'a>(
-    mut room: Room,
-    reservations: impl IntoIterator<Item = &'a Reservation>,
-    skus: &Catalogue,
-    now: Time,
-) -> Room {
-    for one in reservations.into_iter().filter(|one| one.site == room.site) {
+pub(crate) fn beside(mut room: Room, reservations: &[Reservation], skus: &Catalogue, now: Time) -> Room {
+    for one in reservations.iter().filter(|one| one.site == room.site) {
         let Some(sku) = skus.sku(&one.sku) else { continue };
         let item = item(one.organisation, one.project, sku);
         if one.state == ReservationState::Booked {
@@ -207,15 +202,9 @@ pub(crate) fn beside<'a>(
 }
 
 /// The room of a reservation that has begun, as a place of its own where only its jobs go, with those of them that are there.
-pub(crate) fn own_room<'a>(
-    one: &Reservation,
-    site: &Site,
-    bound: impl IntoIterator<Item = &'a Job>,
-    skus: &Catalogue,
-    now: Time,
-) -> Option<Room> {
+pub(crate) fn own_room(one: &Reservation, site: &Site, bound: &[&Job], skus: &Catalogue, now: Time) -> Option<Room> {
     let sku = skus.sku(&one.sku)?;
-    let inside = bound.into_iter().filter(|job| job.reservation == Some(one.id));
+    let inside = bound.iter().copied().filter(|job| job.reservation == Some(one.id));
     let mut room = room(&Site { capacity: None, ..site.clone() }, now, inside, skus);
     room.bound.iter_mut().for_each(|bound| bound.item.sku = one.id.to_string());
     let need = Need::of(sku, one.count);

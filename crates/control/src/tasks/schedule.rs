@@ -57,13 +57,22 @@ pub(crate) struct InQueue {
 const LOOK_MS_MAX: i64 = 1_000;
 
 impl Look {
-    fn of(at: Time, decisions: &[Decision]) -> Self {
+    /// What these decisions say of who waits. `is_done`: they are carried out, so that who starts waits no more.
+    fn of(at: Time, decisions: &[Decision], is_done: bool) -> Self {
         let (mut order, mut words) = (Vec::with_capacity(decisions.len()), BTreeMap::new());
         for decision in decisions {
-            let Decision::Wait { job, reason, .. } = decision else { continue };
-            order.push(*job);
-            if !reason.is_empty() {
-                words.insert(*job, reason.clone());
+            match decision {
+                Decision::Wait { job, reason, .. } => {
+                    order.push(*job);
+                    if !reason.is_empty() {
+                        words.insert(*job, reason.clone());
+                    }
+                }
+                Decision::Start { job, .. } if !is_done => {
+                    order.push(*job);
+                    words.insert(*job, "its turn, which has come: the next pass starts it".into());
+                }
+                Decision::Start { .. } | Decision::Never { .. } | Decision::Stop { .. } => {}
             }
         }
         Self { at, order, words }
@@ -124,7 +133,7 @@ impl Control {
         if cfg!(debug_assertions) {
             self.board_checked(&cx, &tx, &kept.board).await?;
         }
-        kept.look = Look::of(cx.now, &decisions);
+        kept.look = Look::of(cx.now, &decisions, true);
         let (entries, news) = self.decisions_written(&cx, &tx, &kept.board, &decisions).await?;
         if entries.is_empty() {
             return Ok(());
@@ -145,7 +154,7 @@ impl Control {
         Ok(())
     }
 
-    /// Where a job that waits stands, as of a second ago at most. None: it would not wait if it were looked at now.
+    /// Where a job that waits stands, as of a second ago at most. None: it does not wait, or not for the scheduler.
     pub(crate) async fn in_queue(&self, id: JobId) -> Result<Option<InQueue>> {
         let mut kept = self.passes().turn().await;
         let kept = &mut *kept;
@@ -159,7 +168,7 @@ impl Control {
         drop(tx);
         kept.board.mend(now, self.policies())?;
         let decisions = schedule::schedule_saying(kept.board.snapshot(), now, &|job, _, _| job == id);
-        kept.look = Look::of(now, &decisions);
+        kept.look = Look::of(now, &decisions, false);
         Ok(kept.look.says(id))
     }
 
@@ -181,13 +190,6 @@ impl Control {
         decisions: &[Decision],
     ) -> Result<(Vec<AuditEntry>, Vec<Decision>)> {
         let (mut entries, mut news) = (Vec::new(), Vec::new());
-        // What waits for its reservation was not looked at: its time alone says what becomes of it.
-        for (job, decision) in board.outside(cx.now) {
-            if matches!(&decision, Decision::Wait { reason, .. } if job.waits_for.as_ref() == Some(reason)) {
-                continue;
-            }
-            entries.extend(self.decision_written(cx, tx, job, &decision).await?);
-        }
         for decision in decisions {
             if let Some(endpoint) = board.endpoint_waiting(decision.job()) {
                 entries.extend(self.replica_decided(cx, tx, endpoint, decision).await?);
@@ -208,6 +210,10 @@ impl Control {
                 entries.push(entry);
                 news.push(decision.clone());
             }
+        }
+        // What waits for its reservation was not looked at: its time alone says what becomes of it.
+        for (job, decision) in board.outside(cx.now) {
+            entries.extend(self.decision_written(cx, tx, job, &decision).await?);
         }
         Ok((entries, news))
     }

@@ -226,9 +226,14 @@ impl<'a> Said<'a> {
 
     /// It would fit, but would still be there when something reserved begins.
     fn reserved(&self, job: &Waiting, room: &Room) -> Option<String> {
-        let until = self.built.queue.until_ms(job.job)?;
-        let at = room.reserved.iter().map(|block| block.from).filter(|from| until > ms(*from)).min()?;
+        let at = self.reserved_at(job, room)?;
         Some(self.unless_shorter(job, at, format!("room at `{}` is reserved from {} on", room.name, moment(at))))
+    }
+
+    /// From when on room that it would still have is reserved.
+    fn reserved_at(&self, job: &Waiting, room: &Room) -> Option<Time> {
+        let until = self.built.queue.until_ms(job.job)?;
+        room.reserved.iter().map(|block| block.from).filter(|from| until > ms(*from)).min()
     }
 
     /// It would fit, but for a promise; a shorter limit may help.
@@ -317,15 +322,17 @@ impl<'a> Causes<'_, 'a> {
         let said = self.said;
         let has_room = |site: &SiteId| {
             let room = said.built.rooms.get(site).filter(|room| room.alive && room.is_known());
-            said.guards.contains_key(site) && room.is_some_and(|room| said.short(job, room).is_none())
+            let is_kept = |room: &&&Room| said.guards.contains_key(site) || !room.reserved.is_empty();
+            room.filter(is_kept).is_some_and(|room| said.short(job, room).is_none())
         };
         let find = || job.sites.iter().copied().filter(has_room).collect::<Vec<_>>();
         // What keeps apart is a kind of its own.
         let alone = (self.is_divided || job.item.apart.is_some()).then(find);
         let sites = alone.as_ref().unwrap_or_else(|| self.kept.entry(kind(job)).or_insert_with(find));
         sites.iter().any(|site| {
-            let at_ms = said.guard_against(job.job, *site).and_then(|guard| guard.at_ms);
-            at_ms.is_some_and(|at_ms| said.seconds_before(job, time(at_ms)).is_some())
+            let guard = said.guard_against(job.job, *site).and_then(|guard| guard.at_ms).map(time);
+            let reserved = || said.built.rooms.get(site).and_then(|room| said.reserved_at(job, room));
+            guard.or_else(reserved).is_some_and(|at| said.seconds_before(job, at).is_some())
         })
     }
 }

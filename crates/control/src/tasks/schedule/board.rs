@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gregal_core::{
     endpoint::Endpoint,
-    id::{EndpointId, JobId, OrganisationId, ReservationId, SiteId},
+    id::{EndpointId, JobId, OrganisationId, SiteId},
     job::{Job, JobState, Program},
     organisation::Organisation,
     reservation::{Reservation, ReservationState},
@@ -40,13 +40,15 @@ pub(super) struct Board {
     bound_at: BTreeMap<SiteId, BTreeSet<JobId>>,
     /// The jobs that ended, newest submitted, and what each taught.
     ended: BTreeMap<JobId, Option<Run>>,
-    /// Jobs that wait and run in a reservation: what is said of them follows from its time as well.
-    inside: BTreeSet<JobId>,
-    /// Reservations that are not over. They are few, and much of what they mean follows from the time: they are read whole, and
-    /// what they touch is made again at every pass.
-    reservations: BTreeMap<ReservationId, Reservation>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
     endpoints_at: BTreeMap<SiteId, BTreeSet<EndpointId>>,
+    /// The reservations that are not over. Few, and what they come to goes by the clock: read whole, and what they touch is
+    /// made anew each time.
+    reservations: Vec<Reservation>,
+    /// Queued jobs that are to run in one.
+    inside: BTreeSet<JobId>,
+    /// The rooms of those that have begun, by site.
+    own_rooms: BTreeMap<SiteId, BTreeSet<SiteId>>,
     catalogue: Catalogue,
     sites: BTreeMap<SiteId, Site>,
     organisations: BTreeMap<OrganisationId, Organisation>,
@@ -122,19 +124,6 @@ impl Board {
         self.quotas_read(view).await
     }
 
-    /// What a reservation that is over left behind is made again too.
-    fn reservations_put(&mut self, live: Vec<Reservation>) {
-        self.reservations_touch();
-        self.reservations = live.into_iter().map(|one| (one.id, one)).collect();
-    }
-
-    fn reservations_touch(&mut self) {
-        for one in self.reservations.values() {
-            self.stale.rooms.extend([one.site, reservation::room_of(one.id)]);
-        }
-        self.stale.waiting.extend(&self.inside);
-    }
-
     async fn quotas_read(&mut self, view: &View) -> Result<()> {
         let mark = view.quotas_mark().await?;
         if self.quotas_mark != Some(mark) {
@@ -142,6 +131,12 @@ impl Board {
             self.quotas_mark = Some(mark);
         }
         Ok(())
+    }
+
+    fn reservations_put(&mut self, live: Vec<Reservation>) {
+        // Sites that had one and have none now are looked at once more.
+        self.stale.rooms.extend(self.reservations.iter().map(|one| one.site));
+        self.reservations = live;
     }
 
     fn organisations_put(&mut self, changed: Vec<Organisation>) {
@@ -239,6 +234,30 @@ impl Board {
         self.endpoints.get(&EndpointId::from_u128(queued_as.as_u128())).filter(|endpoint| replica::waits(endpoint))
     }
 
+    fn reservation_of(&self, job: &Job) -> Option<&Reservation> {
+        let id = job.reservation?;
+        self.reservations.iter().find(|one| one.id == id)
+    }
+
+    /// What its reservation's time alone says of a job. None: the scheduler decides.
+    fn said_of(&self, job: &Job, now: Time) -> Option<Decision> {
+        job.reservation?;
+        reservation::said_of(job, self.reservation_of(job), now)
+    }
+
+    /// What is said of jobs that wait for their reservation, where it is new.
+    pub(super) fn outside(&self, now: Time) -> Vec<(&Job, Decision)> {
+        let jobs = self.inside.iter().filter_map(|id| self.queued(*id));
+        let said = jobs.filter_map(|job| Some((job, self.said_of(job, now)?)));
+        let is_new = |(job, decision): &(&Job, Decision)| match decision {
+            Decision::Wait { causes, reason, promise, .. } => {
+                (&job.waits_causes, job.waits_for.as_ref(), &job.promised) != (causes, Some(reason), promise)
+            }
+            _ => true,
+        };
+        said.filter(is_new).collect()
+    }
+
     /// Whether anything may wait: what is stale may.
     pub(super) fn is_idle(&self) -> bool {
         let stale = || self.stale.waiting.iter();
@@ -249,7 +268,8 @@ impl Board {
 
     /// Makes the snapshot what a pass at `now` looks at.
     pub(super) fn mend(&mut self, now: Time, policies: &Policies) -> Result<()> {
-        self.reservations_touch();
+        self.stale.waiting.extend(&self.inside);
+        self.stale.rooms.extend(self.reservations.iter().map(|one| one.site));
         self.waiting_mend(now, policies)?;
         self.rooms_mend(now);
         self.runs_mend();
@@ -297,13 +317,10 @@ impl Board {
 
     fn waiting_of(&mut self, id: JobId, now: Time, policies: &Policies) -> Result<Option<Waiting>> {
         if let Some(job) = self.queued(id) {
-            if self.said(job, now).is_some() {
-                return Ok(None);
-            }
             let (organisation, pinned) = (job.organisation, job.site);
             let lawful = self.lawful(organisation, Placement::Job, policies)?;
             let sites = lawful.iter().copied().filter(|site| pinned.is_none_or(|pinned| pinned == *site)).collect();
-            let Some(job) = self.jobs.get(&id) else { return Ok(None) };
+            let Some(job) = self.queued(id).filter(|job| self.said_of(job, now).is_none()) else { return Ok(None) };
             let asks = facts::waiting(job, sites, &self.catalogue)?;
             return Ok(Some(match self.reservation_of(job) {
                 Some(one) if asks.sites.contains(&one.site) => reservation::asks_inside(asks, one, now),
@@ -316,22 +333,6 @@ impl Board {
         let lawful = self.lawful(organisation, Placement::Endpoint, policies)?;
         let sites = lawful.iter().copied().filter(|site| *site == place).collect();
         self.endpoint_waiting(id).map(|endpoint| replica::asked(endpoint, sites, &self.catalogue)).transpose()
-    }
-
-    fn reservation_of(&self, job: &Job) -> Option<&Reservation> {
-        self.reservations.get(&job.reservation?)
-    }
-
-    /// What its reservation's time alone says of a job. None: the scheduler decides.
-    fn said(&self, job: &Job, now: Time) -> Option<Decision> {
-        job.reservation?;
-        reservation::said_of(job, self.reservation_of(job), now)
-    }
-
-    /// Jobs whose reservation has not begun, or is over, with what that means for them.
-    pub(super) fn outside(&self, now: Time) -> Vec<(&Job, Decision)> {
-        let inside = self.inside.iter().filter_map(|id| self.queued(*id));
-        inside.filter_map(|job| Some((job, self.said(job, now)?))).collect()
     }
 
     fn lawful(&mut self, owner: OrganisationId, what: Placement, policies: &Policies) -> Result<&[SiteId]> {
@@ -349,41 +350,26 @@ impl Board {
         let over = self.rooms_hold.iter().filter(|(_, (from, until))| now < *from || now >= *until);
         stale.extend(over.map(|(site, _)| *site));
         for id in stale {
-            let Some(site) = self.sites.get(&id) else {
-                self.own_room_mend(id, now);
-                continue;
-            };
-            let bound: Vec<&Job> = self.bound_at(id).filter(|job| job.reservation.is_none()).collect();
+            let Some(site) = self.sites.get(&id) else { continue };
+            let ids = self.bound_at.get(&id).into_iter().flatten();
+            let bound: Vec<&Job> = ids.filter_map(|job| self.jobs.get(job)).collect();
             let ids = self.endpoints_at.get(&id).into_iter().flatten();
             let endpoints = ids.filter_map(|endpoint| self.endpoints.get(endpoint));
-            let holds_until = facts::room_holds_until(site, now, &bound);
-            let room = replica::beside(facts::room(site, now, bound, &self.catalogue), endpoints, &self.catalogue);
-            let room = reservation::beside(room, self.reservations.values(), &self.catalogue, now);
-            self.rooms_hold.insert(id, (now, holds_until));
-            self.room_put(room);
-        }
-    }
-
-    fn bound_at(&self, site: SiteId) -> impl Iterator<Item = &Job> {
-        let ids = self.bound_at.get(&site).into_iter().flatten();
-        ids.filter_map(|job| self.jobs.get(job))
-    }
-
-    /// The room of a reservation that has begun; there is none of another.
-    fn own_room_mend(&mut self, id: SiteId, now: Time) {
-        let begun = |one: &&Reservation| one.state == ReservationState::Active && reservation::room_of(one.id) == id;
-        let own = self.reservations.values().find(begun).and_then(|one| {
-            let site = self.sites.get(&one.site)?;
-            reservation::own_room(one, site, self.bound_at(one.site), &self.catalogue, now)
-        });
-        match own {
-            Some(room) => self.room_put(room),
-            None => {
-                let rooms = &mut self.snapshot.rooms;
-                if let Ok(place) = rooms.binary_search_by_key(&id, |room| room.site) {
-                    rooms.remove(place);
-                    self.touched.rooms.insert(id);
-                }
+            self.rooms_hold.insert(id, (now, facts::room_holds_until(site, now, &bound)));
+            let outside = bound.iter().copied().filter(|job| job.reservation.is_none());
+            let room = facts::room(site, now, outside, &self.catalogue);
+            let room = replica::beside(room, endpoints, &self.catalogue);
+            let begun = self.reservations.iter().filter(|one| one.site == id && one.state == ReservationState::Active);
+            let mut rooms: Vec<Room> =
+                begun.filter_map(|one| reservation::own_room(one, site, &bound, &self.catalogue, now)).collect();
+            let own: BTreeSet<SiteId> = rooms.iter().map(|room| room.site).collect();
+            rooms.push(reservation::beside(room, &self.reservations, &self.catalogue, now));
+            for gone in self.own_rooms.insert(id, own.clone()).unwrap_or_default().difference(&own) {
+                self.snapshot.rooms.retain(|room| room.site != *gone);
+                self.touched.rooms.insert(*gone);
+            }
+            for room in rooms {
+                self.room_put(room);
             }
         }
     }
