@@ -413,18 +413,22 @@ pub fn order(snapshot: &Snapshot, now: Time) -> Vec<JobId> {
     order
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls it with")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls it with")]
 fn is_zero_milli(milli: &u16) -> bool {
     *milli == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls it with")]
 fn is_one(number: &u32) -> bool {
     *number == 1
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls it with")]
 fn is_false(said: &bool) -> bool {
     !*said
 }

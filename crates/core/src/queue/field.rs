@@ -192,7 +192,9 @@ impl Field {
             let first_here = slots[..done].iter().all(|other| other.node != slot.node);
             let fits = |view: &Left| view.holds(need, *slot) && (!first_here || view.free(need).alone);
             if !self.views(slot.node).iter().all(fits) {
-                slots[..done].iter().for_each(|slot| self.give_back(*slot, shape));
+                for slot in &slots[..done] {
+                    self.give_back(*slot, shape);
+                }
                 return false;
             }
             self.take(*slot, shape);

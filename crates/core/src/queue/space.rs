@@ -94,7 +94,9 @@ impl Space {
             Self::Field(field) => {
                 let there = slots.iter().all(|slot| (slot.node as usize) < field.nodes());
                 if there {
-                    slots.iter().for_each(|slot| field.take(*slot, ask.shape));
+                    for slot in slots {
+                        field.take(*slot, ask.shape);
+                    }
                 }
                 there
             }
@@ -104,7 +106,11 @@ impl Space {
     pub(super) fn give_back(&mut self, slots: &[Slot], ask: &Ask) {
         match self {
             Self::Pool(pool) => pool.give_back(slots),
-            Self::Field(field) => slots.iter().for_each(|slot| field.give_back(*slot, ask.shape)),
+            Self::Field(field) => {
+                for slot in slots {
+                    field.give_back(*slot, ask.shape);
+                }
+            }
         }
     }
 

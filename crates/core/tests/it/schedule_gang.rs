@@ -410,3 +410,36 @@ fn room_that_is_being_freed_is_claimed_once() {
     assert_eq!(stops(vec![urgent(1)]), [""; 0], "it waits for the one that is told");
     assert_eq!(stops(vec![urgent(1), urgent(2)]), ["stop 902"], "the other needs one more");
 }
+
+#[test]
+fn a_quota_that_somebody_was_promised_is_kept_while_nobody_knows_until_when() {
+    let now = 10 * HOUR_MS;
+    let quota = QuotaRow {
+        organisation: OrganisationId::from_u128(1),
+        project: None,
+        sku: "1-4".into(),
+        guarantee: 0,
+        borrow_max: Some(4),
+        lend_max: None,
+    };
+    let other = Item { organisation: OrganisationId::from_u128(2), ..item(2, 4) };
+    // At its site runs what is not ready yet; the other site is free, and the quota allows one of the two.
+    let starting = room(vec![machine(4, 0)], vec![bound(9, other, &[0], None)]);
+    let site = SiteId::from_u128(2);
+    let free = Room { site, name: "lyon-1".into(), ..room(vec![machine(4, 0)], vec![]) };
+    let promised =
+        Some(gregal_core::schedule::Promise { at: Time::from_millis(now + HOUR_MS), site: SiteId::from_u128(1) });
+    let first = Waiting { promised, ..job(1, item(1, 4)) };
+    let second = Waiting { sites: vec![site], ..job(2, item(1, 4)) };
+    let starts = |waiting| {
+        let snapshot = Snapshot {
+            rooms: vec![starting.clone(), free.clone()],
+            quotas: vec![quota.clone()],
+            ..at(waiting, free.clone())
+        };
+        let decisions = schedule(&snapshot, Time::from_millis(now));
+        decisions.iter().any(|decision| matches!(decision, Decision::Start { .. }))
+    };
+    assert!(starts(vec![second.clone()]));
+    assert!(!starts(vec![first, second]), "the quota was promised to the first");
+}

@@ -56,15 +56,12 @@ impl Amount {
     pub(super) fn sub(&mut self, shape: &Shape, slot: Slot) {
         self.cpus_milli = self.cpus_milli.checked_sub(u64::from(shape.cpus_milli)).expect("cores were taken");
         self.memory_bytes = self.memory_bytes.checked_sub(u128::from(shape.memory_bytes)).expect("memory was taken");
-        match part(shape, slot) {
-            Some(part) => {
-                let at = self.parts.iter().position(|other| *other == part);
-                self.parts.swap_remove(at.expect("the part was taken"));
-            }
-            None => {
-                let gpus = self.gpus_mut(shape);
-                *gpus = gpus.checked_sub(u64::from(whole(shape))).expect("accelerators were taken");
-            }
+        if let Some(part) = part(shape, slot) {
+            let at = self.parts.iter().position(|other| *other == part);
+            self.parts.swap_remove(at.expect("the part was taken"));
+        } else {
+            let gpus = self.gpus_mut(shape);
+            *gpus = gpus.checked_sub(u64::from(whole(shape))).expect("accelerators were taken");
         }
         if let Some(name) = shape.apart {
             let at = self.apart.iter().position(|other| *other == name);
@@ -137,8 +134,9 @@ struct Device {
     number: u8,
     left: u16,
     model: Option<u16>,
-    /// None: of several, which cannot be; nobody joins them.
-    owner: Option<Option<ShareId>>,
+    owner: Option<ShareId>,
+    /// Whether parts of several owners lie on it, which cannot be; nobody joins them.
+    crowded: bool,
     /// Whether it may be one that is not fit for work: which ones are not, the site alone knows.
     doubtful: bool,
 }
@@ -222,7 +220,7 @@ impl Left {
         for part in parts {
             if let Some(device) = self.devices.last_mut().filter(|device| device.number == part.device) {
                 device.left = device.left.saturating_sub(part.milli);
-                device.owner = device.owner.filter(|owner| *owner == part.owner);
+                device.crowded |= device.owner != part.owner;
                 continue;
             }
             self.open(part);
@@ -234,7 +232,7 @@ impl Left {
         let Part { device, milli, model, owner } = part;
         let left = GPU_MILLI.saturating_sub(milli);
         let doubtful = self.broken.iter().any(|broken| model.is_none_or(|model| model == *broken));
-        self.devices.push(Device { number: device, left, model, owner: Some(owner), doubtful });
+        self.devices.push(Device { number: device, left, model, owner, crowded: false, doubtful });
         match self.models.iter_mut().find(|(here, _)| Some(*here) == model) {
             Some((_, free)) => *free -= 1,
             None => self.any += 1,
@@ -259,7 +257,12 @@ impl Left {
         let alike = shape.model == device.model || only;
         // And what would not be free for sure with the accelerator empty is not counted on while it is not.
         let stays = self.surely(shape.model) >= 0;
-        shape.gpu_milli > 0 && alike && stays && !device.doubtful && device.owner == Some(shape.owners.last().copied())
+        shape.gpu_milli > 0
+            && alike
+            && stays
+            && !device.doubtful
+            && !device.crowded
+            && device.owner == shape.owners.last().copied()
     }
 
     /// What is free for a shape.

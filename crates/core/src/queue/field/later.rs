@@ -1,5 +1,7 @@
 //! The nodes of one site as they will be, for one job that is to be promised a start there.
 
+use crate::place::MEMBERS_MAX;
+
 use super::{Amount, Block, Field, Left, Node, Shape, Sight, Slot, count};
 
 #[derive(Debug, Clone)]
@@ -123,10 +125,16 @@ impl FieldLater {
     }
 
     fn change(&mut self, slots: &[Slot], change: impl Fn(&mut Amount, Slot)) {
+        let mut touched: Vec<usize> = Vec::with_capacity(slots.len().min(self.nodes.len()));
         for slot in slots {
             let Some(found) = self.place(slot.node) else { continue };
+            change(&mut self.nodes[found].used, *slot);
+            if touched.last() != Some(&found) {
+                touched.push(found);
+            }
+        }
+        for found in touched {
             let seen = &mut self.nodes[found];
-            change(&mut seen.used, *slot);
             let room = seen.count(&self.need);
             self.rooms[seen.group] = self.rooms[seen.group] + u64::from(room) - u64::from(seen.room);
             seen.room = room;
@@ -142,11 +150,11 @@ impl FieldLater {
     pub(in crate::queue) fn seat(&mut self, shape: &Shape, comes: bool) {
         let members = |seen: &Seen| count(&[Left::all(&seen.node)], shape, shape.members);
         let best = self.nodes.iter().max_by_key(|seen| (members(seen), std::cmp::Reverse(seen.at)));
-        let Some(at) = best.map(|seen| seen.at) else { return };
-        for _ in 0..shape.members {
-            let slot = Slot::whole(at, shape.units);
-            self.change(&[slot], |used, slot| if comes { used.add(shape, slot) } else { used.sub(shape, slot) });
-        }
+        let Some((at, room)) = best.map(|seen| (seen.at, members(seen))) else { return };
+        // One more than there is ever room for fills it as surely as any number more.
+        let count = shape.members.min(room.saturating_add(1)).min(MEMBERS_MAX);
+        let slots = vec![Slot::whole(at, shape.units); count as usize];
+        self.change(&slots, |used, slot| if comes { used.add(shape, slot) } else { used.sub(shape, slot) });
     }
 
     /// Occupies the slots if they will be free and the promised job still fits afterwards; else changes nothing.

@@ -37,7 +37,7 @@ impl Queue {
         let search = Search { field, mixed, shape: mixed.shape(rank.shape), rank };
         let mut best: Option<Found> = None;
         let mut plans = 0;
-        for nodes in self.groups_to_clear(&search, room) {
+        for nodes in search.groups_to_clear(room) {
             if plans >= PLANS_MAX {
                 break;
             }
@@ -50,19 +50,6 @@ impl Queue {
         let best = best?;
         let victims = self.plan_quota(field, room, rank, best.victims.iter().map(|record| record.seq).collect())?;
         Some((best.slots, victims.into_iter().collect()))
-    }
-
-    /// Groups in which all members may go, by their nodes; a job of one member has each node to itself. Nodes on which
-    /// nothing is free nor may be are left out.
-    fn groups_to_clear(&self, search: &Search, room: &Room) -> Vec<Vec<u32>> {
-        let Search { mixed, shape, rank, .. } = search;
-        let useful =
-            |node: &u32| may_give_way(&room.hints[*node as usize], rank) || mixed.count_soon(*node, shape, &[]) > 0;
-        let nodes = mixed.alive_for(shape, rank.until_ms).into_iter().filter(useful);
-        if shape.members == 1 {
-            return nodes.map(|node| vec![node]).collect();
-        }
-        mixed.groups(shape, nodes).into_values().collect()
     }
 
     /// Whom to stop so that all members fit on these nodes, if anybody's stop would do.
@@ -127,6 +114,19 @@ impl Queue {
 }
 
 impl Search<'_> {
+    /// Groups in which all members may go, by their nodes; a job of one member has each node to itself. Nodes on which
+    /// nothing is free nor may be are left out.
+    fn groups_to_clear(&self, room: &Room) -> Vec<Vec<u32>> {
+        let Search { mixed, shape, rank, .. } = self;
+        let useful =
+            |node: &u32| may_give_way(&room.hints[*node as usize], rank) || mixed.count_soon(*node, shape, &[]) > 0;
+        let nodes = mixed.alive_for(shape, rank.until_ms).into_iter().filter(useful);
+        if shape.members == 1 {
+            return nodes.map(|node| vec![node]).collect();
+        }
+        mixed.groups(shape, nodes).into_values().collect()
+    }
+
     fn seats(&self, nodes: &[u32], gone: &[&Record]) -> Vec<Seats> {
         let seats = |node: &u32| Seats { node: *node, slots: self.mixed.seats_soon(*node, self.shape, gone) };
         nodes.iter().map(seats).collect()
