@@ -33,7 +33,7 @@ use crate::{
     time::Time,
 };
 
-use self::{build::Built, say::Said};
+use self::build::Built;
 
 /// Milliseconds from a start to readiness that are allowed for: a job that is to be out of the way by some time counts with
 /// its limit and this.
@@ -385,18 +385,17 @@ pub fn schedule(snapshot: &Snapshot, now: Time) -> Vec<Decision> {
     schedule_saying(snapshot, now, &|_, _, _| true)
 }
 
+/// Whether a job that waits gets words, by its causes and what it is promised.
+pub type Said<'a> = dyn Fn(JobId, &[Cause], Option<Promise>) -> bool + 'a;
+
 /// As [`schedule`], but of those that wait only who is `said` gets words: those are most of the work of a pass over a long
 /// queue, and mostly nobody reads them.
-pub fn schedule_saying(
-    snapshot: &Snapshot,
-    now: Time,
-    said: &dyn Fn(JobId, &[Cause], Option<Promise>) -> bool,
-) -> Vec<Decision> {
+pub fn schedule_saying(snapshot: &Snapshot, now: Time, said: &Said<'_>) -> Vec<Decision> {
     let is_said = said;
     let mut built = Built::of(snapshot, now);
     let order = built.queue.order(built.now_ms);
     let (decided, guards) = built.queue.pass_seen(built.now_ms);
-    let said = Said::new(&built, now, decided, guards);
+    let said = say::Said::new(&built, now, decided, guards);
     let mut decisions: Vec<Decision> = Vec::with_capacity(snapshot.waiting.len());
     let never = built.never.iter().map(|(job, reason)| Decision::Never { job: *job, reason: reason.clone() });
     decisions.extend(never);

@@ -18,6 +18,7 @@ use crate::{
 
 /// What to measure.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag on the command line")]
 pub(crate) struct BenchArgs {
     /// Also build everything from nothing in a folder of its own (minutes)
     #[arg(long)]

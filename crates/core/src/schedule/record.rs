@@ -139,7 +139,7 @@ pub fn replay(chain: &[Record]) -> Result<Replay, Irreproducible> {
         return Err(Irreproducible::NoBeginning);
     };
     let mut snapshot = first.clone();
-    let mut before = held_to(inputs_digest, digest(&Inputs::Whole(snapshot.in_order())))?;
+    let mut before = held_to(inputs_digest, &digest(&Inputs::Whole(snapshot.in_order())))?;
     for record in records {
         let own = match &record.inputs {
             Inputs::Whole(whole) => {
@@ -152,7 +152,7 @@ pub fn replay(chain: &[Record]) -> Result<Replay, Irreproducible> {
             }
             Inputs::Other(_) => return Err(Irreproducible::OtherInputs),
         };
-        before = held_to(&record.inputs_digest, own)?;
+        before = held_to(&record.inputs_digest, &own)?;
     }
     let last = &chain[chain.len() - 1];
     let decisions = schedule(&snapshot, last.at);
@@ -161,7 +161,7 @@ pub fn replay(chain: &[Record]) -> Result<Replay, Irreproducible> {
 }
 
 /// A record's own digest, if it is what its inputs come to.
-fn held_to(said: &str, own: String) -> Result<&str, Irreproducible> {
+fn held_to<'a>(said: &'a str, own: &str) -> Result<&'a str, Irreproducible> {
     if said == own { Ok(said) } else { Err(Irreproducible::OtherInputs) }
 }
 

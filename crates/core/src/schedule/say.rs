@@ -64,11 +64,7 @@ impl<'a> Said<'a> {
     }
 
     /// What is said of every job that waited, in this order; words only where they are wanted.
-    pub(super) fn of(
-        &self,
-        order: &[JobId],
-        wanted: &dyn Fn(JobId, &[Cause], Option<Promise>) -> bool,
-    ) -> Vec<Decision> {
+    pub(super) fn of(&self, order: &[JobId], wanted: &super::Said<'_>) -> Vec<Decision> {
         let mut ahead = Ahead::default();
         let mut causes = Causes::new(self);
         let mut decisions = Vec::with_capacity(order.len());
