@@ -655,7 +655,7 @@ proptest! {
     #[test]
     fn what_nobody_asks_to_be_said_is_decided_all_the_same(snapshot in snapshots()) {
         let all = schedule(&snapshot, Time::default());
-        let wanted = |job: JobId| job.as_u128() % 2 == 0;
+        let wanted = |job: JobId| job.as_u128().is_multiple_of(2);
         let some = schedule_saying(&snapshot, Time::default(), &|job, _, _| wanted(job));
         let quiet: Vec<Decision> = all.iter().cloned().map(|decision| match decision {
             Decision::Wait { job, causes, promise, .. } if !wanted(job) => {

@@ -357,12 +357,12 @@ fn nobody_is_promised_an_accelerator_that_may_be_gone_once_its_parts_are() {
 }
 
 /// Two jobs of one accelerator come to three machines, then three of four: how many of those start.
-fn whole_ones_left(past: Vec<Run>) -> usize {
+fn whole_ones_left(past: &[Run]) -> usize {
     let mut home = room(vec![machine(4, 0), machine(4, 1), machine(6, 2)], vec![]);
     let mut started = 0;
     for (number, gpus) in [(1, 1), (2, 1), (3, 4), (4, 4), (5, 4)] {
         let waiting = vec![job(number, item(1, gpus))];
-        let snapshot = Snapshot { past: past.clone(), ..at(waiting, home.clone()) };
+        let snapshot = Snapshot { past: past.to_vec(), ..at(waiting, home.clone()) };
         for decision in schedule(&snapshot, Time::from_millis(10 * HOUR_MS)) {
             let Decision::Start { places, .. } = decision else { continue };
             home.bound.push(Bound { places, ..bound(number, item(1, gpus), &[], Some(30 * HOUR_MS)) });
@@ -386,9 +386,9 @@ fn small_jobs_leave_whole_what_is_usually_taken_whole() {
         units: 0,
     };
     // The least left over is on a machine of four, and the next whole one does not fit there any more.
-    assert_eq!(whole_ones_left(vec![]), 2);
+    assert_eq!(whole_ones_left(&[]), 2);
     // Where whole ones are usual, the small ones go to the machine of six, which four fit on all the same.
-    assert_eq!(whole_ones_left((100..104).map(ran).collect()), 3);
+    assert_eq!(whole_ones_left(&(100..104).map(ran).collect::<Vec<_>>()), 3);
 }
 
 #[test]

@@ -373,14 +373,14 @@ impl Day {
                     let there = node.gpus.iter().filter(|gpu| *gpu == model).count();
                     prop_assert!(whole as usize + shared <= there, "a model twice");
                 }
-                let named = self.runs.iter().filter(|run| run.site == site);
-                let named = named.filter(|run| run.places.iter().any(|place| place.node == at));
-                let names = named.filter_map(|run| {
+                let here = self.runs.iter().filter(|run| run.site == site);
+                let here = here.filter(|run| run.places.iter().any(|place| place.node == at));
+                let names = here.filter_map(|run| {
                     let item = &self.jobs[run.at].item;
                     Some((item.project, item.apart.as_ref()?))
                 });
-                let names: Vec<_> = names.collect();
-                prop_assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "neighbours");
+                let apart: Vec<_> = names.collect();
+                prop_assert_eq!(apart.iter().collect::<BTreeSet<_>>().len(), apart.len(), "neighbours");
             }
         }
         Ok(())

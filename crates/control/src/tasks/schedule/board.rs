@@ -377,7 +377,7 @@ impl Board {
     fn room_put(&mut self, room: Room) {
         let rooms = &mut self.snapshot.rooms;
         match rooms.binary_search_by_key(&room.site, |room| room.site) {
-            Ok(place) if rooms[place] == room => return,
+            Ok(place) if rooms[place] == room => {}
             Ok(place) => {
                 self.touched.rooms.insert(room.site);
                 rooms[place] = room;
