@@ -67,7 +67,7 @@ async fn a_file_locked_by_another_program_is_busy_and_not_broken() {
 async fn a_full_disk_refuses_the_write_and_keeps_what_was_acknowledged() {
     let place = sqlite().await;
     let store =
-        Store::open(StoreOptions { bytes_max: Some(400 * 1024), ..StoreOptions::new(&place.url) }).await.unwrap();
+        Store::open(StoreOptions { bytes_max: Some(1024 * 1024), ..StoreOptions::new(&place.url) }).await.unwrap();
     let mut kept = 0;
     let error = loop {
         let tx = store.begin().await.unwrap();
