@@ -177,10 +177,13 @@ impl Queue {
             ask,
             reserved: Vec::new(),
         };
-        let promised = |other: &&Guard| other.seq != seq && other.at_ms.is_some() && other.block_until_ms.is_none();
-        for Guard { seq: other, ask, .. } in before.iter().filter(promised) {
-            guard.quotas.take_anyway(ask.share, usize::from(ask.sku), ask.gpus);
-            guard.reserved.push(*other);
+        // Whoever is next keeps its quota, known when or not: what is promised to another must not count on it.
+        let next = |other: &&Guard| other.seq != seq && other.block_until_ms.is_none();
+        for Guard { seq: other, ask, .. } in before.iter().filter(next) {
+            if !guard.reserved.contains(other) {
+                guard.quotas.take_anyway(ask.share, usize::from(ask.sku), ask.gpus);
+                guard.reserved.push(*other);
+            }
         }
         let fits = |guard: &Guard| guard.later.fits() && guard.quotas.available(share, sku) >= u64::from(ask.gpus);
         let mut blocks = Blocks::of(&kind.space, place, hold_ms);

@@ -425,3 +425,66 @@ proptest! {
         prop_assert!(day.fates.iter().all(|fate| fate.ended), "somebody never ends");
     }
 }
+
+/// A job of organisation, accelerators and priority that comes then and may run so long at these sites.
+fn job((comes, limit_ms): (i64, i64), (organisation, gpus, priority): (u128, u32, u8), sites: &[u128]) -> Planned {
+    let (ready_milli, ends_milli, preemptible) = (0, 0, false);
+    let sites = sites.to_vec();
+    Planned {
+        comes,
+        organisation,
+        cores: 1,
+        gpus,
+        model: None,
+        limit_ms,
+        ready_milli,
+        ends_milli,
+        priority,
+        preemptible,
+        sites,
+    }
+}
+
+/// Two at a time of one organisation's accelerators, on a machine with four and one with none beside it.
+fn small_cloud(jobs: Vec<Planned>, gpus: [&[usize]; 2]) -> Day {
+    let node = |gpus: &usize| Node {
+        cpus_milli: 4000,
+        memory_bytes: 4 << 30,
+        gpus: ["a100", "a100", "h100", "h100"].map(str::to_owned)[..*gpus].to_vec(),
+        ..Node::default()
+    };
+    let quota = QuotaRow {
+        organisation: OrganisationId::from_u128(2),
+        project: None,
+        sku: "gpu.2".into(),
+        guarantee: 0,
+        borrow_max: Some(2),
+        lend_max: None,
+    };
+    day(jobs, gpus.map(|nodes| nodes.iter().map(node).collect()).to_vec(), vec![quota], vec![0, 0])
+}
+
+/// Worlds that broke a promise once, as they were found.
+#[test]
+fn what_is_promised_counts_with_the_quota_of_who_is_next_and_is_never_over_already() {
+    let movable = |job: Planned, ready_milli, ends_milli| Planned { preemptible: true, ready_milli, ends_milli, ..job };
+    let of_two = vec![
+        job((0, 200_000), (0, 0, 0), &[2]),
+        job((4_300_000, 200_000), (0, 0, 1), &[2]),
+        movable(job((4_000_000, 1_400_000), (0, 0, 0), &[1]), 268, 534),
+        movable(job((2_800_000, 9_200_000), (0, 2, 0), &[2]), 801, 640),
+        movable(job((3_400_000, 11_400_000), (2, 2, 0), &[1, 2]), 0, 486),
+        movable(job((3_400_000, 8_000_000), (0, 2, 0), &[2]), 0, 521),
+        job((12_100_000, 200_000), (2, 2, 1), &[2]),
+        Planned { ends_milli: 156, ..job((3_400_000, 8_200_000), (2, 2, 0), &[2]) },
+        job((7_000_000, 200_000), (0, 0, 1), &[1, 2]),
+    ];
+    small_cloud(of_two, [&[4], &[4]]).run().unwrap();
+    let claimed = vec![
+        job((9_400_000, 200_000), (0, 0, 0), &[1]),
+        job((8_900_000, 200_000), (2, 2, 1), &[1]),
+        movable(job((8_700_000, 600_000), (2, 2, 0), &[2]), 334, 909),
+        Planned { ready_milli: 544, ends_milli: 694, ..job((1_700_000, 10_800_000), (0, 0, 0), &[1]) },
+    ];
+    small_cloud(claimed, [&[4, 0], &[4]]).run().unwrap();
+}
