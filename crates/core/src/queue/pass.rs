@@ -295,7 +295,9 @@ impl Queue {
         // By the limits of what runs it would start now, and it does not: what keeps it away is claimed in this pass alone, and the
         // next one knows better than to promise what is over already.
         let is_over = at_ms <= self.now_ms;
-        if is_over || self.config.policy.promise_within_ms.is_some_and(|within| at_ms.saturating_sub(self.now_ms) > within) {
+        if is_over
+            || self.config.policy.promise_within_ms.is_some_and(|within| at_ms.saturating_sub(self.now_ms) > within)
+        {
             return;
         }
         self.kinds[pass.field].holders[guard.place] = Some(seq);
