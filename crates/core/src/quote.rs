@@ -56,9 +56,9 @@ pub fn job(book: &PriceBook, sku: &Sku, seconds: u64) -> Result<Nano, RateError>
 /// What an hour on each meter is to cost for one SKU, in nano-euro for a core or an accelerator. What is none stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prices {
-    /// A core-hour of a job.
+    /// A core-hour of a job, or reserved.
     pub core_hour: Option<u64>,
-    /// An accelerator-hour of a job.
+    /// An accelerator-hour of a job, or reserved.
     pub accelerator_hour: Option<u64>,
     /// A core-hour of a served model.
     pub served_core_hour: Option<u64>,
@@ -69,7 +69,10 @@ impl Prices {
     pub fn rows(&self, sku: &str) -> Vec<PriceRow> {
         let of = [
             (Meter::ComputeCore, self.core_hour, "CPU core"),
+            // What is reserved costs what it would cost a job: else one would be booked to run the other.
+            (Meter::ReservedCore, self.core_hour, "reserved CPU core"),
             (Meter::Accelerator, self.accelerator_hour, "accelerator"),
+            (Meter::ReservedAccelerator, self.accelerator_hour, "reserved accelerator"),
             (Meter::ReplicaCore, self.served_core_hour, "served model, CPU core"),
         ];
         let row = |(meter, nano, what): (Meter, Option<u64>, &str)| {
@@ -125,9 +128,11 @@ mod tests {
         assert!(is_dearer(&once, &again[0]) && !is_dearer(&book, &again[0]), "4 is more than 3, and no more than 4");
         let twice = repriced(&once, 3, Time::from_millis(9), again);
         assert_eq!((twice.version, twice.from, twice.check()), (3, Time::from_millis(9), Ok(())));
-        assert_eq!(twice.rows.len(), book.rows.len() + 2);
+        assert_eq!(twice.rows.len(), book.rows.len() + 4);
         let nano = |item: &str, meter| twice.row(meter, item).unwrap().nano;
         assert_eq!((nano("h100.8", Meter::ComputeCore), nano("h100.8", Meter::Accelerator)), (cents(4), cents(210)));
+        let reserved = (nano("h100.8", Meter::ReservedCore), nano("h100.8", Meter::ReservedAccelerator));
+        assert_eq!(reserved, (cents(4), cents(210)), "what is reserved costs what it costs a job");
         assert_eq!((nano("cpu.1", Meter::ComputeCore), nano("h100.8", Meter::ReplicaCore)), (cents(4), cents(2)));
     }
 }

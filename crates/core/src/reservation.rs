@@ -268,7 +268,11 @@ impl Reservation {
     /// often it is told.
     pub fn records(&self, sku: &Sku, (start, end): (Time, Time)) -> Vec<UsageEvent> {
         let record = |(meter, quantity): (Meter, u64)| UsageEvent {
-            id: UsageEvent::id_of(self.site, &self.id.to_string(), meter, &start.as_millis().to_string()),
+            // No site can take this id before: sites' ids have no such beginning.
+            id: format!(
+                "control-{}",
+                UsageEvent::id_of(self.site, &self.id.to_string(), meter, &start.as_millis().to_string())
+            ),
             organisation: self.organisation,
             project: self.project,
             site: self.site,

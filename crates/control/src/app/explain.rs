@@ -31,13 +31,13 @@ impl Control {
             Some(decided) => Some(self.pass_replay(&job, decided).await?),
             None => None,
         };
-        let place = if job.state == JobState::Queued { self.in_queue(id).await? } else { None };
+        let place = if job.state == JobState::Queued { self.in_queue(&job).await? } else { None };
         Ok(JobExplanation {
             job: id,
             state: job.state,
             position: place.as_ref().map(|place| place.position),
             queued: place.as_ref().map(|place| place.queued),
-            waits_for: place.map(|place| place.waits_for).or(job.waits_for),
+            waits_for: place.and_then(|place| place.waits_for).or(job.waits_for),
             history: decided
                 .iter()
                 .map(|decided| DecisionView::new(decided.pass, decided.at, &decided.decision))

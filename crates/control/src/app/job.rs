@@ -44,7 +44,15 @@ impl Control {
 
         let tx = self.begin(cx).await?;
         let catalogue = tx.skus_all().await?;
-        let sku = rentable(&catalogue, &wanted.sku)?;
+        let booked = match wanted.reservation {
+            Some(id) => tx.reservation_get(id).await?.filter(|one| one.is_for(project.organisation, project.id)),
+            None => None,
+        };
+        let sku = match booked.filter(|one| one.sku == wanted.sku) {
+            // What is booked and paid is there to be used, retired meanwhile or not.
+            Some(one) => catalogue.sku(&one.sku).ok_or_else(|| Error::missing("sku", &one.sku))?,
+            None => rentable(&catalogue, &wanted.sku)?,
+        };
         let priority_max = self.organisation_of(&tx, project.organisation).await?.share.priority_max;
         let priority = priority(wanted.priority, priority_max)?;
         let site = self.job_site(&tx, &project, &wanted).await?;

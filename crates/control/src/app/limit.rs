@@ -17,6 +17,9 @@ pub(crate) const JOBS_NOT_ENDED_MAX: u64 = 10_000;
 /// The most reservations of one project that are not over: each is a step in every calendar of its site.
 pub(crate) const RESERVATIONS_LIVE_MAX: u64 = 64;
 
+/// The most of one organisation: all that are not over are looked at in every pass.
+pub(crate) const RESERVATIONS_OF_ORGANISATION_MAX: usize = 256;
+
 /// Refuses one more where `max` are there. `what` says what they are (`live endpoints`), `way_out` what makes room.
 pub(crate) fn one_more(there: u64, max: u64, (code, what): (Code, &str), way_out: &str) -> Result<()> {
     if there < max {

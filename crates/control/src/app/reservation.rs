@@ -54,6 +54,11 @@ impl Control {
         let live = (Code::Conflict, "reservations that are not over");
         let there = tx.reservations_live_count(project.id).await?;
         limit::one_more(there, limit::RESERVATIONS_LIVE_MAX, live, "call one off that is not needed")?;
+        let ours = tx.reservations_live().await?.iter().filter(|one| one.organisation == project.organisation).count();
+        if ours >= limit::RESERVATIONS_OF_ORGANISATION_MAX {
+            let detail = format!("the organisation has {ours} reservations that are not over, as many as are allowed");
+            return Err(Problem::new(Code::Conflict, detail).hint("call one off that is not needed").into());
+        }
         let facts = facts_of(self, &tx, &site, cx.now).await?;
         calendar::book(&facts, asked(&draft, &sku), cx.now).map_err(|refused| told(&refused, &site))?;
         let cost = self.reservation_cost(&tx, &draft, &sku).await?;

@@ -70,18 +70,22 @@ impl Control {
         let tx = self.begin(cx).await?;
         let offer = tx.sku_get(name).await?.ok_or_else(|| Error::missing("sku", name))?;
         let mut books = tx.price_books_all().await?;
-        let book = price::at(&books, cx.now).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
+        // The newest book, and never from before it: another plane's clock may be ahead of this one's. And from now on, not from
+        // when this was asked: what was rated while it waited for its turn keeps its price.
+        let book = books.iter().max_by_key(|book| (book.from, book.version));
+        let book = book.ok_or_else(|| Error::Broken("there is no price book".into()))?;
+        let from = self.now().max(book.from);
         let rows = prices.rows(name);
         if rows.iter().all(|row| book.rows.contains(row)) {
             // Said already: the same act again changes nothing.
-            return Ok(priced(&offer, &books, cx.now));
+            return Ok(priced(&offer, &books, from));
         }
         if rows.iter().any(|row| quote::is_dearer(book, row)) {
             // What was held for what is on it is what it may cost: nobody pays more than was said.
             self.nothing_on(&tx, name).await?;
         }
         let version = books.iter().map(|book| book.version).max().unwrap_or(0).saturating_add(1);
-        let next = quote::repriced(book, version, cx.now, rows);
+        let next = quote::repriced(book, version, from, rows);
         next.check().map_err(|error| Error::invalid(error.to_string()))?;
         tx.price_book_insert(&next).await?;
         let entry = cx
@@ -92,21 +96,24 @@ impl Control {
             .fact("accelerator_hour_nano", wanted.accelerator_hour_nano)
             .fact("served_core_hour_nano", wanted.served_core_hour_nano);
         books.push(next);
-        let answer = priced(&offer, &books, cx.now);
+        let answer = priced(&offer, &books, from);
         // Sites price what they hold for by the books in their intent.
         self.finish(cx, tx, &[entry], Wake::Sites).await?;
         Ok(answer)
     }
 
-    /// Refuses where a job that has not ended, or a served model, is on a SKU.
+    /// Refuses where a job that has not ended, a served model or a reservation is on a SKU.
     async fn nothing_on(&self, view: &View, name: &str) -> Result<()> {
         let jobs = view.jobs_in_states(&JobState::NOT_ENDED).await?;
         let jobs = jobs.iter().filter(|job| job.sku == name).count();
         let models = view.endpoints_live().await?.iter().filter(|model| model.sku == name).count();
-        if jobs + models == 0 {
+        let reserved = view.reservations_live().await?.iter().filter(|one| one.sku == name).count();
+        if jobs + models + reserved == 0 {
             return Ok(());
         }
-        let detail = format!("{jobs} jobs and {models} served models are on `{name}` at the price it has");
+        let detail = format!(
+            "{jobs} jobs, {models} served models and {reserved} reservations are on `{name}` at the price it has"
+        );
         let hint =
             "it gets dearer once they have ended: retire it and wait, or offer the same shape under another name";
         Err(Problem::new(Code::Conflict, detail).hint(hint).into())

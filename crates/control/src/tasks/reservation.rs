@@ -81,6 +81,9 @@ impl Control {
     /// What is in the way of a reservation that should begin; none: its room is clear.
     async fn reservation_blocked(&self, cx: &Cx, tx: &Tx, reservation: &Reservation) -> Result<Option<String>> {
         let site = self.site_of(tx, reservation.site).await?;
+        if !site.alive_at(cx.now) {
+            return Ok(Some(format!("site `{}` does not answer; it is not billed until it does", site.name)));
+        }
         let Some(sku) = tx.sku_get(&reservation.sku).await?.map(|offer| offer.sku) else {
             return Ok(Some(format!("`{}` is no sku any more; it is not billed", reservation.sku)));
         };
@@ -276,7 +279,7 @@ pub(crate) async fn facts_of(control: &Control, view: &View, site: &Site, now: T
             stands: false,
         }));
     }
-    for endpoint in view.endpoints_live().await?.into_iter().filter(|one| one.site == site.id) {
+    for endpoint in view.endpoints_live_at_site(site.id).await? {
         let from = match (endpoint.takes_room(), endpoint.promised) {
             (true, _) => endpoint.created_at,
             (false, Some(promise)) => promise.at.max(now),

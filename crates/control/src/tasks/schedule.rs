@@ -48,8 +48,8 @@ pub(crate) struct InQueue {
     pub(crate) position: u32,
     /// How many wait.
     pub(crate) queued: u32,
-    /// Why it waits, as it is now: a row keeps the words of when that began.
-    pub(crate) waits_for: String,
+    /// Why it waits, as it is now: a row keeps the words of when that began. None: nobody asked when it was looked at.
+    pub(crate) waits_for: Option<String>,
 }
 
 /// How old an answer about a place in the queue may be, in milliseconds. To look anew takes a turn among the passes, and who
@@ -81,7 +81,7 @@ impl Look {
     fn says(&self, job: JobId) -> Option<InQueue> {
         let place = self.order.iter().position(|one| *one == job)?;
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let waits_for = self.words.get(&job)?.clone();
+        let waits_for = self.words.get(&job).cloned();
         Some(InQueue { position: count(place + 1), queued: count(self.order.len()), waits_for })
     }
 }
@@ -155,13 +155,16 @@ impl Control {
     }
 
     /// Where a job that waits stands, as of a second ago at most. None: it does not wait, or not for the scheduler.
-    pub(crate) async fn in_queue(&self, id: JobId) -> Result<Option<InQueue>> {
+    pub(crate) async fn in_queue(&self, asked: &Job) -> Result<Option<InQueue>> {
+        let id = asked.id;
         let mut kept = self.passes().turn().await;
         let kept = &mut *kept;
         let now = self.now();
-        let age_ms = now.millis_since(kept.look.at);
-        if let Some(known) = kept.look.says(id).filter(|_| (0..LOOK_MS_MAX).contains(&age_ms)) {
-            return Ok(Some(known));
+        let is_new = (0..LOOK_MS_MAX).contains(&now.millis_since(kept.look.at));
+        // Only who came since is looked for at once. What waits for its reservation stands in no look.
+        let known = kept.look.says(id).filter(|_| is_new);
+        if known.is_some() || (is_new && asked.reservation.is_some()) {
+            return Ok(known);
         }
         let tx = self.store().begin().await?;
         kept.board.read(&tx, tx.mark()).await?;

@@ -234,7 +234,7 @@ async fn a_sku_gets_a_price_of_its_own_and_dearer_only_while_nothing_is_on_it() 
 
     let refused = price(json!({ "core_hour_nano": 10_000_001 })).await;
     assert_eq!(refused.problem(), "conflict");
-    assert!(refused.text.contains("1 jobs and 0 served models are on `cpu.half`"), "{}", refused.text);
+    assert!(refused.text.contains("1 jobs, 0 served models and 0 reservations are on `cpu.half`"), "{}", refused.text);
     cloud.control.step().await.unwrap();
     site.says(&cloud, job, 1, running(&cloud)).await;
     cloud.world.pass_seconds(20);

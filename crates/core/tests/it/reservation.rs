@@ -2,7 +2,7 @@
 
 use gregal_core::{
     id::{HoldId, OrganisationId, ProjectId, ReservationId, SiteId},
-    meter::{self, Meter},
+    meter::{self, Meter, UsageEvent},
     price::{PriceBook, PriceRow, default_book, with_reservations},
     reservation::{
         Reservation, ReservationMove, ReservationState,
@@ -166,7 +166,12 @@ fn it_is_billed_hour_by_hour_without_a_gap_however_late_and_never_twice() {
     assert_eq!(often, records(&active.due(at(500))));
     let ids: std::collections::BTreeSet<_> = often.iter().map(|record| &record.id).collect();
     assert_eq!(ids.len(), often.len(), "each hour is told apart");
-    assert!(often.iter().all(|record| record.check(at(13)).is_ok() && record.meter == Meter::ReservedCore));
+    for record in &often {
+        assert!(record.check(at(13)).is_err(), "no site may say this, nor take its id before");
+        let id = record.id.strip_prefix("control-").unwrap().to_owned();
+        let as_a_site_says = UsageEvent { id, ..record.clone() };
+        assert!(as_a_site_says.check(at(13)).is_ok() && record.meter == Meter::ReservedCore);
+    }
     assert_eq!(often.iter().map(|record| record.quantity).sum::<u64>(), 3_000 * 9_000);
     // Three cores for two hours and a half, at four cents.
     let paid: i64 = often.iter().map(|record| meter::rate(record, &books).unwrap().get()).sum();

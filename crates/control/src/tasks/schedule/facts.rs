@@ -111,6 +111,10 @@ pub(crate) fn item(organisation: OrganisationId, project: ProjectId, sku: &Sku) 
 
 /// A job's run, once it has ended: what is expected of the next one like it. One that was never ready taught nothing.
 pub(super) fn ran(job: &Job, catalogue: &Catalogue) -> Option<Run> {
+    // What ran in a reservation is counted with it, and where it was cut off teaches nothing.
+    if job.reservation.is_some() {
+        return None;
+    }
     let (started, ended) = (job.started_at?, job.ended_at?);
     let sku = catalogue.sku(&job.sku)?;
     let took = u64::try_from(ended.millis_since(started)).unwrap_or(0);
