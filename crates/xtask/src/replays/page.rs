@@ -306,7 +306,7 @@ fn speed(outcomes: &Outcomes) -> Part {
         figure(kueue, "/violations"),
     );
     let unlike = "not by a replay, which has a clock of its own, no control plane and no log. `cargo xtask bench --passes` runs it through \
-                  the real one and found 144 s, twice the aim (`figures.md`)"
+                  the real one and found 99 s, 1.4 times the aim (`figures.md`)"
         .to_owned();
     let mut targets = vec![(
         "D: Kueue's scenario in at most 72 s through the real control plane with its durable log".to_owned(),
