@@ -123,10 +123,10 @@ impl SkuView {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SkuPriceWrite {
-    /// A core-hour of a job; at most 1,000,000 EUR.
+    /// A core-hour of a job, or reserved; at most 1,000,000 EUR.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core_hour_nano: Option<u64>,
-    /// An accelerator-hour of a job; at most 1,000,000 EUR.
+    /// An accelerator-hour of a job, or reserved; at most 1,000,000 EUR.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator_hour_nano: Option<u64>,
     /// A core-hour of a served model; at most 1,000,000 EUR.

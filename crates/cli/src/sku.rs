@@ -65,10 +65,10 @@ pub struct Create {
 pub struct Price {
     /// Its name
     name: String,
-    /// A core-hour of a job; absent: as it is
+    /// A core-hour of a job, or reserved; absent: as it is
     #[arg(long, value_name = "EUR", value_parser = words::nano)]
     core_hour: Option<u64>,
-    /// An accelerator-hour of a job; absent: as it is
+    /// An accelerator-hour of a job, or reserved; absent: as it is
     #[arg(long, value_name = "EUR", value_parser = words::nano)]
     accelerator_hour: Option<u64>,
     /// A core-hour of a served model; absent: as it is

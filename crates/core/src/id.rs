@@ -91,6 +91,14 @@ ids! {
     ProjectId "prj" "project";
     /// A key: the name of a credential, never its secret.
     KeyId "key" "key";
+    /// Somebody who signs in: the name of a person, never what they are called.
+    PersonId "psn" "person";
+    /// An offer to somebody to become a member.
+    InvitationId "inv" "invitation";
+    /// A policy an organisation wrote for itself.
+    PolicyId "pol" "policy";
+    /// A time-limited look an operator asks for into what a tenant owns.
+    AccessId "acc" "access";
     /// Machines in one place under one law.
     SiteId "site" "site";
     /// Examples to learn from, stored at a site.

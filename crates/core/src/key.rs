@@ -5,9 +5,41 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     access::Role,
-    id::{KeyId, OrganisationId, ProjectId},
+    id::{KeyId, OrganisationId, PersonId, ProjectId},
     time::Time,
 };
+
+/// Where a key comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyKind {
+    /// Made by hand for a program; lives until it expires or is revoked.
+    #[default]
+    Made,
+    /// Made by a sign-in, for the person named; short.
+    Session,
+    /// Made by exchanging another system's token (a CI run's, say); short.
+    Workload,
+}
+
+impl KeyKind {
+    /// Whether it was made by hand; what the wire and the rows leave out.
+    pub const fn is_made(&self) -> bool {
+        matches!(self, Self::Made)
+    }
+}
+
+/// What a key is narrowed to, within what its role carries. The default narrows nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {}
+
+impl Scope {
+    /// Whether it narrows nothing.
+    pub fn is_open(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 /// What a key is known by. The secret itself exists only in the answer that made it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +56,15 @@ pub struct Key {
     pub role: Role,
     /// SHA-256 of the secret, hex.
     pub digest: String,
+    /// Where it comes from.
+    #[serde(default, skip_serializing_if = "KeyKind::is_made")]
+    pub kind: KeyKind,
+    /// Whose sign-in made it; none for a program's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonId>,
+    /// What it is narrowed to.
+    #[serde(default, skip_serializing_if = "Scope::is_open")]
+    pub scope: Scope,
     /// When it was made.
     pub created_at: Time,
     /// When it stops working by itself.

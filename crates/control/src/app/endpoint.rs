@@ -56,7 +56,7 @@ impl Control {
         fits(cx, &site, sku)?;
         self.quota_allows(&tx, &project, sku).await?;
         let id = EndpointId::new(self.world());
-        let hold = self.replica_hold(cx, &tx, &project, id, sku).await?;
+        let hold = self.replica_hold(&tx, &project, id, sku).await?;
         let endpoint = Endpoint {
             id,
             organisation: project.organisation,

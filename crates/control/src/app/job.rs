@@ -56,6 +56,7 @@ impl Control {
         let priority_max = self.organisation_of(&tx, project.organisation).await?.share.priority_max;
         let priority = priority(wanted.priority, priority_max)?;
         let site = self.job_site(&tx, &project, &wanted).await?;
+        // By the prices of now, in the writer's turn: one may have been set while this waited for it.
         let (site, worst) = if let Some(reservation) = wanted.reservation {
             // It is within its quotas and paid for as it stands.
             let site = self.job_fits_reservation(cx, &tx, &project, reservation, (&wanted, sku), site).await?;
@@ -63,7 +64,7 @@ impl Control {
         } else {
             self.quota_allows(&tx, &project, sku).await?;
             self.fits_somewhere(cx, &tx, project.organisation, site.as_ref(), sku).await?;
-            (site, worst_case(&tx.price_books_all().await?, cx.now, sku, wanted.seconds_max)?)
+            (site, worst_case(&tx.price_books_all().await?, self.now(), sku, wanted.seconds_max)?)
         };
         self.not_too_many(&tx, project.organisation).await?;
         let not_ended = (Code::Overloaded, "jobs that have not ended");

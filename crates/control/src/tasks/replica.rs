@@ -110,13 +110,12 @@ impl Control {
     /// Holds the first window of an endpoint.
     pub(crate) async fn replica_hold(
         &self,
-        cx: &Cx,
         tx: &Tx,
         project: &Project,
         endpoint: EndpointId,
         sku: &Sku,
     ) -> Result<Hold> {
-        let amount = self.replica_window(cx, tx, sku).await?;
+        let amount = self.replica_window(tx, sku).await?;
         let wanted = HoldFor {
             organisation: project.organisation,
             project: Some(project.id),
@@ -165,7 +164,7 @@ impl Control {
             return Ok((endpoint, None));
         };
         let books = tx.price_books_all().await?;
-        let book = price::at(&books, cx.now).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
+        let book = price::at(&books, self.now()).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
         let balances = tx.balances_get(endpoint.organisation).await?;
         let standing = Standing { held_ms: endpoint.held_ms, billed_ms: endpoint.billed.ms, hold: &hold };
         let renewal = replica::renew(standing, &balances, book, &sku);
@@ -219,14 +218,14 @@ impl Control {
         let can_stand = match replica::smallest(catalogue.offered(), model.bytes) {
             None => Err("no sku has the memory that serving its model takes".to_owned()),
             Some(sku) => {
-                let amount = self.replica_window(cx, tx, sku).await?;
+                let amount = self.replica_window(tx, sku).await?;
                 let balances = tx.balances_get(endpoint.organisation).await?;
                 hold::place(&balances, amount).map(|_| sku).map_err(|refusal| refusal.to_string())
             }
         };
         match can_stand {
             Ok(sku) => {
-                let hold = self.replica_hold(cx, tx, &project, endpoint.id, sku).await?;
+                let hold = self.replica_hold(tx, &project, endpoint.id, sku).await?;
                 let entry = entry("endpoint:hold").fact("sku", sku.name.as_str()).fact("held_nano", hold.amount.get());
                 // What runs has the room it runs in, whatever else is there.
                 let placed_at = (endpoint.state != EndpointState::Pending).then_some(cx.now);
@@ -245,9 +244,9 @@ impl Control {
     }
 
     /// What an hour may cost.
-    async fn replica_window(&self, cx: &Cx, tx: &Tx, sku: &Sku) -> Result<Nano> {
+    async fn replica_window(&self, tx: &Tx, sku: &Sku) -> Result<Nano> {
         let books = tx.price_books_all().await?;
-        let book = price::at(&books, cx.now).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
+        let book = price::at(&books, self.now()).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
         replica::cost(book, sku, WINDOW_MS).map_err(|error| Error::Broken(error.to_string()))
     }
 }
