@@ -110,7 +110,10 @@ async fn actor(control: &Control, access: Access, headers: &HeaderMap, now: greg
         let problem = Problem::new(Code::Unauthenticated, "the request carries no key that works");
         Error::from(problem.hint("send `Authorization: Bearer gk_...`; a key may have expired or been revoked"))
     };
-    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(unknown)?;
+    // Two are none: whatever stands before this may have looked at the other one.
+    let mut headers = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(header), None) = (headers.next(), headers.next()) else { return Err(unknown()) };
+    let header = header.to_str().map_err(|_| unknown())?;
     let (scheme, secret) = header.split_once(' ').ok_or_else(unknown)?;
     let secret = secret.trim();
     if !scheme.eq_ignore_ascii_case("bearer") || !secret.starts_with(key::SECRET_PREFIX) || secret.len() > 200 {

@@ -130,10 +130,10 @@ const ROWS: &[Row] = &[
 ];
 
 /// A cloud with one of everything.
-struct World {
-    cloud: Cloud,
-    site: FakeSite,
-    tenant: Tenant,
+pub(crate) struct World {
+    pub(crate) cloud: Cloud,
+    pub(crate) site: FakeSite,
+    pub(crate) tenant: Tenant,
     dataset: String,
     spare: String,
     job: String,
@@ -145,7 +145,7 @@ struct World {
 }
 
 impl World {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let cloud = Cloud::open().await;
         let mut site = cloud.site("lyon", "FR").await;
         let tenant = cloud.tenant("Acme", 100_000).await;
@@ -176,7 +176,7 @@ impl World {
     }
 
     /// What the route's braces stand for.
-    fn parameters(&self, route: &Route) -> Vec<String> {
+    pub(crate) fn parameters(&self, route: &Route) -> Vec<String> {
         let named = |part: &str| match part {
             "{organisation}" => self.tenant.organisation(),
             "{project}" => self.tenant.project(),
@@ -196,7 +196,7 @@ impl World {
     }
 
     /// A body that would be answered well, under a name that is free.
-    fn body(&self, route: &Route) -> Value {
+    pub(crate) fn body(&self, route: &Route) -> Value {
         self.made.set(self.made.get() + 1);
         let name = format!("n{}", self.made.get());
         match route.request {
