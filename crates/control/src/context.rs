@@ -17,7 +17,7 @@ use gregal_core::{
     time::Time,
     world::World,
 };
-use gregal_policy::{Policies, Principal, Resource, Verdict};
+use gregal_policy::{Policies, Principal, Resource, ResourceKind, Verdict};
 use gregal_store::{IdempotencyRecord, Store, Tx};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -167,6 +167,16 @@ impl Cx {
             facts: serde_json::Map::new(),
         }
     }
+}
+
+/// What was answered "not found".
+pub(crate) struct Unfound<'a> {
+    /// What it would have been, to the policies.
+    pub(crate) kind: ResourceKind,
+    /// What the request named.
+    pub(crate) named: &'a str,
+    /// What was answered.
+    pub(crate) detail: &'a str,
 }
 
 /// Adds to an entry what others may need to know.
@@ -344,12 +354,18 @@ impl Control {
     /// Does for what was answered "not found" all that is done where it is somebody else's: asks the policies, and writes the
     /// denial down in the view of whoever asked, who reads it there. So neither how long it takes, nor what the log says, nor
     /// that it says anything, tells which of the two it was.
-    pub(crate) async fn unfound(&self, cx: &Cx, action: Action, object: &str, detail: &str) -> Result<()> {
+    pub(crate) async fn unfound(&self, cx: &Cx, action: Action, object: Unfound<'_>) -> Result<()> {
+        let Unfound { kind, named, detail } = object;
         if !cx.hidden.load(Ordering::Relaxed) {
-            let nobodys = Resource::project(OrganisationId::from_u128(0), ProjectId::from_u128(0));
+            let (organisation, project) = (OrganisationId::from_u128(0), ProjectId::from_u128(0));
+            let nobodys = match kind {
+                ResourceKind::Organisation => Resource::organisation(organisation),
+                ResourceKind::Project => Resource::project(organisation, project),
+                kind => Resource::within(kind, organisation, project, named),
+            };
             let _ = self.verdict(cx, action, &nobodys);
         }
-        let mut entry = cx.done(cx.actor.organisation(), action.as_str(), object);
+        let mut entry = cx.done(cx.actor.organisation(), action.as_str(), named);
         entry.reason = Some(detail.to_owned());
         self.denial_written(cx, entry).await
     }

@@ -13,12 +13,13 @@ use gregal_api::{
     problem::{Code, Problem},
     routes::{Access, Route},
 };
-use gregal_core::{id::RequestId, key};
+use gregal_core::{access::Role, id::RequestId, key};
+use gregal_policy::ResourceKind;
 use sha2::{Digest, Sha256};
 
 use crate::{
     Control, Error, Result,
-    context::{Actor, Claim, Cx},
+    context::{Actor, Claim, Cx, Unfound},
 };
 
 /// The largest body a route takes, in bytes.
@@ -46,7 +47,8 @@ pub(crate) async fn guard(
     let mut response = next.run(request).await;
     if let (StatusCode::NOT_FOUND, Access::Key(action)) = (response.status(), route.access) {
         let detail = response.extensions().get::<Problem>().map(|problem| plain(&problem.detail)).unwrap_or_default();
-        if let Err(error) = control.unfound(&cx, action, &object, &detail).await {
+        let unfound = Unfound { kind: kind_of(route), named: &object, detail: &detail };
+        if let Err(error) = control.unfound(&cx, action, unfound).await {
             return error.into_response();
         }
     }
@@ -70,6 +72,20 @@ pub(crate) async fn guard(
 fn object_of(route: &Route, path: &str) -> String {
     let named = route.path.split('/').zip(path.split('/')).find(|(part, _)| part.starts_with('{'));
     named.map_or_else(|| route.id.to_owned(), |(_, value)| plain(value))
+}
+
+/// What a route's path names first, to the policies.
+fn kind_of(route: &Route) -> ResourceKind {
+    match route.path.split('/').find(|part| part.starts_with('{')) {
+        Some("{organisation}") => ResourceKind::Organisation,
+        Some("{key}") => ResourceKind::Key(Role::Inference),
+        Some("{dataset}") => ResourceKind::Dataset,
+        Some("{job}") => ResourceKind::Job,
+        Some("{model}") => ResourceKind::Model,
+        Some("{endpoint}") => ResourceKind::Endpoint,
+        Some("{reservation}") => ResourceKind::Reservation,
+        _ => ResourceKind::Project,
+    }
 }
 
 /// What was asked for may be any text: what of it enters a log is short and plain.

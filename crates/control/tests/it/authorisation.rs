@@ -305,14 +305,14 @@ impl Table {
             write!(self.0, "{:<24} {:<6} {:<62} ", route.id, route.method, route.path.trim_start_matches("/api/v1"));
     }
 
-    fn sign(&mut self, route: &Route, told: u16) {
-        self.0.push(match told {
+    fn signs(&mut self, route: &Route, told: &[u16]) {
+        self.0.extend(told.iter().map(|told| match *told {
             403 => '-',
             404 => '0',
             401 => '!',
             good if good == route.status => '+',
             _ => '?',
-        });
+        }));
     }
 
     fn pad(&mut self, count: usize) {
@@ -396,12 +396,12 @@ async fn every_route_lets_in_whom_it_should_and_tells_everyone_else_the_right_th
         wrong.check(route, "the site", site, due);
         table.begin(route);
         for told in cells.iter().rev() {
-            told.iter().for_each(|told| table.sign(route, *told));
+            table.signs(route, told);
             table.pad(5 - told.len());
         }
-        nobody.iter().for_each(|told| table.sign(route, *told));
+        table.signs(route, &nobody);
         table.pad(4);
-        table.sign(route, site);
+        table.signs(route, &[site]);
         table.0.push('\n');
     }
     if let Some(file) = std::env::var_os("GREGAL_MATRIX_FILE") {

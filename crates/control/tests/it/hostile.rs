@@ -200,9 +200,9 @@ async fn no_name_leads_out_of_where_it_stands_or_speaks_to_a_terminal() {
         "a\0b",
         "",
     ];
-    let named: Vec<&Route> = with_bodies().filter(|route| world.body(route).get("name").is_some()).collect();
-    assert!(named.len() > 6, "{}", named.len());
-    for route in named {
+    let routes: Vec<&Route> = with_bodies().filter(|route| world.body(route).get("name").is_some()).collect();
+    assert!(routes.len() > 6, "{}", routes.len());
+    for route in routes {
         for name in names {
             let mut body = world.body(route);
             body["name"] = json!(name);
