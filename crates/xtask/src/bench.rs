@@ -29,6 +29,9 @@ pub(crate) struct BenchArgs {
     /// Only what passes over the live queue cost, and Kueue's scenario through the control plane
     #[arg(long)]
     passes: bool,
+    /// Only how long decisions take, beside a thousand policies of other organisations
+    #[arg(long)]
+    policy: bool,
     /// Print JSON on stdout
     #[arg(long)]
     json: bool,
@@ -40,6 +43,10 @@ pub(crate) fn run_bench(args: &BenchArgs) -> Result<Value> {
     figures.insert("machine".into(), machine()?);
     if args.passes {
         figures.insert("passes".into(), passes()?);
+        return Ok(Value::Object(figures));
+    }
+    if args.policy {
+        figures.insert("policy".into(), policy()?);
         return Ok(Value::Object(figures));
     }
     if args.cold_build {
@@ -117,6 +124,21 @@ fn cold_build() -> Result<Value> {
     let crates: std::collections::BTreeSet<&str> = tree.lines().filter_map(|line| line.split(" (").next()).collect();
     std::fs::remove_dir_all(&target)?;
     Ok(json!({ "seconds": seconds, "crates": crates.len() }))
+}
+
+/// What a decision takes with an organisation's own policies, and how that compares.
+fn policy() -> Result<Value> {
+    let run = ["run", "--release", "--locked", "--quiet", "--package", "gregal-policy", "--example", "latency", "--"];
+    let text = output(Command::new("cargo").current_dir(root()).args(run).arg("--json"))?;
+    let mut figures: Value = serde_json::from_str(&text).context("the figures of `latency` are not JSON")?;
+    let of = |name: &str| figures[name].as_u64().unwrap_or(0).max(1);
+    let percent = |this: u64, that: u64| json!(this * 100 / that);
+    let beside = percent(of("own_p99_us"), of("alone_p99_us"));
+    let in_one = percent(of("all_in_one_set_p99_us"), of("own_p99_us"));
+    figures["p99_beside_others_percent_of_alone"] = beside;
+    figures["p99_all_in_one_set_percent_of_own"] = in_one;
+    figures["p99_limit_us"] = json!(50);
+    Ok(figures)
 }
 
 /// Passes over queues and clouds of several sizes, and a published load of submissions.
