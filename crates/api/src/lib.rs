@@ -15,6 +15,7 @@ pub mod openapi;
 pub mod organisation;
 pub mod page;
 pub mod placement;
+pub mod policy;
 pub mod problem;
 pub mod project;
 pub mod protocol;

@@ -58,6 +58,8 @@ lists! {
     EndpointList of crate::endpoint::EndpointView;
     /// Quotas, all of them.
     QuotaList of crate::quota::QuotaView;
+    /// Own policies, all of them.
+    PolicyList of crate::policy::PolicyView;
     /// A page of reservations.
     ReservationList of crate::reservation::ReservationView;
     /// A page of usage records.

@@ -60,6 +60,8 @@ problems! {
     TooLarge "too_large" 413 "the body is too large" "Send less. `detail` says how much the route takes.";
     /// Nothing in this cloud can ever hold what is asked.
     NeverFits "never_fits" 422 "can never be placed" "Ask for a smaller SKU or another site: waiting would not help.";
+    /// A policy is not one that an organisation may write; nothing was stored.
+    PolicyRefused "policy_refused" 422 "the policy is refused" "`detail` holds a case in point: who could do what to what. Own policies can forbid anything, and permit within the organisation what `docs/concepts/policy.md` lists. `gregal policy check FILE` tries one without storing it.";
     /// Too many requests wait already.
     Overloaded "overloaded" 429 "too many requests" "Wait as long as `retry-after` says, then try again.";
     /// Our fault.

@@ -352,6 +352,21 @@ pub struct SiteOrganisation {
     pub organisation: OrganisationId,
     /// Where its content may be.
     pub residency: ResidencyPolicy,
+    /// What it wrote for itself: guardrails and permits, those of its projects among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<SitePolicy>,
+}
+
+/// A policy that an organisation wrote for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SitePolicy {
+    /// The one project it speaks for; none speaks for the whole organisation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<ProjectId>,
+    /// What it is called.
+    pub name: String,
+    /// It in Cedar.
+    pub text: String,
 }
 
 /// Credit leased to a site.

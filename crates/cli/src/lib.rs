@@ -23,6 +23,7 @@ mod model;
 mod options;
 mod organisation;
 mod placement;
+mod policy;
 mod printer;
 mod project;
 mod quota;
@@ -76,6 +77,8 @@ pub enum Command {
     Chat(chat::ChatArgs),
     /// Ask where content could be placed, and which rule forbids the rest
     Place(Noun<placement::PlaceVerb>),
+    /// Guardrails and permits of one's own; why something is allowed or not, and what would have to change
+    Policy(Noun<policy::PolicyVerb>),
     /// Read what was used
     Usage(Noun<usage::UsageVerb>),
     /// Read the draft invoice, or compute it again from the raw records
@@ -131,6 +134,7 @@ async fn carry_out(command: Command, here: &mut Surroundings) -> Result<(), Fail
         Command::Endpoint(noun) => endpoint::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Chat(args) => chat::run(&mut Cx::open(args.options, here)?, args.chat).await,
         Command::Place(noun) => placement::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Policy(noun) => policy::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Usage(noun) => usage::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Invoice(noun) => invoice::run(noun.options, here, noun.verb).await,
         Command::Balance(noun) => ledger::run_balance(&mut Cx::open(noun.options, here)?, noun.verb).await,

@@ -15,6 +15,7 @@ mod model;
 pub(crate) mod money;
 pub(crate) mod organisation;
 mod placement;
+pub(crate) mod policy;
 pub(crate) mod preempt;
 mod project;
 mod quota;

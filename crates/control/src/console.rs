@@ -20,6 +20,7 @@ mod overview;
 mod page;
 mod placement;
 mod plot;
+mod policy;
 mod posted;
 mod quota;
 mod reservation;
@@ -115,6 +116,7 @@ pub(crate) fn router(api: Router, options: ConsoleOptions) -> Router {
         .route("/console/projects/{project}/keys", get(key::list).post(key::create))
         .route("/console/keys/{key}/revoke", post(key::revoke))
         .route("/console/projects/{project}/placement", get(placement::page))
+        .route("/console/projects/{project}/policies", get(policy::list))
         .route("/console/projects/{project}/quotas", get(quota::project))
         .route("/console/organisations/{organisation}/quotas", get(quota::organisation))
         .route("/console/usage", get(usage::page))

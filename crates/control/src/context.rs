@@ -17,7 +17,7 @@ use gregal_core::{
     time::Time,
     world::World,
 };
-use gregal_policy::{Policies, Principal, Resource, ResourceKind, Verdict};
+use gregal_policy::{OwnPolicies, Policies, Principal, Resource, ResourceKind, Verdict};
 use gregal_store::{IdempotencyRecord, Store, Tx};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -28,6 +28,7 @@ use crate::{
     denials::Denials,
     founding, http,
     metrics::{Metric, Metrics},
+    own::Kept,
     signer::Signer,
     tasks::schedule::Passes,
     wakes::{Wake, Wakes},
@@ -64,6 +65,7 @@ pub struct Control(Arc<Shared>);
 struct Shared {
     options: ControlOptions,
     policies: Policies,
+    kept: Kept,
     signer: Signer,
     metrics: Metrics,
     wakes: Wakes,
@@ -123,6 +125,8 @@ pub struct Cx {
     /// Who asks.
     pub actor: Actor,
     pub(crate) claim: Option<Arc<Claim>>,
+    /// What the organisation of whoever asks wrote for itself.
+    pub(crate) own: Option<OwnPolicies>,
     /// What permission was asked for and given, so that a route can be held to having asked for its own.
     granted: Arc<Mutex<Vec<Action>>>,
     /// Whether the policies said that it must be told "not found".
@@ -131,7 +135,7 @@ pub struct Cx {
 
 impl Cx {
     pub(crate) fn new(request: RequestId, now: Time, actor: Actor) -> Self {
-        Self { request, now, actor, claim: None, granted: Arc::default(), hidden: Arc::default() }
+        Self { request, now, actor, claim: None, own: None, granted: Arc::default(), hidden: Arc::default() }
     }
 
     /// The key that asks; use cases that need one sit behind routes that need one.
@@ -140,6 +144,11 @@ impl Cx {
             Actor::Key(key) => Ok(key),
             _ => Err(Error::refused(Code::Unauthenticated, "this needs a key: `Authorization: Bearer gk_...`")),
         }
+    }
+
+    /// What the organisation of whoever asks wrote for itself.
+    pub(crate) const fn own(&self) -> Option<&OwnPolicies> {
+        self.own.as_ref()
     }
 
     /// Whether permission for this action was asked for and given.
@@ -217,6 +226,7 @@ impl Control {
         let shared = Shared {
             options,
             policies,
+            kept: Kept::default(),
             signer,
             metrics: Metrics::new(),
             wakes: Wakes::new(),
@@ -253,6 +263,11 @@ impl Control {
 
     pub(crate) fn policies(&self) -> &Policies {
         &self.0.policies
+    }
+
+    /// Organisations' own policies, as far as they are compiled.
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.0.kept
     }
 
     pub(crate) fn signer(&self) -> &Signer {
@@ -307,12 +322,7 @@ impl Control {
                 if verdict.hides() {
                     return Err(Error::missing(&noun, &resource.id));
                 }
-                let mut problem = gregal_api::problem::Problem::new(
-                    Code::Forbidden,
-                    format!("this key's role does not carry `{}` on this {noun}", action.as_str()),
-                );
-                problem.rule = verdict.policies().first().cloned();
-                Err(problem.hint("ask with a key of a role that carries it; `whoami` says what a key may do").into())
+                Err(forbidden(action, &noun, &verdict))
             }
         }
     }
@@ -328,7 +338,7 @@ impl Control {
                 return Verdict::Deny { policies: Vec::new(), reason };
             }
         };
-        self.policies().authorize(&principal, action, resource)
+        self.policies().authorize_within(&principal, action, resource, cx.own())
     }
 
     async fn denied(&self, cx: &Cx, action: Action, resource: &Resource, verdict: &Verdict) -> Result<()> {
@@ -437,5 +447,24 @@ impl Control {
             tx.idempotency_put(&record).await?;
         }
         self.finish(cx, tx, entries, wake).await
+    }
+}
+
+/// What whoever asks is told of a denial that hides nothing: whose rule it is, and who can help.
+fn forbidden(action: Action, noun: &str, verdict: &Verdict) -> Error {
+    use gregal_api::problem::Problem;
+    let (action, rule) = (action.as_str(), verdict.policies().first());
+    let problem = match rule.filter(|rule| rule.contains(':')) {
+        Some(own) => Problem::new(
+            Code::Forbidden,
+            format!("the organisation's own policy `{own}` forbids `{action}` on this {noun}"),
+        )
+        .hint("ask an owner; `gregal policy explain` says what would have to change"),
+        None => Problem::new(Code::Forbidden, format!("this key's role does not carry `{action}` on this {noun}"))
+            .hint("ask with a key of a role that carries it; `whoami` says what a key may do"),
+    };
+    match rule {
+        Some(rule) => problem.rule(rule).into(),
+        None => problem.into(),
     }
 }

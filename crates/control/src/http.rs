@@ -14,6 +14,7 @@ mod key;
 mod model;
 mod organisation;
 mod placement;
+mod policy;
 mod project;
 mod quota;
 mod reservation;

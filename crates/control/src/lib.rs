@@ -14,6 +14,7 @@ mod founding;
 mod http;
 mod metrics;
 mod names;
+mod own;
 mod signer;
 mod sync;
 mod tasks;

@@ -31,6 +31,10 @@ actions! {
     OrganisationRead "organisation:read";
     /// Change an organisation's residency policy.
     ResidencyWrite "residency:write";
+    /// Read the policies an organisation or a project wrote for itself, and why something is allowed or not.
+    PolicyRead "policy:read";
+    /// Write, change and remove them.
+    PolicyWrite "policy:write";
     /// Make a project.
     ProjectCreate "project:create";
     /// Read a project.

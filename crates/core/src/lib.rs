@@ -18,6 +18,7 @@ pub mod model;
 pub mod money;
 pub mod organisation;
 pub mod place;
+pub mod policy;
 pub mod price;
 pub mod queue;
 pub mod quota;

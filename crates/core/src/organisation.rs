@@ -58,10 +58,18 @@ pub struct Organisation {
     /// How it stands to the others.
     #[serde(default)]
     pub share: FairShare,
+    /// How often its own policies, its projects' among them, were written or removed: none has any at zero.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub policies: u64,
     /// When it was made.
     pub created_at: Time,
     /// Grows by one with every change.
     pub version: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Who shares: members, keys, datasets, jobs, models and endpoints live in one project.

@@ -1,14 +1,16 @@
 //! May this principal do this? Default deny, and any error denies.
 
-use cedar_policy::{AuthorizationError, Decision, Entities, Request};
-use gregal_core::access::Action;
+use cedar_policy::{AuthorizationError, Decision, Entities, PolicySet, Request};
+use gregal_core::{access::Action, id::ProjectId};
 
-use crate::{Policies, facts, facts::World, load::Loaded, principal::Principal, resource::Resource};
+use crate::{Policies, facts, facts::World, load::Loaded, own::OwnPolicies, principal::Principal, resource::Resource};
 
 /// The guardrail that keeps organisations apart.
 const ISOLATION: &str = "tenant.isolation";
 /// The guardrail that keeps a bound key in its project.
-const BOUND_KEY: &str = "key.bound_to_project";
+pub(crate) const BOUND_KEY: &str = "key.bound_to_project";
+/// The guardrail that keeps keys from making keys above them.
+pub(crate) const NO_MORE_THAN_HELD: &str = "key.no_more_than_held";
 /// The guardrail that keeps operators out of what tenants own.
 const OPERATOR: &str = "operator.no_tenant_objects";
 
@@ -69,7 +71,10 @@ impl Verdict {
     pub fn hides(&self) -> bool {
         match self {
             Self::Allow { .. } => false,
-            Self::Deny { reason: DenyReason::Error(_), .. } => true,
+            // What an organisation's own policy tripped over is its owners' to mend: they are told.
+            Self::Deny { reason: DenyReason::Error(_), policies } => {
+                policies.is_empty() || !policies.iter().all(is_own)
+            }
             Self::Deny { policies, .. } => {
                 policies.iter().any(|id| [ISOLATION, BOUND_KEY, OPERATOR].contains(&id.as_str()))
             }
@@ -81,27 +86,103 @@ impl Verdict {
     }
 }
 
+/// Whether a rule is one an organisation wrote for itself.
+pub(crate) fn is_own(rule: &String) -> bool {
+    rule.starts_with("organisation:") || rule.starts_with("project:")
+}
+
 impl Policies {
-    /// Decides whether `principal` may do `action` to `resource`. Pure: same question, same verdict.
+    /// Decides whether `principal` may do `action` to `resource` by the cloud's own policies alone. Pure: same question,
+    /// same verdict.
     pub fn authorize(&self, principal: &Principal, action: Action, resource: &Resource) -> Verdict {
+        self.authorize_within(principal, action, resource, None)
+    }
+
+    /// As [`Policies::authorize`], with what the principal's organisation wrote for itself. Its forbids are added to the
+    /// cloud's; its permits are added to roles, as far as `reach.cedar` agrees. Whatever it wrote, nothing is allowed that
+    /// a guardrail of the cloud forbids, and any error denies.
+    pub fn authorize_within(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resource: &Resource,
+        own: Option<&OwnPolicies>,
+    ) -> Verdict {
+        // Operators and sites belong to no organisation: nobody's own policies speak of them.
+        let own = own.filter(|_| matches!(principal, Principal::Key { organisation: Some(_), .. }));
+        let asker = match principal {
+            Principal::Key { organisation, .. } => *organisation,
+            Principal::Site(_) => None,
+        };
+        if own.is_some_and(|own| Some(own.organisation()) != asker) {
+            return Verdict::error("the policies of another organisation were brought");
+        }
         match facts::of_access(&self.0.names, principal, action, resource) {
-            Ok(world) => self.0.authorize(world),
+            Ok(world) => self.0.authorize(world, own.map(|own| (own, resource.project))),
             Err(error) => Verdict::error(error),
         }
     }
 }
 
+impl Policies {
+    /// Whether a permit that an organisation writes could give this, as far as its reach goes.
+    pub(crate) fn could_be_permitted(&self, principal: &Principal, action: Action, resource: &Resource) -> bool {
+        let Ok(world) = facts::of_access(&self.0.names, principal, action, resource) else { return false };
+        let World { principal, action, resource, context, entities } = world;
+        let request = Request::new(principal, action, resource, context, Some(&self.0.schema));
+        match (request, self.0.entities(entities)) {
+            (Ok(request), Ok(entities)) => self.0.permits(&self.0.reach, &request, &entities),
+            _ => false,
+        }
+    }
+}
+
+/// An organisation's own policies, and the project a question is about.
+pub(crate) type Slice<'a> = (&'a OwnPolicies, Option<ProjectId>);
+
 impl Loaded {
-    fn authorize(&self, world: World) -> Verdict {
+    fn authorize(&self, world: World, own: Option<Slice<'_>>) -> Verdict {
         let request =
             match Request::new(world.principal, world.action, world.resource, world.context, Some(&self.schema)) {
                 Ok(request) => request,
                 Err(error) => return Verdict::error(error),
             };
         match self.entities(world.entities) {
-            Ok(entities) => self.decide(&request, &entities),
+            Ok(entities) => self.compose(&request, &entities, own),
             Err(error) => Verdict::error(error),
         }
+    }
+
+    /// The cloud's decision, and then what the organisation's own policies change of it: less by their forbids, more by
+    /// their permits as far as they reach.
+    pub(crate) fn compose(&self, request: &Request, entities: &Entities, own: Option<Slice<'_>>) -> Verdict {
+        let ours = self.decide(request, entities);
+        let Some((own, project)) = own else { return ours };
+        if matches!(ours, Verdict::Deny { reason: DenyReason::Forbidden | DenyReason::Error(_), .. }) {
+            return ours;
+        }
+        if ours.is_allowed() && self.permits(&self.rescue, request, entities) {
+            return ours;
+        }
+        let said = own.of_access(&self.authorizer, request, entities, project);
+        if !said.errors.is_empty() {
+            let (mut policies, details): (Vec<_>, Vec<_>) = said.errors.into_iter().unzip();
+            policies.sort_unstable();
+            return Verdict::Deny { policies, reason: DenyReason::Error(details.join("; ")) };
+        }
+        if !said.forbids.is_empty() {
+            return Verdict::Deny { policies: sorted(said.forbids), reason: DenyReason::Forbidden };
+        }
+        if !ours.is_allowed() && !said.permits.is_empty() && self.permits(&self.reach, request, entities) {
+            return Verdict::Allow { policies: sorted(said.permits) };
+        }
+        ours
+    }
+
+    /// Whether a set of ours permits; an error does not.
+    pub(crate) fn permits(&self, policies: &PolicySet, request: &Request, entities: &Entities) -> bool {
+        let response = self.authorizer.is_authorized(request, policies, entities);
+        response.decision() == Decision::Allow && response.diagnostics().errors().next().is_none()
     }
 
     /// The decision itself, over a request and facts as they stand. Apart from [`Policies::authorize`] only so that tests
@@ -125,4 +206,9 @@ impl Loaded {
             Decision::Deny => Verdict::Deny { policies, reason: DenyReason::Forbidden },
         }
     }
+}
+
+fn sorted(mut policies: Vec<String>) -> Vec<String> {
+    policies.sort_unstable();
+    policies
 }

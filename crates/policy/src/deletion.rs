@@ -14,6 +14,7 @@ use crate::{
     authorize::{DenyReason, Verdict},
     facts::{self, World},
     load::Loaded,
+    own::{OwnPolicies, Written},
     place::Placement,
     principal::Principal,
     resource::{Resource, ResourceKind},
@@ -151,6 +152,9 @@ fn no_missing_fact_lets_content_onto_ground_that_was_refused() {
     let loaded = Loaded::embedded().unwrap();
     let laws: Vec<Jurisdiction> = ["FR", "US"].iter().map(|code| code.parse().unwrap()).collect();
     let names = |name: &str| [name.to_owned()].into();
+    // The operator's name is a fact that residency does not always ask for.
+    let text = "forbid (principal is Ceiling, action, resource is Ground) when { resource.operator == \"acme\" };";
+    let own = OwnPolicies::compile(OURS, [Written { project: None, name: "not-acme", text }]);
     let mut refusals = 0;
     for bits in 0..64_usize {
         let law = |bit: usize| laws[bits >> bit & 1];
@@ -177,8 +181,16 @@ fn no_missing_fact_lets_content_onto_ground_that_was_refused() {
         for what in Placement::ALL {
             let world = facts::of_placement(&loaded.names, &policy, &site, *what).unwrap();
             let request = bare_request(&world);
-            let refused =
-                |facts| loaded.residency_rules(&request, &unvalidated(facts)).map_or(true, |rules| !rules.is_empty());
+            let request_of = &request;
+            let refuses = |rules: Result<Vec<String>, String>| rules.map_or(true, |rules| !rules.is_empty());
+            let by_own = |facts: &Entities| refuses(loaded.own_rules(request_of, facts, &own));
+            assert!(by_own(&unvalidated(world.entities.clone())));
+            for (taken, facts) in with_one_fact_less(&world.entities) {
+                let facts = unvalidated(facts);
+                let ours = refuses(loaded.residency_rules(request_of, &facts));
+                assert!(ours || by_own(&facts), "without {taken}, {site:?} is allowed beside a guardrail about it");
+            }
+            let refused = |facts| refuses(loaded.residency_rules(request_of, &unvalidated(facts)));
             if !refused(world.entities.clone()) {
                 continue;
             }
@@ -189,4 +201,74 @@ fn no_missing_fact_lets_content_onto_ground_that_was_refused() {
         }
     }
     assert!(refusals > 200, "{refusals} refusals");
+}
+
+/// Sets of an organisation's own that lean on every fact there is, each guardrail beside permits that do not ask for it.
+const OWN: &[&[&str]] = &[
+    &[
+        "permit (principal, action, resource);",
+        "forbid (principal is Holder in Role::\"developer\", action, resource);",
+    ],
+    &[
+        "permit (principal, action, resource);",
+        "forbid (principal is Holder, action, resource) when { principal has project && resource in principal.project };",
+    ],
+    &[
+        "permit (principal, action, resource);",
+        "forbid (principal is Holder, action, resource) when { principal.bound };",
+    ],
+    &[
+        "permit (principal, action, resource);",
+        "forbid (principal is Holder, action, resource) when { resource in principal.organisation };",
+    ],
+    &[
+        "permit (principal, action, resource);",
+        "forbid (principal is Holder, action, resource is Key) when { resource.role == Role::\"inference\" };",
+    ],
+    &[
+        "permit (principal, action, resource);",
+        "forbid (principal is Holder, action, resource) when { principal.grants.contains(Role::\"inference\") };",
+    ],
+    &[
+        "permit (principal is Holder, action, resource) when { !(principal has project) };",
+        "permit (principal is Holder, action, resource) when { !(principal in Role::\"viewer\") };",
+    ],
+];
+
+#[test]
+fn no_missing_fact_turns_a_denial_into_a_permission_beside_an_organisations_own_policies() {
+    let loaded = Loaded::embedded().unwrap();
+    let holders = || principals().into_iter().filter(|who| matches!(who, Principal::Key { organisation: Some(_), .. }));
+    let by_project = format!("forbid (principal is Holder, action, resource in Project::\"{HERE}\");");
+    let by_project = ["permit (principal, action, resource);", by_project.as_str()];
+    let (mut denials, mut deletions) = (0, 0);
+    for texts in OWN.iter().copied().chain([&by_project[..]]) {
+        let names: Vec<String> = (0..texts.len()).map(|index| format!("p{index}")).collect();
+        let written = texts.iter().zip(&names).map(|(text, name)| Written { project: None, name, text });
+        let own = OwnPolicies::compile(OURS, written);
+        for (principal, resource) in holders().flat_map(|who| resources().into_iter().map(move |what| (who, what))) {
+            // One action a kind of rule: carried by roles, by permits alone, by neither, and of keys.
+            for action in
+                [Action::JobRead, Action::JobCancel, Action::AuditRead, Action::PolicyWrite, Action::KeyCreate]
+            {
+                let world = facts::of_access(&loaded.names, &principal, action, &resource).unwrap();
+                let request = bare_request(&world);
+                let slice = || Some((&own, resource.project));
+                if loaded.compose(&request, &unvalidated(world.entities.clone()), slice()).is_allowed() {
+                    continue;
+                }
+                denials += 1;
+                for (taken, facts) in with_one_fact_less(&world.entities) {
+                    deletions += 1;
+                    let verdict = loaded.compose(&request, &unvalidated(facts), slice());
+                    assert!(
+                        !verdict.is_allowed(),
+                        "without {taken}, beside {texts:?}, {principal:?} may {} {resource:?}: {verdict:?}",
+                        action.as_str()
+                    );
+                }
+            }
+        }
+    }
+    assert!(denials > 5_000 && deletions > 3 * denials, "{denials} denials, {deletions} deletions");
 }

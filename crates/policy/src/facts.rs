@@ -97,6 +97,11 @@ impl Names {
         }
     }
 
+    /// An action by its text.
+    pub(crate) fn action(&self, action: &str) -> EntityUid {
+        uid(&self.action, action)
+    }
+
     fn role(&self, role: Role) -> EntityUid {
         uid(&self.role, role.as_str())
     }

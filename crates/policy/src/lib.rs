@@ -10,10 +10,14 @@
 //! trips over a missing fact would silently stop guarding; here an error anywhere is a denial of its own kind.
 
 mod authorize;
+mod catalogue;
+mod check;
 #[cfg(test)]
 mod deletion;
+mod explain;
 mod facts;
 mod load;
+mod own;
 mod place;
 mod principal;
 mod resource;
@@ -22,7 +26,9 @@ use std::sync::Arc;
 
 pub use crate::{
     authorize::{DenyReason, Verdict},
+    check::{Checked, Refused, refuse_unknown},
     load::Error,
+    own::{OwnPolicies, Written},
     place::{Placement, PlacementVerdict},
     principal::Principal,
     resource::{Resource, ResourceKind},

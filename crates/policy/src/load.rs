@@ -42,6 +42,8 @@ pub enum Error {
 const SCHEMA: &str = include_str!("gregal.cedarschema");
 const ROLES: Source = Source { file: "roles.cedar", text: include_str!("roles.cedar") };
 const GUARDRAILS: Source = Source { file: "guardrails.cedar", text: include_str!("guardrails.cedar") };
+const REACH: Source = Source { file: "reach.cedar", text: include_str!("reach.cedar") };
+const RESCUE: Source = Source { file: "rescue.cedar", text: include_str!("rescue.cedar") };
 const RESIDENCY: Source = Source { file: "residency.cedar", text: include_str!("residency.cedar") };
 const CEILING: Source = Source { file: "ceiling.cedar", text: include_str!("ceiling.cedar") };
 
@@ -60,6 +62,10 @@ pub(crate) struct Loaded {
     pub(crate) authorizer: Authorizer,
     /// Roles and guardrails.
     pub(crate) access: PolicySet,
+    /// What an organisation's own permits can give at most.
+    pub(crate) reach: PolicySet,
+    /// What its own guardrails cannot take.
+    pub(crate) rescue: PolicySet,
     /// The residency forbids and the permit they stand against.
     pub(crate) residency: PolicySet,
     /// The one permit that must agree.
@@ -82,7 +88,9 @@ impl Loaded {
         let access = policies(&validator, access)?;
         let residency = policies(&validator, residency)?;
         let ceiling = policies(&validator, ceiling)?;
-        Ok(Self { schema, names, authorizer: Authorizer::new(), access, residency, ceiling })
+        let reach = policies(&validator, &[REACH])?;
+        let rescue = policies(&validator, &[RESCUE])?;
+        Ok(Self { schema, names, authorizer: Authorizer::new(), access, reach, rescue, residency, ceiling })
     }
 
     /// The entity set of one question. Facts that do not hold to the schema are an error, hence a denial.
@@ -119,7 +127,7 @@ fn by_its_id(file: &'static str, policy: &Policy) -> Result<Policy, Error> {
 }
 
 /// An error with its causes.
-fn full(error: &dyn std::error::Error) -> String {
+pub(crate) fn full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -10,7 +10,7 @@ use gregal_core::{
     site::Site,
 };
 
-use crate::{Policies, facts, facts::World, load::Loaded};
+use crate::{Policies, facts, facts::World, load::Loaded, own::OwnPolicies};
 
 /// The rule named when a decision could not be made.
 const EVALUATION_ERROR: &str = "residency.evaluation_error";
@@ -30,11 +30,32 @@ pub enum Placement {
     Endpoint,
     /// A request would be sent there.
     Route,
+    /// Bytes that stand elsewhere would be copied there.
+    Copy,
+    /// A served model would be answered from there again, after its place was lost.
+    Replica,
+    /// A backup would be kept there.
+    Backup,
+    /// A key that opens content would be wrapped for, or kept, there.
+    KeyWrap,
+    /// Whoever runs the site would be let in to help.
+    Support,
 }
 
 impl Placement {
     /// Everything that can be placed.
-    pub const ALL: &'static [Self] = &[Self::Dataset, Self::Job, Self::Model, Self::Endpoint, Self::Route];
+    pub const ALL: &'static [Self] = &[
+        Self::Dataset,
+        Self::Job,
+        Self::Model,
+        Self::Endpoint,
+        Self::Route,
+        Self::Copy,
+        Self::Replica,
+        Self::Backup,
+        Self::KeyWrap,
+        Self::Support,
+    ];
 
     /// How policies and people spell it.
     pub const fn as_str(self) -> &'static str {
@@ -44,13 +65,27 @@ impl Placement {
             Self::Model => "model",
             Self::Endpoint => "endpoint",
             Self::Route => "route",
+            Self::Copy => "copy",
+            Self::Replica => "replica",
+            Self::Backup => "backup",
+            Self::KeyWrap => "key_wrap",
+            Self::Support => "support",
         }
     }
 
-    const fn article(self) -> &'static str {
+    /// What would be there, as a sentence begins.
+    const fn words(self) -> &'static str {
         match self {
-            Self::Endpoint => "an",
-            _ => "a",
+            Self::Dataset => "a dataset",
+            Self::Job => "a job",
+            Self::Model => "a model",
+            Self::Endpoint => "an endpoint",
+            Self::Route => "a route",
+            Self::Copy => "a copy",
+            Self::Replica => "a replica",
+            Self::Backup => "a backup",
+            Self::KeyWrap => "a wrapped key",
+            Self::Support => "support access",
         }
     }
 }
@@ -73,9 +108,21 @@ pub struct PlacementVerdict {
 impl Policies {
     /// Decides whether content of an organisation with this residency policy may be at `site`. Pure.
     pub fn place(&self, policy: &ResidencyPolicy, site: &Site, what: Placement) -> PlacementVerdict {
+        self.place_within(policy, site, what, None)
+    }
+
+    /// As [`Policies::place`], with what the organisation wrote for itself: it can forbid more, never allow more.
+    pub fn place_within(
+        &self,
+        policy: &ResidencyPolicy,
+        site: &Site,
+        what: Placement,
+        own: Option<&OwnPolicies>,
+    ) -> PlacementVerdict {
+        let own = own.filter(|own| own.speaks_of_places());
         let rules = facts::of_placement(&self.0.names, policy, site, what)
             .map_err(|error| error.to_string())
-            .and_then(|world| self.0.residency_of(world));
+            .and_then(|world| self.0.residency_of(world, own));
         match rules {
             Ok(rules) => describe(policy, site, what, rules),
             Err(error) => unsure(site, &error),
@@ -84,12 +131,30 @@ impl Policies {
 }
 
 impl Loaded {
-    fn residency_of(&self, world: World) -> Result<Vec<String>, String> {
+    fn residency_of(&self, world: World, own: Option<&OwnPolicies>) -> Result<Vec<String>, String> {
         let World { principal, action, resource, context, entities } = world;
         let request = Request::new(principal, action, resource, context, Some(&self.schema))
             .map_err(|error| error.to_string())?;
         let entities = self.entities(entities).map_err(|error| error.to_string())?;
-        self.residency_rules(&request, &entities)
+        let mut rules = self.residency_rules(&request, &entities)?;
+        rules.extend(own.map_or_else(|| Ok(Vec::new()), |own| self.own_rules(&request, &entities, own))?);
+        Ok(rules)
+    }
+
+    /// The rules of an organisation's own that refuse. An error is a text.
+    pub(crate) fn own_rules(
+        &self,
+        request: &Request,
+        entities: &Entities,
+        own: &OwnPolicies,
+    ) -> Result<Vec<String>, String> {
+        let said = own.of_place(&self.authorizer, request, entities);
+        if let Some((rule, why)) = said.errors.into_iter().next() {
+            return Err(format!("the organisation's own policy `{rule}` could not be evaluated: {why}"));
+        }
+        let mut rules = said.forbids;
+        rules.sort_unstable();
+        Ok(rules)
     }
 
     /// The rules that refuse, in their order; empty if both sets allow. An error is a text for operators.
@@ -134,7 +199,7 @@ fn describe(policy: &ResidencyPolicy, site: &Site, what: Placement, rules: Vec<S
         return PlacementVerdict { allowed: true, rule: None, rules, because, would_need: None };
     };
     let (fact, would_need) = words(first, policy, site);
-    let because = format!("{} {} may not be at site `{}`: {fact}", what.article(), what.as_str(), site.name);
+    let because = format!("{} may not be at site `{}`: {fact}", what.words(), site.name);
     PlacementVerdict { allowed: false, rule: Some(first.clone()), because, would_need, rules }
 }
 
@@ -168,6 +233,10 @@ fn words(rule: &str, policy: &ResidencyPolicy, site: &Site) -> (String, Option<S
         OPERATOR => (
             format!("its operator `{}` is not one the organisation named", operator.name),
             Some(format!("`{}` among the organisation's named operators", operator.name)),
+        ),
+        own if own.starts_with("organisation:") => (
+            format!("the organisation's own policy `{own}` forbids it"),
+            Some(format!("`{own}` changed or removed by an owner")),
         ),
         _ => ("it is not within the organisation's residency policy".into(), None),
     }

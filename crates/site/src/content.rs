@@ -178,7 +178,8 @@ fn may_be_here(shared: &Shared, grant: &GrantBody, id: DatasetId) -> Result<(), 
     }
     let site = standing.intent.as_ref().map(|intent| &intent.site);
     if let (Some(residency), Some(site)) = (standing.residency(grant.organisation), site) {
-        let verdict = shared.policies.place(residency, site, Placement::Dataset);
+        let own = standing.own(grant.organisation);
+        let verdict = shared.policies.place_within(residency, site, Placement::Dataset, own);
         if !verdict.allowed {
             return Err(Answer::new(Code::ResidencyRefused, verdict.because).rule(verdict.rule));
         }

@@ -60,6 +60,13 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
         postgres: "",
     },
+    Migration {
+        number: 9,
+        name: "policies",
+        both: include_str!("../migrations/0009_policies.sql"),
+        sqlite: "",
+        postgres: "",
+    },
 ];
 
 /// The version of the schema this program needs. A database beyond it is refused.

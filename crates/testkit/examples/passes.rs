@@ -291,6 +291,7 @@ fn organisation(number: u128) -> Organisation {
         credit: Nano::ZERO,
         residency: ResidencyPolicy::eu(),
         share: FairShare::default(),
+        policies: 0,
         created_at: Time::from_millis(BEGAN_MS),
         version: 1,
     }

@@ -32,6 +32,9 @@ pub(crate) struct BenchArgs {
     /// Only whether somebody else's object takes as long to be refused as one that is not there
     #[arg(long)]
     foreign: bool,
+    /// Only how long decisions take, beside a thousand policies of other organisations
+    #[arg(long)]
+    policy: bool,
     /// Print JSON on stdout
     #[arg(long)]
     json: bool,
@@ -47,6 +50,10 @@ pub(crate) fn run_bench(args: &BenchArgs) -> Result<Value> {
     }
     if args.foreign {
         figures.insert("foreign".into(), example("foreign", &["--rounds", "2000"])?);
+        return Ok(Value::Object(figures));
+    }
+    if args.policy {
+        figures.insert("policy".into(), policy()?);
         return Ok(Value::Object(figures));
     }
     if args.cold_build {
@@ -131,6 +138,21 @@ fn example(name: &str, arguments: &[&str]) -> Result<Value> {
     let run = ["run", "--release", "--locked", "--quiet", "--package", "gregal-testkit", "--example", name, "--"];
     let text = output(Command::new("cargo").current_dir(root()).args(run).args(arguments))?;
     serde_json::from_str(&text).with_context(|| format!("the figures of `{name}` are not JSON"))
+}
+
+/// What a decision takes with an organisation's own policies, and how that compares.
+fn policy() -> Result<Value> {
+    let run = ["run", "--release", "--locked", "--quiet", "--package", "gregal-policy", "--example", "latency", "--"];
+    let text = output(Command::new("cargo").current_dir(root()).args(run).arg("--json"))?;
+    let mut figures: Value = serde_json::from_str(&text).context("the figures of `latency` are not JSON")?;
+    let of = |name: &str| figures[name].as_u64().unwrap_or(0).max(1);
+    let percent = |this: u64, that: u64| json!(this * 100 / that);
+    let beside = percent(of("own_p99_us"), of("alone_p99_us"));
+    let in_one = percent(of("all_in_one_set_p99_us"), of("own_p99_us"));
+    figures["p99_beside_others_percent_of_alone"] = beside;
+    figures["p99_all_in_one_set_percent_of_own"] = in_one;
+    figures["p99_limit_us"] = json!(50);
+    Ok(figures)
 }
 
 /// Passes over queues and clouds of several sizes, and a published load of submissions.

@@ -75,7 +75,9 @@ impl Control {
         asked: Option<&str>,
     ) -> Result<(Site, String)> {
         let organisation = self.organisation_of(view, project.organisation).await?;
-        let place = |site: &Site| self.policies().place(&organisation.residency, site, Placement::Dataset);
+        let own = self.own_of(view, &organisation).await?;
+        let place =
+            |site: &Site| self.policies().place_within(&organisation.residency, site, Placement::Dataset, own.as_ref());
         let site = if let Some(asked) = asked {
             let site = site_found(view, asked).await?;
             let verdict = place(&site);

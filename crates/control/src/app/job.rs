@@ -160,7 +160,8 @@ impl Control {
             None => view.sites_all().await?,
         };
         let owner = self.organisation_of(view, organisation).await?;
-        let place = |site: &Site| self.policies().place(&owner.residency, site, Placement::Job);
+        let own = self.own_of(view, &owner).await?;
+        let place = |site: &Site| self.policies().place_within(&owner.residency, site, Placement::Job, own.as_ref());
         let lawful: Vec<&Site> = sites.iter().filter(|site| place(site).allowed).collect();
         if let (true, Some(first)) = (lawful.is_empty(), sites.first()) {
             return Err(Error::residency(&place(first), Placement::Job));

@@ -17,7 +17,7 @@ use gregal_core::{
     organisation::{FairShare, Organisation, Plan},
     residency::{Jurisdiction, ResidencyPolicy},
 };
-use gregal_policy::{Placement, Resource};
+use gregal_policy::{OwnPolicies, Placement, Resource};
 use gregal_store::{Listed, PAGE_MAX, Page, View};
 
 use crate::{Control, Cx, Error, Result, context::Facts as _, names, wakes::Wake};
@@ -40,6 +40,7 @@ impl Control {
             vat_id: wanted.vat_id,
             credit,
             share: FairShare::default(),
+            policies: 0,
             created_at: cx.now,
             version: 1,
         };
@@ -131,17 +132,8 @@ impl Control {
         let policy = residency(wanted)?;
         let tx = self.begin(cx).await?;
         let before = self.organisation_of(&tx, id).await?;
-        let outside = self.content_outside(&tx, id, &policy).await?;
-        if !outside.is_empty() {
-            const NAMED_MAX: usize = 10;
-            let named = outside.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
-            let more = outside.len().saturating_sub(NAMED_MAX);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            let detail = format!("content stands where this policy would not allow it: {named}{more}");
-            let hint = "remove it first (datasets, endpoints) or let it end (jobs), then set the policy again; a model \
-                        cannot be removed or moved yet: while one stands at a site, the policy has to allow that site";
-            return Err(Problem::new(Code::Conflict, detail).hint(hint).into());
-        }
+        let own = self.own_of(&tx, &before).await?;
+        self.content_fits(&tx, id, &policy, own.as_ref()).await?;
         let after = Organisation { residency: policy, version: before.version + 1, ..before };
         tx.organisation_update(&after).await?;
         let written = serde_json::to_value(ResidencyView::from(&after.residency)).unwrap_or_default();
@@ -150,12 +142,43 @@ impl Control {
         Ok((&after).into())
     }
 
-    /// What stands at sites that a policy does not allow.
-    async fn content_outside(&self, view: &View, id: OrganisationId, policy: &ResidencyPolicy) -> Result<Vec<String>> {
+    /// Refuses a residency policy, or policies of an organisation's own, while content stands where it would no longer be
+    /// allowed: the rules would say one thing and the disks another.
+    pub(crate) async fn content_fits(
+        &self,
+        view: &View,
+        id: OrganisationId,
+        policy: &ResidencyPolicy,
+        own: Option<&OwnPolicies>,
+    ) -> Result<()> {
+        const NAMED_MAX: usize = 10;
+        let outside = self.content_outside(view, id, policy, own).await?;
+        if outside.is_empty() {
+            return Ok(());
+        }
+        let named = outside.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+        let more = outside.len().saturating_sub(NAMED_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let detail = format!("content stands where this policy would not allow it: {named}{more}");
+        let hint = "remove it first (datasets, endpoints) or let it end (jobs), then set the policy again; a model \
+                    cannot be removed or moved yet: while one stands at a site, the policy has to allow that site";
+        Err(Problem::new(Code::Conflict, detail).hint(hint).into())
+    }
+
+    /// What stands at sites that a policy does not allow, each asked as what it is.
+    async fn content_outside(
+        &self,
+        view: &View,
+        id: OrganisationId,
+        policy: &ResidencyPolicy,
+        own: Option<&OwnPolicies>,
+    ) -> Result<Vec<String>> {
         let mut forbidden = BTreeSet::new();
         for site in view.sites_all().await? {
-            if !self.policies().place(policy, &site, Placement::Dataset).allowed {
-                forbidden.insert(site.id);
+            for what in STANDING {
+                if !self.policies().place_within(policy, &site, what, own).allowed {
+                    forbidden.insert((what, site.id));
+                }
             }
         }
         let mut outside = Vec::new();
@@ -164,14 +187,16 @@ impl Control {
         }
         for project in projects_all(view, id).await? {
             for dataset in datasets_all(view, project.id).await? {
-                if dataset.state != gregal_core::dataset::DatasetState::Deleted && forbidden.contains(&dataset.site) {
+                if dataset.state != gregal_core::dataset::DatasetState::Deleted
+                    && forbidden.contains(&(Placement::Dataset, dataset.site))
+                {
                     outside.push(format!("dataset `{}`", dataset.name));
                 }
             }
             let mut page = Page::first(PAGE_MAX);
             loop {
                 let models = view.models_list(project.id, &page).await?;
-                let there = models.items.iter().filter(|model| forbidden.contains(&model.site));
+                let there = models.items.iter().filter(|model| forbidden.contains(&(Placement::Model, model.site)));
                 outside.extend(there.map(|model| format!("model `{}` {}", model.name, model.number)));
                 let Some(next) = models.next else { break };
                 page = Page::after(next, PAGE_MAX);
@@ -179,18 +204,21 @@ impl Control {
         }
         let mine = |endpoint: &&gregal_core::endpoint::Endpoint| endpoint.organisation == id;
         for endpoint in view.endpoints_live().await?.iter().filter(mine) {
-            if forbidden.contains(&endpoint.site) {
+            if forbidden.contains(&(Placement::Endpoint, endpoint.site)) {
                 outside.push(format!("endpoint `{}`", endpoint.name));
             }
         }
         for job in view.jobs_in_states(&JobState::NOT_ENDED).await? {
-            if job.organisation == id && job.site.is_some_and(|site| forbidden.contains(&site)) {
+            if job.organisation == id && job.site.is_some_and(|site| forbidden.contains(&(Placement::Job, site))) {
                 outside.push(format!("job `{}`", job.name));
             }
         }
         Ok(outside)
     }
 }
+
+/// What stands at a site, as residency calls it.
+const STANDING: [Placement; 4] = [Placement::Dataset, Placement::Job, Placement::Model, Placement::Endpoint];
 
 /// Every project of an organisation.
 pub(crate) async fn projects_all(view: &View, id: OrganisationId) -> Result<Vec<gregal_core::organisation::Project>> {

@@ -20,8 +20,10 @@ impl Control {
             Some(site) => vec![site_found(self.store(), site).await?],
             None => self.store().sites_all().await?,
         };
+        let own = self.own_of(self.store(), &organisation).await?;
         let verdict = |site: &gregal_core::site::Site| {
-            let verdict = self.policies().place(&organisation.residency, site, Placement::Dataset);
+            let what = Placement::Dataset;
+            let verdict = self.policies().place_within(&organisation.residency, site, what, own.as_ref());
             SiteVerdict {
                 site: site.id.to_string(),
                 name: site.name.clone(),

@@ -92,7 +92,8 @@ impl Control {
         what: Placement,
     ) -> Result<()> {
         let organisation = self.organisation_of(view, organisation).await?;
-        let verdict = self.policies().place(&organisation.residency, site, what);
+        let own = self.own_of(view, &organisation).await?;
+        let verdict = self.policies().place_within(&organisation.residency, site, what, own.as_ref());
         if verdict.allowed { Ok(()) } else { Err(Error::residency(&verdict, what)) }
     }
 }

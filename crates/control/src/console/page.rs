@@ -17,6 +17,7 @@ pub(crate) enum Here {
     Datasets,
     Keys,
     Placement,
+    Policies,
     Quotas,
     Usage,
     Invoice,

@@ -176,6 +176,7 @@ impl Visitor {
             (Here::Datasets, "datasets", "Datasets", Action::DatasetRead),
             (Here::Keys, "keys", "Keys", Action::KeyRead),
             (Here::Placement, "placement", "Placement", Action::PlacementExplain),
+            (Here::Policies, "policies", "Policies", Action::PolicyRead),
         ];
         let mine = pages.into_iter().filter(|(.., action)| self.can(*action));
         mine.map(|(page, path, words, _)| here.link(page, &format!("/console/projects/{id}/{path}"), words)).collect()

@@ -104,7 +104,9 @@ async fn admitted(control: &Control, route: &Route, request: Request) -> Result<
     let id = id.unwrap_or_else(|| RequestId::new(control.world()));
     let now = control.now();
     let actor = actor(control, route.access, &parts.headers, now).await?;
+    let own = control.own_of_actor(&actor).await?;
     let mut cx = Cx::new(id, now, actor);
+    cx.own = own;
     let body = if route.request.is_some() {
         let bytes = read(route.access, body).await?;
         if route.creates() {

@@ -22,7 +22,7 @@ use crate::{
     console::{self, ConsoleOptions},
     http::{
         audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation, placement,
-        project, quota, reservation, site, sku, usage,
+        policy, project, quota, reservation, site, sku, usage,
     },
 };
 
@@ -57,6 +57,15 @@ fn bindings() -> Vec<Binding> {
         bound("organisations_list", organisation::list),
         bound("organisation_read", organisation::read),
         bound("residency_write", organisation::residency_write),
+        bound("policies_list", policy::list),
+        bound("policy_write", policy::write),
+        bound("policy_remove", policy::remove),
+        bound("policy_check", policy::check),
+        bound("project_policies_list", policy::project_list),
+        bound("project_policy_write", policy::project_write),
+        bound("project_policy_remove", policy::project_remove),
+        bound("project_policy_check", policy::project_check),
+        bound("policy_explain", policy::explain),
         bound("project_create", project::create),
         bound("projects_list", project::list),
         bound("project_read", project::read),

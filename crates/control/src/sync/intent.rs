@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gregal_api::{
-    protocol::{Allowance, Intent, SiteKey, SiteOrganisation, WantedAttempt, WantedDataset, WantedEndpoint},
+    protocol::{
+        Allowance, Intent, SiteKey, SiteOrganisation, SitePolicy, WantedAttempt, WantedDataset, WantedEndpoint,
+    },
     signed::Signed,
 };
 use gregal_core::{
@@ -13,6 +15,7 @@ use gregal_core::{
     id::{EndpointId, OrganisationId, SiteId},
     job::{Billed, Job, JobState},
     money::Nano,
+    policy::OwnPolicy,
     site::Site,
     sku::Catalogue,
     time::Time,
@@ -90,9 +93,11 @@ impl Control {
         present.extend(datasets.iter().filter(|dataset| !dataset.delete).map(|dataset| dataset.organisation));
         let mut organisations = Vec::with_capacity(present.len());
         for organisation in present {
-            let residency = self.organisation_of(view, organisation).await?.residency;
-            organisations.push(SiteOrganisation { organisation, residency });
+            let owner = self.organisation_of(view, organisation).await?;
+            let policies = if owner.policies == 0 { Vec::new() } else { policies_told(view, organisation).await? };
+            organisations.push(SiteOrganisation { organisation, residency: owner.residency, policies });
         }
+        let keys = self.keys_wanted(view, &serving).await?;
         Ok(Intent {
             revision: 0,
             site: as_told(site),
@@ -101,7 +106,7 @@ impl Control {
             jobs_kept,
             endpoints,
             datasets,
-            keys: self.keys_wanted(view, &serving).await?,
+            keys,
             organisations,
             allowances: allowance::granted_at(view, id).await?,
             price_books: view.price_books_all().await?,
@@ -117,7 +122,12 @@ impl Control {
         // Policy speaks of role and owner, not of single keys: one question a role is enough.
         let mut answers = BTreeMap::new();
         let mut working = Vec::new();
+        let mut permitting = BTreeSet::new();
         for organisation in serving {
+            let owner = self.organisation_of(view, *organisation).await?;
+            if self.own_of(view, &owner).await?.is_some_and(|own| own.has_permits()) {
+                permitting.insert(*organisation);
+            }
             let keys = view.keys_working(*organisation, None, now).await?;
             working.extend(keys.into_iter().map(|key| (*organisation, key)));
         }
@@ -127,7 +137,8 @@ impl Control {
                 let any = Resource::within(ResourceKind::Endpoint, organisation, project, EndpointId::from_u128(0));
                 self.policies().authorize(&Principal::from(&key), Action::EndpointInfer, &any).is_allowed()
             });
-            if may_infer {
+            // Where an organisation permits by itself, the site decides with its policies: it has to know the keys.
+            if may_infer || permitting.contains(&organisation) {
                 wanted.push(SiteKey {
                     key: key.id,
                     digest: key.digest,
@@ -198,6 +209,12 @@ async fn endpoints_wanted(view: &View, site: SiteId, catalogue: &Catalogue) -> R
 /// A site as it is told of itself: its facts, without what changes with every sync and without the digest of its secret.
 fn as_told(site: Site) -> Site {
     Site { secret_digest: String::new(), capacity: None, lease_until: None, incarnation: None, version: 0, ..site }
+}
+
+/// What an organisation wrote for itself, as its sites are told.
+async fn policies_told(view: &View, organisation: OrganisationId) -> Result<Vec<SitePolicy>> {
+    let told = |one: OwnPolicy| SitePolicy { project: one.project, name: one.name, text: one.text };
+    Ok(view.policies_of_organisation(organisation).await?.into_iter().map(told).collect())
 }
 
 /// Every dataset at a site; a removed one stays until the site has removed its bytes.

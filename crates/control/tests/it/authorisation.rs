@@ -79,6 +79,15 @@ const ROWS: &[Row] = &[
     row("project_quotas_list", About::Project, &[Owner, Admin, Developer, Viewer, Billing, Auditor]),
     row("project_quota_write", About::Project, ADMINS),
     row("project_quota_remove", About::Project, ADMINS),
+    row("policies_list", About::Organisation, EVERY_FACT),
+    row("policy_write", About::Organisation, &[Owner]),
+    row("policy_remove", About::Organisation, &[Owner]),
+    row("policy_check", About::Organisation, &[Owner]),
+    row("project_policies_list", About::Project, EVERY_FACT),
+    row("project_policy_write", About::Project, &[Owner]),
+    row("project_policy_remove", About::Project, &[Owner]),
+    row("project_policy_check", About::Project, &[Owner]),
+    row("policy_explain", About::Self_, Role::ALL),
     row("project_create", About::Organisation, ADMINS),
     Row {
         sibling: 200,
@@ -128,6 +137,10 @@ const ROWS: &[Row] = &[
     row("site_sync", About::Site, &[]),
     row("site_usage", About::Site, &[]),
 ];
+
+/// A guardrail that stands in nobody's way here.
+const NO_DELETION: &str =
+    "forbid (principal is Holder in Role::\"viewer\", action == Action::\"dataset:delete\", resource);";
 
 /// A cloud with one of everything.
 pub(crate) struct World {
@@ -190,6 +203,7 @@ impl World {
             "{model}" => self.model.clone(),
             "{endpoint}" => self.endpoint.clone(),
             "{reservation}" => self.reservation.clone(),
+            "{policy}" => "no-deletion".into(),
             other => panic!("{}: no object for {other}", route.id),
         };
         route.path.split('/').filter(|part| part.starts_with('{')).map(named).collect()
@@ -215,6 +229,8 @@ impl World {
             Some("JobCreate") => crate::world::training(&self.dataset, &name),
             Some("JobPreempt") => json!({ "why": "a machine is taken out" }),
             Some("QuotaWrite") => json!({ "guarantee": 0 }),
+            Some("PolicyWrite") => json!({ "text": NO_DELETION }),
+            Some("PolicyExplain") => json!({ "action": "catalogue:read", "object": "cloud" }),
             Some("ShareWrite") => json!({ "weight": 1, "priority_max": 4 }),
             Some("EndpointCreate") => json!({ "name": name, "model": self.model }),
             // Each in a day of its own, so that none is in another's way.

@@ -164,6 +164,13 @@ async fn every_page_shows_what_the_api_answers() {
     assert!(browser.page(&format!("/console/projects/{project}/models")).await.contains("facts@1"));
     assert!(browser.page(&format!("/console/projects/{project}/datasets")).await.contains("abababababababab…"));
     assert!(browser.page(&format!("/console/projects/{project}/placement")).await.contains("allowed"));
+    let policies = format!("/console/projects/{project}/policies");
+    assert!(browser.page(&policies).await.contains("There is none"));
+    let text = "forbid (principal is Holder in Role::\"viewer\", action == Action::\"job:read\", resource);";
+    let wanted = json!({ "text": text });
+    cloud.call(&tenant.owner, "policy_write", &[&tenant.organisation(), "quiet"], wanted).await.good();
+    let page = browser.page(&policies).await;
+    assert!(page.contains("organisation:quiet") && page.contains("is Holder in Role::&#34;viewer"), "{page}");
     let page = browser.page("/console/usage").await;
     assert!(page.contains("0.0111 core-hours") && page.contains("class=\"bar-day\""), "{page}");
     let page = browser.page("/console/audit").await;
@@ -338,7 +345,7 @@ async fn every_answer_keeps_to_itself_and_none_holds_the_key() {
     let project = tenant.project();
     let paths =
         ["", "/sign-in", "/usage", "/invoice", "/audit", "/sites", "/organisations", "/nothing", "/assets/console.css"];
-    let of_project = ["jobs", "models", "endpoints", "datasets", "keys", "placement"];
+    let of_project = ["jobs", "models", "endpoints", "datasets", "keys", "placement", "policies"];
     let paths = paths.iter().map(|path| format!("/console{path}"));
     for path in paths.chain(of_project.iter().map(|path| format!("/console/projects/{project}/{path}"))) {
         let answer = browser.get(&path).await;

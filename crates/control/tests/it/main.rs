@@ -13,6 +13,7 @@ mod idempotency;
 mod job;
 mod money;
 mod organisation;
+mod policy;
 mod preempt;
 mod quota;
 mod replica;

@@ -9,13 +9,16 @@ use std::{
 
 use ed25519_dalek::VerifyingKey;
 use gregal_api::{
-    protocol::{Allowance, INTENT_PURPOSE, Intent, SiteKey, SyncAnswer, WantedDataset, WantedEndpoint},
+    protocol::{
+        Allowance, INTENT_PURPOSE, Intent, SiteKey, SiteOrganisation, SyncAnswer, WantedDataset, WantedEndpoint,
+    },
     signed::{Signed, SignedError, verifying_key},
 };
 use gregal_core::{
     id::{DatasetId, EndpointId, OrganisationId, SiteId},
     residency::ResidencyPolicy,
 };
+use gregal_policy::{OwnPolicies, Written};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -57,10 +60,14 @@ pub(crate) struct Standing {
     /// Where each key stands in the intent, by the digest of its secret. Digests of 256-bit secrets are looked up as they
     /// are: how long that takes tells nothing from which a secret could be found.
     keys: HashMap<String, usize>,
+    /// What organisations wrote for themselves, of those that did.
+    own: HashMap<OrganisationId, OwnPolicies>,
 }
 
 impl Standing {
-    fn new(trust: Option<&Trust>, intent: Option<Intent>) -> Self {
+    /// `before`: what was believed until now; what is the same in it is not compiled again.
+    fn new(trust: Option<&Trust>, intent: Option<Intent>, before: &Self) -> Self {
+        let own = intent.as_ref().map(|intent| compiled(intent, before)).unwrap_or_default();
         let keys = intent.iter().flat_map(|intent| intent.keys.iter().enumerate());
         let keys = keys.map(|(at, key)| (key.digest.clone(), at)).collect();
         Self {
@@ -69,6 +76,7 @@ impl Standing {
             intent,
             is_uncounted: false,
             keys,
+            own,
         }
     }
 
@@ -93,14 +101,38 @@ impl Standing {
     }
 
     pub(crate) fn residency(&self, organisation: OrganisationId) -> Option<&ResidencyPolicy> {
-        let organisations = &self.intent.as_ref()?.organisations;
-        organisations.iter().find(|one| one.organisation == organisation).map(|one| &one.residency)
+        self.organisation(organisation).map(|one| &one.residency)
+    }
+
+    /// What an organisation wrote for itself; none if it wrote nothing, or is not known here.
+    pub(crate) fn own(&self, organisation: OrganisationId) -> Option<&OwnPolicies> {
+        self.own.get(&organisation)
+    }
+
+    fn organisation(&self, id: OrganisationId) -> Option<&SiteOrganisation> {
+        self.intent.as_ref()?.organisations.iter().find(|one| one.organisation == id)
     }
 
     pub(crate) fn allowances(&self, organisation: OrganisationId) -> impl Iterator<Item = &Allowance> {
         let all = self.intent.iter().flat_map(|intent| &intent.allowances);
         all.filter(move |allowance| allowance.organisation == organisation)
     }
+}
+
+/// The policies of every organisation that wrote some, those that did not change as they were.
+fn compiled(intent: &Intent, before: &Standing) -> HashMap<OrganisationId, OwnPolicies> {
+    let wrote = intent.organisations.iter().filter(|one| !one.policies.is_empty());
+    let compile = |one: &SiteOrganisation| {
+        let id = one.organisation;
+        if let (Some(held), Some(own)) = (before.organisation(id), before.own(id))
+            && held.policies == one.policies
+        {
+            return (id, own.clone());
+        }
+        let written = one.policies.iter().map(|one| Written { project: one.project, name: &one.name, text: &one.text });
+        (id, OwnPolicies::compile(id, written))
+    };
+    wrote.map(compile).collect()
 }
 
 /// Holds the newest standing.
@@ -139,7 +171,7 @@ impl Desk {
                 "the usage spool is new and the intent is not: nothing is served until control says what is left"
             );
         }
-        let kept = Standing { is_uncounted, ..Standing::new(trust.as_ref(), kept) };
+        let kept = Standing { is_uncounted, ..Standing::new(trust.as_ref(), kept, &Standing::default()) };
         let (standing, _) = watch::channel(Arc::new(kept));
         Ok(Self { folder: folder.to_owned(), standing })
     }
@@ -169,7 +201,7 @@ impl Desk {
         }
         let Some(intent) = intent else {
             if now.site.is_none() {
-                self.standing.send_replace(Arc::new(Standing::new(Some(&trust), None)));
+                self.standing.send_replace(Arc::new(Standing::new(Some(&trust), None, &now)));
             }
             return Ok(false);
         };
@@ -183,7 +215,7 @@ impl Desk {
             };
         }
         self.keep("intent.json", &serde_json::to_vec(&answer.intent).unwrap_or_default());
-        self.standing.send_replace(Arc::new(Standing::new(Some(&trust), Some(intent))));
+        self.standing.send_replace(Arc::new(Standing::new(Some(&trust), Some(intent), &now)));
         Ok(true)
     }
 

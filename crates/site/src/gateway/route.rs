@@ -70,15 +70,18 @@ impl Caller {
     }
 
     /// Whether its role lets it ask this endpoint.
-    fn may_infer(&self, policies: &Policies, endpoint: &WantedEndpoint) -> Result<(), ApiError> {
+    fn may_infer(&self, standing: &Standing, policies: &Policies, endpoint: &WantedEndpoint) -> Result<(), ApiError> {
         let Self::Key { principal, .. } = self else { return Ok(()) };
         let resource =
             Resource::within(ResourceKind::Endpoint, endpoint.organisation, endpoint.project, endpoint.endpoint);
-        let verdict = policies.authorize(principal, Action::EndpointInfer, &resource);
+        let own = standing.own(endpoint.organisation);
+        let verdict = policies.authorize_within(principal, Action::EndpointInfer, &resource, own);
         if verdict.is_allowed() {
             Ok(())
         } else if verdict.hides() {
             Err(ApiError::model_not_found(&endpoint.name))
+        } else if let Some(own) = verdict.policies().first() {
+            Err(ApiError::forbidden(&format!("the organisation's own policy `{own}` forbids `endpoint:infer` here")))
         } else {
             Err(ApiError::forbidden("the key's role may not ask served models (`endpoint:infer`)"))
         }
@@ -90,7 +93,8 @@ pub(crate) fn endpoints<'a>(standing: &'a Standing, policies: &Policies, caller:
     let mut found: Vec<_> = standing
         .endpoints()
         .iter()
-        .filter(|endpoint| !endpoint.drain && caller.reaches(endpoint) && caller.may_infer(policies, endpoint).is_ok())
+        .filter(|endpoint| !endpoint.drain && caller.reaches(endpoint))
+        .filter(|endpoint| caller.may_infer(standing, policies, endpoint).is_ok())
         .collect();
     found.sort_unstable_by_key(|endpoint| (&endpoint.name, endpoint.endpoint));
     found
@@ -122,10 +126,11 @@ pub(crate) fn endpoint(
             ),
         ));
     }
-    caller.may_infer(policies, endpoint)?;
+    caller.may_infer(standing, policies, endpoint)?;
     let site = standing.intent.as_ref().map(|intent| &intent.site);
     if let (Some(residency), Some(site)) = (standing.residency(endpoint.organisation), site) {
-        let verdict = policies.place(residency, site, Placement::Route);
+        let own = standing.own(endpoint.organisation);
+        let verdict = policies.place_within(residency, site, Placement::Route, own);
         if !verdict.allowed {
             let rule = verdict.rule.unwrap_or_else(|| "residency.unknown".into());
             return Err(ApiError::residency(&rule, &verdict.because));

@@ -271,8 +271,11 @@ fn first_intent() -> Intent {
         project,
         expires_at,
     };
-    let residency =
-        |organisation| gregal_api::protocol::SiteOrganisation { organisation, residency: ResidencyPolicy::eu() };
+    let residency = |organisation| gregal_api::protocol::SiteOrganisation {
+        organisation,
+        residency: ResidencyPolicy::eu(),
+        policies: Vec::new(),
+    };
     let past = RealWorld.now().plus_seconds(-1);
     Intent {
         revision: 1,

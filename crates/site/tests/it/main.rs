@@ -8,6 +8,7 @@ mod control;
 mod gateway;
 mod jobs;
 mod objects;
+mod policy;
 mod replica_time;
 mod restart;
 mod spool;

@@ -18,12 +18,13 @@ use gregal_core::{
     sku::Catalogue,
     time::Time,
 };
-use gregal_policy::{Placement, Policies};
+use gregal_policy::{OwnPolicies, Placement, Policies};
 use gregal_store::View;
 
 use super::facts;
 use crate::{
     Error, Result,
+    own::compiled,
     tasks::{replica, reservation},
 };
 
@@ -52,6 +53,8 @@ pub(super) struct Board {
     catalogue: Catalogue,
     sites: BTreeMap<SiteId, Site>,
     organisations: BTreeMap<OrganisationId, Organisation>,
+    /// What organisations wrote for themselves, of those that did.
+    own: BTreeMap<OrganisationId, OwnPolicies>,
     /// Where an organisation's content may be, as far as somebody asked.
     lawful: BTreeMap<(OrganisationId, Placement), Vec<SiteId>>,
     quotas_mark: Option<(u64, u64)>,
@@ -97,7 +100,7 @@ impl Board {
 
     async fn read_all(&mut self, view: &View) -> Result<()> {
         *self = Self::default();
-        self.organisations_put(view.organisations_changed(0).await?);
+        self.organisations_read(view, 0).await?;
         self.sites_put(view.sites_all().await?);
         self.endpoints_put(view.endpoints_live().await?);
         let (live, ended) =
@@ -112,7 +115,7 @@ impl Board {
     }
 
     async fn read_changed(&mut self, view: &View, since: u64) -> Result<()> {
-        self.organisations_put(view.organisations_changed(since).await?);
+        self.organisations_read(view, since).await?;
         self.sites_put(view.sites_changed(since).await?);
         self.endpoints_put(view.endpoints_changed(since).await?);
         let jobs = view.jobs_changed(since).await?;
@@ -137,6 +140,21 @@ impl Board {
         // Sites that had one and have none now are looked at once more.
         self.stale.rooms.extend(self.reservations.iter().map(|one| one.site));
         self.reservations = live;
+    }
+
+    async fn organisations_read(&mut self, view: &View, since: u64) -> Result<()> {
+        let changed = view.organisations_changed(since).await?;
+        for organisation in &changed {
+            let before = self.organisations.get(&organisation.id).map_or(0, |before| before.policies);
+            if before != organisation.policies {
+                let rows = view.policies_of_organisation(organisation.id).await?;
+                self.own.insert(organisation.id, compiled(organisation.id, &rows));
+                self.lawful.retain(|(owner, _), _| *owner != organisation.id);
+                self.stale.waiting.extend(self.waiting_all());
+            }
+        }
+        self.organisations_put(changed);
+        Ok(())
     }
 
     fn organisations_put(&mut self, changed: Vec<Organisation>) {
@@ -330,7 +348,7 @@ impl Board {
         }
         let Some(endpoint) = self.endpoint_waiting(id) else { return Ok(None) };
         let (organisation, place) = (endpoint.organisation, endpoint.site);
-        let lawful = self.lawful(organisation, Placement::Endpoint, policies)?;
+        let lawful = self.lawful(organisation, Placement::Replica, policies)?;
         let sites = lawful.iter().copied().filter(|site| *site == place).collect();
         self.endpoint_waiting(id).map(|endpoint| replica::asked(endpoint, sites, &self.catalogue)).transpose()
     }
@@ -338,9 +356,9 @@ impl Board {
     fn lawful(&mut self, owner: OrganisationId, what: Placement, policies: &Policies) -> Result<&[SiteId]> {
         let gone = || Error::Broken(format!("organisation `{owner}` has rows and is not there"));
         let residency = &self.organisations.get(&owner).ok_or_else(gone)?.residency;
-        let sites = &self.sites;
+        let (sites, own) = (&self.sites, self.own.get(&owner));
         Ok(self.lawful.entry((owner, what)).or_insert_with(|| {
-            let lawful = |site: &&Site| policies.place(residency, site, what).allowed;
+            let lawful = |site: &&Site| policies.place_within(residency, site, what, own).allowed;
             sites.values().filter(lawful).map(|site| site.id).collect()
         }))
     }
