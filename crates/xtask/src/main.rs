@@ -1,4 +1,4 @@
-//! Chores: `ci`, `test`, `tidy`, `generate`, `bench`, `replays`. Never shipped, and never part of what a user runs.
+//! Chores: `ci`, `test`, `tidy`, `generate`, `bench`, `replays`, `faults`. Never shipped, and never part of what a user runs.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod faults;
 mod generate;
 mod install;
 mod postgres;
@@ -42,6 +43,8 @@ enum Chore {
     Bench(bench::BenchArgs),
     /// Replay published traces and write what came of it beside what others reach
     Replays(replays::ReplaysArgs),
+    /// Plant faults one by one in a copy, and see that the tests of what they break fail
+    Faults(faults::FaultsArgs),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Chore::Generate { check } => generate::run(check),
         Chore::Bench(args) => bench::run(&args),
         Chore::Replays(args) => replays::run(&args),
+        Chore::Faults(args) => faults::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

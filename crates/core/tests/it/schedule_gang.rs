@@ -10,29 +10,13 @@ use gregal_core::{
     time::Time,
 };
 
+use crate::given;
+
 const HOUR_MS: i64 = 3_600_000;
 const GIB: u64 = 1 << 30;
 
 fn item(cores: u32, gpus: u32) -> Item {
-    Item {
-        organisation: OrganisationId::from_u128(1),
-        project: ProjectId::from_u128(1),
-        sku: format!("{cores}-{gpus}"),
-        cpus_milli: cores * 1000,
-        memory_bytes: GIB,
-        gpus,
-        gpu_model: None,
-        priority: 0,
-        preemptible: false,
-        stops: 0,
-        worked_ms: 0,
-        units: 0,
-        members: 1,
-        within: None,
-        spread: false,
-        gpu_milli: 0,
-        apart: None,
-    }
+    Item { sku: format!("{cores}-{gpus}"), memory_bytes: GIB, gpus, ..given::item(cores) }
 }
 
 fn gang(members: u32, gpus: u32) -> Item {

@@ -12,7 +12,7 @@ use gregal_core::{
 };
 use proptest::prelude::*;
 
-use crate::given::cases;
+use crate::given::{cases, item};
 
 /// How long saving takes at most, and how long a run is left alone: what the live policy counts with.
 const SAVE_MS: i64 = 60_000;
@@ -151,7 +151,6 @@ impl Day {
             organisation: OrganisationId::from_u128(job.organisation),
             project: ProjectId::from_u128(job.organisation),
             sku: format!("gpu.{}", job.gpus),
-            cpus_milli: job.cores * 1000,
             // Few cores, much memory, so that either may be what is missing.
             memory_bytes: u64::from(5 - job.cores) << 30,
             gpus: job.gpus,
@@ -160,12 +159,7 @@ impl Day {
             preemptible: job.preemptible,
             stops: fate.stops,
             worked_ms: fate.worked_ms.unsigned_abs(),
-            units: 0,
-            members: 1,
-            within: None,
-            spread: false,
-            gpu_milli: 0,
-            apart: None,
+            ..item(job.cores)
         }
     }
 
@@ -193,20 +187,9 @@ impl Day {
                     organisation: OrganisationId::from_u128(9),
                     project: ProjectId::from_u128(9),
                     sku: "served".into(),
-                    cpus_milli: stands * 1000,
                     memory_bytes: 1,
-                    gpus: 0,
-                    gpu_model: None,
-                    priority: 0,
                     preemptible: true,
-                    stops: 0,
-                    worked_ms: 0,
-                    units: 0,
-                    members: 1,
-                    within: None,
-                    spread: false,
-                    gpu_milli: 0,
-                    apart: None,
+                    ..item(stands)
                 };
                 bound.push(Bound {
                     job: None,
