@@ -1,4 +1,5 @@
-//! Chores: `ci`, `test`, `tidy`, `generate`, `bench`, `replays`, `faults`. Never shipped, and never part of what a user runs.
+//! Chores: `ci`, `test`, `tidy`, `generate`, `matrix`, `bench`, `replays`, `faults`. Never shipped, and never part of what a user
+//! runs.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,6 +13,7 @@ mod bench;
 mod faults;
 mod generate;
 mod install;
+mod matrix;
 mod postgres;
 mod replays;
 mod test;
@@ -39,6 +41,8 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Ask every route as every role of the own, a sibling's and another organisation, and print what each was told
+    Matrix,
     /// Measure and print figures side by side
     Bench(bench::BenchArgs),
     /// Replay published traces and write what came of it beside what others reach
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Chore::Test(args) => test::run(&args),
         Chore::Tidy => tidy::run(),
         Chore::Generate { check } => generate::run(check),
+        Chore::Matrix => matrix::run(),
         Chore::Bench(args) => bench::run(&args),
         Chore::Replays(args) => replays::run(&args),
         Chore::Faults(args) => faults::run(&args),
