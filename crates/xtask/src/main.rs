@@ -1,4 +1,5 @@
-//! Chores: `ci`, `test`, `tidy`, `generate`, `matrix`, `bench`, `replays`. Never shipped, and never part of what a user runs.
+//! Chores: `ci`, `test`, `tidy`, `generate`, `matrix`, `bench`, `replays`, `faults`. Never shipped, and never part of what a user
+//! runs.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod faults;
 mod generate;
 mod install;
 mod matrix;
@@ -45,6 +47,8 @@ enum Chore {
     Bench(bench::BenchArgs),
     /// Replay published traces and write what came of it beside what others reach
     Replays(replays::ReplaysArgs),
+    /// Plant faults one by one in a copy, and see that the tests of what they break fail
+    Faults(faults::FaultsArgs),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Chore::Matrix => matrix::run(),
         Chore::Bench(args) => bench::run(&args),
         Chore::Replays(args) => replays::run(&args),
+        Chore::Faults(args) => faults::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ use super::{
     pool::Slot,
     quota::{Quotas, ShareId},
     space::{Later, Space},
-    state::Queue,
+    state::{Kind, Queue},
 };
 use crate::id::JobId;
 
@@ -78,6 +78,21 @@ impl Blocks {
 }
 
 impl Guard {
+    /// What would be kept for a job at a place, with everything as it is now.
+    fn of((seq, ask): (u64, Ask), place: usize, later: Later, quotas: Quotas, before: &[Self]) -> Self {
+        let mut guard =
+            Self { seq, block_until_ms: None, place, at_ms: None, later, quotas, ask, reserved: Vec::new() };
+        // Whoever is next keeps its quota, known when or not: what is promised to another must not count on it.
+        let next = |other: &&Self| other.seq != seq && other.block_until_ms.is_none();
+        for Self { seq: other, ask, .. } in before.iter().filter(next) {
+            if !guard.reserved.contains(other) {
+                guard.quotas.take_anyway(ask.share, usize::from(ask.sku), ask.gpus);
+                guard.reserved.push(*other);
+            }
+        }
+        guard
+    }
+
     /// Whether a job that has its accelerators until then may delay the promised one.
     pub(super) fn binds(&self, seq: u64, until_ms: u64) -> bool {
         self.seq != seq && self.at_ms.is_none_or(|at_ms| until_ms > at_ms)
@@ -97,20 +112,21 @@ impl Guard {
                 return false;
             }
             // Whoever starts elsewhere takes no room from it, but may take the quota it was promised.
-            let before = self.allowed();
+            let before = self.available();
             if !counted {
                 self.quotas.take_anyway(ask.share, sku, ask.gpus);
             }
-            if before && !self.allowed() {
+            if !self.allowed(before) {
                 self.quotas.give_back(ask.share, sku, if counted { 0 } else { ask.gpus });
                 return false;
             }
             return true;
         }
+        let before = self.available();
         if !counted && !self.quotas.take(ask.share, sku, ask.gpus) {
             return false;
         }
-        if self.allowed() && self.later.occupy(slots, ask, space) {
+        if self.allowed(before) && self.later.occupy(slots, ask, space) {
             return true;
         }
         if !counted {
@@ -119,9 +135,16 @@ impl Guard {
         false
     }
 
-    /// Whether the quotas allow the promised job.
-    fn allowed(&self) -> bool {
-        self.quotas.available(self.ask.share, usize::from(self.ask.sku)) >= u64::from(self.ask.gpus)
+    /// What the quotas leave for the promised job.
+    fn available(&self) -> u64 {
+        self.quotas.available(self.ask.share, usize::from(self.ask.sku))
+    }
+
+    /// Whether the quotas allow the promised job after somebody took of them, or leave it what it had. While it waits for quota
+    /// that comes back nobody knows when, they allow it on no account, and nobody takes of what is left for it.
+    fn allowed(&self, before: u64) -> bool {
+        let now = self.available();
+        now >= u64::from(self.ask.gpus) || now == before
     }
 
     /// Takes back what `admit` allowed.
@@ -167,37 +190,35 @@ impl Queue {
         if !later.hope() {
             return Earliest::Hopeless;
         }
-        let mut guard = Guard {
-            seq,
-            block_until_ms: None,
-            place,
-            at_ms: None,
-            later,
-            quotas: self.quotas.clone(),
-            ask,
-            reserved: Vec::new(),
-        };
-        // Whoever is next keeps its quota, known when or not: what is promised to another must not count on it.
-        let next = |other: &&Guard| other.seq != seq && other.block_until_ms.is_none();
-        for Guard { seq: other, ask, .. } in before.iter().filter(next) {
-            if !guard.reserved.contains(other) {
-                guard.quotas.take_anyway(ask.share, usize::from(ask.sku), ask.gpus);
-                guard.reserved.push(*other);
-            }
-        }
+        let mut guard = Guard::of((seq, ask), place, later, self.quotas.clone(), before);
         let fits = |guard: &Guard| guard.later.fits() && guard.quotas.available(share, sku) >= u64::from(ask.gpus);
         let mut blocks = Blocks::of(&kind.space, place, hold_ms);
         let mut at_ms = self.now_ms;
         guard.later.advance(at_ms);
         blocks.advance(&mut guard.later, &kind.space, at_ms);
         let mut ends = kind.ends.iter().peekable();
+        let holds = kind.holders.get(place) == Some(&Some(seq));
+        // What starts is counted with its limit, and then nobody knows its end until it is ready. Room waits for that, but a quota is
+        // shared by sites, and a site whose next job waits for quota alone must not stand still: what was said is kept.
+        let mut said_ms = record.promised_ms.filter(|said_ms| holds && *said_ms > self.now_ms);
         loop {
             let next_ms = ends.peek().map(|(ends_ms, _)| *ends_ms);
             let freed_ms = blocks.next_ms(at_ms).filter(|freed_ms| next_ms.is_none_or(|next_ms| *freed_ms <= next_ms));
-            let Some(ends_ms) = freed_ms.or(next_ms) else { break };
-            if ends_ms > at_ms && fits(&guard) {
+            let next_ms = freed_ms.or(next_ms);
+            if next_ms.is_none_or(|next_ms| next_ms > at_ms) && fits(&guard) {
                 break;
             }
+            if let Some(promised_ms) = said_ms.take_if(|said_ms| next_ms.is_none_or(|next_ms| next_ms > *said_ms)) {
+                at_ms = at_ms.max(promised_ms);
+                guard.later.advance(at_ms);
+                blocks.advance(&mut guard.later, &kind.space, at_ms);
+                if guard.later.fits() && self.available_then(&guard, kind) >= u64::from(ask.gpus) {
+                    guard.at_ms = Some(at_ms);
+                    return Earliest::At(guard);
+                }
+                continue;
+            }
+            let Some(ends_ms) = next_ms else { break };
             // A run beyond its limit is about to end: nothing ends in the past.
             at_ms = at_ms.max(ends_ms);
             guard.later.advance(at_ms);
@@ -213,7 +234,6 @@ impl Queue {
         if guard.later.unknown() {
             // What was promised may count on a node of which nobody knows now: whoever passed might take its place.
             let kept = record.promised_ms.is_none_or(|promised| at_ms <= promised);
-            let holds = kind.holders.get(place) == Some(&Some(seq));
             if !found || (holds && !kept) {
                 return Earliest::Unknown(guard);
             }
@@ -223,6 +243,15 @@ impl Queue {
         }
         guard.at_ms = Some(at_ms);
         Earliest::At(guard)
+    }
+
+    /// What the quotas would leave for a job if all that ends nobody knows when had given its own back as well.
+    fn available_then(&self, guard: &Guard, kind: &Kind) -> u64 {
+        let mut quotas = guard.quotas.clone();
+        for record in kind.blind.iter().filter_map(|seq| self.records.get(seq)) {
+            quotas.give_back(record.ask.share, usize::from(record.ask.sku), record.ask.gpus);
+        }
+        quotas.available(guard.ask.share, usize::from(guard.ask.sku))
     }
 
     /// The promise kept for a job that holds one, as far as anybody knows when. None: nothing can be kept.

@@ -138,6 +138,8 @@ pub(super) struct Kind {
     pub(super) lanes: Lanes,
     /// Running jobs by when they end at the latest.
     pub(super) ends: BTreeSet<(u64, u64)>,
+    /// Running jobs that will end, nobody knows when.
+    pub(super) blind: BTreeSet<u64>,
     /// Running jobs by node.
     pub(super) on_node: Vec<Vec<u64>>,
     pub(super) stopping: BTreeSet<u64>,
@@ -406,6 +408,7 @@ impl Kind {
         Self {
             lanes: Lanes::default(),
             ends: BTreeSet::new(),
+            blind: BTreeSet::new(),
             on_node: vec![Vec::new(); space.nodes()],
             stopping: BTreeSet::new(),
             movers: Movers::new(space.nodes()),
@@ -435,6 +438,8 @@ impl Kind {
         if let Some(ends_ms) = record.ends_ms_max(policy).filter(|_| self.space.ends_known(record)) {
             self.ends.insert((ends_ms, record.seq));
             self.movers.came(record, policy);
+        } else if record.end != End::Never {
+            self.blind.insert(record.seq);
         }
         self.space.settle_in(record, true);
         if matches!(record.stage, Stage::Stopping { .. }) {
@@ -456,6 +461,7 @@ impl Kind {
         if let Some(ends_ms) = record.ends_ms_max(policy) {
             self.ends.remove(&(ends_ms, record.seq));
         }
+        self.blind.remove(&record.seq);
         self.space.settle_in(record, false);
         self.stopping.remove(&record.seq);
         self.movers.went(record);

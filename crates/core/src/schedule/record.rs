@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The version of the rules of [`schedule`]. Raised when the same inputs may lead to another answer.
-pub const RULES: u32 = 4;
+pub const RULES: u32 = 5;
 /// The most records from one that holds all its inputs to the next.
 pub const CHAIN_MAX: usize = 64;
 

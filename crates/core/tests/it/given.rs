@@ -7,6 +7,7 @@ use gregal_core::{
     money::Nano,
     organisation::{Organisation, Plan},
     residency::{Jurisdiction, ResidencyPolicy},
+    schedule::Item,
     site::{Site, SiteOperator},
     time::Time,
 };
@@ -89,5 +90,28 @@ pub(crate) fn posting(kind: PostingKind, legs: Vec<Leg>) -> Posting {
         reference: "a test".into(),
         legs,
         at: Time::default(),
+    }
+}
+
+/// What takes so many cores on one machine, with a GiB of memory for each, and nothing else.
+pub(crate) fn item(cores: u32) -> Item {
+    Item {
+        organisation: OrganisationId::from_u128(1),
+        project: ProjectId::from_u128(1),
+        sku: format!("cpu.{cores}"),
+        cpus_milli: cores * 1000,
+        memory_bytes: u64::from(cores) << 30,
+        gpus: 0,
+        gpu_model: None,
+        priority: 0,
+        preemptible: false,
+        stops: 0,
+        worked_ms: 0,
+        units: 0,
+        members: 1,
+        within: None,
+        spread: false,
+        gpu_milli: 0,
+        apart: None,
     }
 }

@@ -10,29 +10,13 @@ use gregal_core::{
     time::Time,
 };
 
+use crate::given;
+
 const HOUR_MS: i64 = 3_600_000;
 const GIB: u64 = 1 << 30;
 
 fn item(cores: u32, gpus: u32) -> Item {
-    Item {
-        organisation: OrganisationId::from_u128(1),
-        project: ProjectId::from_u128(1),
-        sku: format!("{cores}-{gpus}"),
-        cpus_milli: cores * 1000,
-        memory_bytes: GIB,
-        gpus,
-        gpu_model: None,
-        priority: 0,
-        preemptible: false,
-        stops: 0,
-        worked_ms: 0,
-        units: 0,
-        members: 1,
-        within: None,
-        spread: false,
-        gpu_milli: 0,
-        apart: None,
-    }
+    Item { sku: format!("{cores}-{gpus}"), memory_bytes: GIB, gpus, ..given::item(cores) }
 }
 
 fn gang(members: u32, gpus: u32) -> Item {
@@ -442,4 +426,43 @@ fn a_quota_that_somebody_was_promised_is_kept_while_nobody_knows_until_when() {
     };
     assert!(starts(vec![second.clone()]));
     assert!(!starts(vec![first, second]), "the quota was promised to the first");
+}
+
+#[test]
+fn who_waits_for_quota_that_is_coming_back_keeps_what_is_left_of_it_and_nothing_else() {
+    let now = 10 * HOUR_MS;
+    let of = |organisation, gpus| Item {
+        organisation: OrganisationId::from_u128(organisation),
+        sku: "h100".into(),
+        ..item(1, gpus)
+    };
+    let quota = QuotaRow {
+        organisation: OrganisationId::from_u128(1),
+        project: None,
+        sku: "h100".into(),
+        guarantee: 0,
+        borrow_max: Some(3),
+        lend_max: None,
+    };
+    // Two of the three are used at the other site, by what is not ready yet.
+    let starting = room(vec![machine(2, 0)], vec![bound(9, of(1, 2), &[0], None)]);
+    let here = Room { site: SiteId::from_u128(2), name: "lyon-1".into(), ..room(vec![machine(4, 0)], vec![]) };
+    let is_at = |job| Waiting { sites: vec![here.site], ..job };
+    let promise = gregal_core::schedule::Promise { at: Time::from_millis(now + 2 * HOUR_MS), site: here.site };
+    let first = is_at(Waiting { promised: Some(promise), ..job(1, of(1, 3)) });
+    let decided = |second: Waiting| {
+        let snapshot = Snapshot {
+            rooms: vec![starting.clone(), here.clone()],
+            quotas: vec![quota.clone()],
+            ..at(vec![first.clone(), is_at(second)], here.clone())
+        };
+        schedule(&snapshot, Time::from_millis(now))
+    };
+    let starts = |second| matches!(decided(second)[1], Decision::Start { .. });
+    let long = |item| Waiting { limit_ms: 10 * HOUR_MS.unsigned_abs(), ..job(2, item) };
+    assert!(!starts(long(of(1, 1))), "it would still have what the first was promised");
+    assert!(starts(job(2, of(1, 1))), "over by then");
+    assert!(starts(long(of(2, 1))), "nobody's quota but its own");
+    let said = |decision: &Decision| matches!(decision, Decision::Wait { promise: Some(same), .. } if *same == promise);
+    assert!(said(&decided(long(of(2, 1)))[0]), "what was said stands");
 }

@@ -15,7 +15,7 @@ use gregal_core::{
 };
 use proptest::prelude::*;
 
-use crate::given::cases;
+use crate::given::{self, cases};
 
 /// How long saving takes at most, and loading again: what the live policy counts with.
 const SAVE_MS: i64 = 60_000;
@@ -68,14 +68,12 @@ fn item() -> impl Strategy<Value = Item> {
                 gpu_model: model.filter(|_| gpus > 0 || gpu_milli > 0).map(Into::into),
                 priority,
                 preemptible,
-                stops: 0,
-                worked_ms: 0,
-                units: 0,
                 members,
                 within,
                 spread,
                 gpu_milli,
                 apart: apart.map(Into::into),
+                ..given::item(cores)
             }
         },
     )

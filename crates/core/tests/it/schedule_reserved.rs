@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gregal_core::{
-    id::{JobId, OrganisationId, ProjectId, SiteId},
+    id::{JobId, SiteId},
     reservation::calendar::{Facts, Free, Need, Taken, Wanted, book},
     schedule::{
         Block, Bound, Decision, END_MS, ENDLESS_MS, Item, Node, Place, Promise, Room, START_MS, Snapshot, Waiting,
@@ -14,7 +14,7 @@ use gregal_core::{
 };
 use proptest::prelude::*;
 
-use crate::given::cases;
+use crate::given::{self, cases};
 
 const HOUR: i64 = 3_600_000;
 const CLEAN: i64 = 300_000;
@@ -26,25 +26,7 @@ fn at(hours: i64) -> Time {
 }
 
 fn item(cores: u32, members: u32) -> Item {
-    Item {
-        organisation: OrganisationId::from_u128(1),
-        project: ProjectId::from_u128(1),
-        sku: format!("cpu.{cores}"),
-        cpus_milli: cores * 1000,
-        memory_bytes: 1,
-        gpus: 0,
-        gpu_model: None,
-        priority: 4,
-        preemptible: false,
-        stops: 0,
-        worked_ms: 0,
-        units: 0,
-        members,
-        within: None,
-        spread: false,
-        gpu_milli: 0,
-        apart: None,
-    }
+    Item { memory_bytes: 1, priority: 4, members, ..given::item(cores) }
 }
 
 fn job(number: u128, cores: u32, limit_ms: u64) -> Waiting {
@@ -234,9 +216,10 @@ proptest! {
                         started.insert(number, now);
                     }
                     Decision::Wait { promise, .. } => {
-                        if let Some(promise) = promise {
-                            promised.insert(number, promise);
-                        }
+                        let old = promised.get(&number);
+                        let kept = old.is_none_or(|old| promise.is_some_and(|new| new.at <= old.at));
+                        prop_assert!(kept, "{number}: {old:?} became {promise:?} at {now}; {blocks:?}");
+                        promised.extend(promise.map(|promise| (number, promise)));
                     }
                     other => prop_assert!(false, "{other:?}"),
                 }

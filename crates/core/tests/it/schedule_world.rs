@@ -12,7 +12,7 @@ use gregal_core::{
 };
 use proptest::prelude::*;
 
-use crate::given::cases;
+use crate::given::{cases, item};
 
 /// How long saving takes at most, and how long a run is left alone: what the live policy counts with.
 const SAVE_MS: i64 = 60_000;
@@ -151,7 +151,6 @@ impl Day {
             organisation: OrganisationId::from_u128(job.organisation),
             project: ProjectId::from_u128(job.organisation),
             sku: format!("gpu.{}", job.gpus),
-            cpus_milli: job.cores * 1000,
             // Few cores, much memory, so that either may be what is missing.
             memory_bytes: u64::from(5 - job.cores) << 30,
             gpus: job.gpus,
@@ -160,12 +159,7 @@ impl Day {
             preemptible: job.preemptible,
             stops: fate.stops,
             worked_ms: fate.worked_ms.unsigned_abs(),
-            units: 0,
-            members: 1,
-            within: None,
-            spread: false,
-            gpu_milli: 0,
-            apart: None,
+            ..item(job.cores)
         }
     }
 
@@ -193,20 +187,9 @@ impl Day {
                     organisation: OrganisationId::from_u128(9),
                     project: ProjectId::from_u128(9),
                     sku: "served".into(),
-                    cpus_milli: stands * 1000,
                     memory_bytes: 1,
-                    gpus: 0,
-                    gpu_model: None,
-                    priority: 0,
                     preemptible: true,
-                    stops: 0,
-                    worked_ms: 0,
-                    units: 0,
-                    members: 1,
-                    within: None,
-                    spread: false,
-                    gpu_milli: 0,
-                    apart: None,
+                    ..item(stands)
                 };
                 bound.push(Bound {
                     job: None,
@@ -453,21 +436,29 @@ fn small_cloud(jobs: Vec<Planned>, gpus: [&[usize]; 2]) -> Day {
         gpus: ["a100", "a100", "h100", "h100"].map(str::to_owned)[..*gpus].to_vec(),
         ..Node::default()
     };
-    let quota = QuotaRow {
+    let quota = |gpus: u32| QuotaRow {
         organisation: OrganisationId::from_u128(2),
         project: None,
-        sku: "gpu.2".into(),
+        sku: format!("gpu.{gpus}"),
         guarantee: 0,
         borrow_max: Some(2),
         lend_max: None,
     };
-    day(jobs, gpus.map(|nodes| nodes.iter().map(node).collect()).to_vec(), vec![quota], vec![0, 0])
+    day(jobs, gpus.map(|nodes| nodes.iter().map(node).collect()).to_vec(), vec![quota(1), quota(2)], vec![0, 0])
 }
 
-/// Worlds that broke a promise once, as they were found.
+// Worlds that broke a promise once, as they were found.
+
+fn ends(job: Planned, ready_milli: i64, ends_milli: i64) -> Planned {
+    Planned { ready_milli, ends_milli, ..job }
+}
+
+fn movable(job: Planned, ready_milli: i64, ends_milli: i64) -> Planned {
+    Planned { preemptible: true, ..ends(job, ready_milli, ends_milli) }
+}
+
 #[test]
 fn what_is_promised_counts_with_the_quota_of_who_is_next_and_is_never_over_already() {
-    let movable = |job: Planned, ready_milli, ends_milli| Planned { preemptible: true, ready_milli, ends_milli, ..job };
     let of_two = vec![
         job((0, 200_000), (0, 0, 0), &[2]),
         job((4_300_000, 200_000), (0, 0, 1), &[2]),
@@ -476,7 +467,7 @@ fn what_is_promised_counts_with_the_quota_of_who_is_next_and_is_never_over_alrea
         movable(job((3_400_000, 11_400_000), (2, 2, 0), &[1, 2]), 0, 486),
         movable(job((3_400_000, 8_000_000), (0, 2, 0), &[2]), 0, 521),
         job((12_100_000, 200_000), (2, 2, 1), &[2]),
-        Planned { ends_milli: 156, ..job((3_400_000, 8_200_000), (2, 2, 0), &[2]) },
+        ends(job((3_400_000, 8_200_000), (2, 2, 0), &[2]), 0, 156),
         job((7_000_000, 200_000), (0, 0, 1), &[1, 2]),
     ];
     small_cloud(of_two, [&[4], &[4]]).run().unwrap();
@@ -484,7 +475,48 @@ fn what_is_promised_counts_with_the_quota_of_who_is_next_and_is_never_over_alrea
         job((9_400_000, 200_000), (0, 0, 0), &[1]),
         job((8_900_000, 200_000), (2, 2, 1), &[1]),
         movable(job((8_700_000, 600_000), (2, 2, 0), &[2]), 334, 909),
-        Planned { ready_milli: 544, ends_milli: 694, ..job((1_700_000, 10_800_000), (0, 0, 0), &[1]) },
+        ends(job((1_700_000, 10_800_000), (0, 0, 0), &[1]), 544, 694),
     ];
     small_cloud(claimed, [&[4, 0], &[4]]).run().unwrap();
+}
+
+#[test]
+fn what_is_promised_counts_with_quota_that_comes_back_nobody_knows_when() {
+    // The room is free before the quota is: somebody else's long job took it.
+    let let_go = vec![
+        ends(job((100_000, 9_200_000), (2, 2, 2), &[2]), 0, 775),
+        job((100_000, 8_000_000), (2, 2, 2), &[2]),
+        ends(job((5_600_000, 8_600_000), (0, 0, 0), &[2]), 30, 1),
+        ends(job((100_000, 200_000), (2, 2, 0), &[1]), 19, 0),
+        ends(job((100_000, 200_000), (0, 0, 0), &[2]), 1, 0),
+    ];
+    small_cloud(let_go, [&[4], &[4]]).run().unwrap();
+    // The same a little earlier: by ten seconds in the end.
+    let a_little = vec![
+        ends(job((15_300_000, 6_400_000), (0, 0, 2), &[1]), 351, 264),
+        job((16_200_000, 4_600_000), (0, 0, 0), &[1]),
+        movable(job((15_200_000, 1_000_000), (2, 2, 1), &[1]), 0, 850),
+        movable(job((4_000_000, 11_400_000), (2, 2, 0), &[2]), 352, 974),
+    ];
+    small_cloud(a_little, [&[4], &[4]]).run().unwrap();
+    // What holds the quota gets ready, and until then only a later end is known.
+    let later = vec![
+        ends(job((3_400_000, 4_400_000), (0, 0, 0), &[2]), 592, 729),
+        ends(job((3_800_000, 2_800_000), (0, 0, 1), &[1]), 203, 713),
+        ends(job((5_200_000, 10_800_000), (2, 1, 1), &[1]), 0, 421),
+        job((6_200_000, 200_000), (0, 0, 0), &[2]),
+        ends(job((6_200_000, 200_000), (2, 1, 0), &[1]), 58, 0),
+        job((6_300_000, 8_800_000), (2, 1, 0), &[2]),
+        movable(job((3_300_000, 11_800_000), (0, 0, 0), &[1]), 116, 385),
+    ];
+    small_cloud(later, [&[4, 1], &[4]]).run().unwrap();
+    // Who was promised a start elsewhere is looked at first, and takes what is kept here.
+    let elsewhere = vec![
+        job((8_400_000, 200_000), (2, 1, 2), &[1, 2]),
+        ends(job((2_700_000, 6_400_000), (2, 0, 0), &[2]), 577, 642),
+        ends(job((7_100_000, 200_000), (2, 1, 0), &[1]), 201, 0),
+        movable(job((4_700_000, 11_000_000), (2, 1, 0), &[1, 2]), 0, 340),
+        movable(job((2_700_000, 8_600_000), (1, 0, 0), &[2]), 238, 158),
+    ];
+    small_cloud(elsewhere, [&[4], &[4]]).run().unwrap();
 }
