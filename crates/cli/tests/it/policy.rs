@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fake::{Fake, ORG, PRJ};
+use crate::fake::{Fake, ORG, PRJ, key};
 
 fn policy(project: Value) -> Value {
     json!({
@@ -23,6 +23,12 @@ async fn a_policy_is_written_from_a_file_for_the_organisation_or_with_a_flag_for
     let whole = format!("/api/v1/organisations/{ORG}/policies/no-jobs");
     let part = format!("/api/v1/projects/{PRJ}/policies/no-jobs");
     fake.on(&format!("PUT {whole}"), &policy(Value::Null)).on(&format!("PUT {part}"), &policy(json!(PRJ)));
+    // A key that is bound to a project means that project's.
+    let said = fake.run(&["policy", "put", "no-jobs", file]).await;
+    assert_eq!((said.exit, fake.asked(&format!("PUT {part}")).len()), (0, 1), "{}", said.err);
+    let mut unbound = key();
+    unbound.as_object_mut().unwrap().remove("project");
+    fake.on("GET /api/v1/whoami", &json!({ "key": unbound, "actions": [] }));
     let said = fake.run(&["policy", "put", "no-jobs", file]).await;
     assert_eq!(said.exit, 0, "{}", said.err);
     assert_eq!(fake.asked(&format!("PUT {whole}"))[0].json(), json!({ "text": text }));
@@ -37,7 +43,7 @@ async fn a_policy_is_written_from_a_file_for_the_organisation_or_with_a_flag_for
     ");
     let said = fake.run(&["policy", "put", "no-jobs", file, "--of-project", "--project", PRJ]).await;
     assert_eq!(said.exit, 0, "{}", said.err);
-    assert_eq!(fake.asked(&format!("PUT {part}")).len(), 1);
+    assert_eq!(fake.asked(&format!("PUT {part}")).len(), 2);
 }
 
 #[tokio::test]
