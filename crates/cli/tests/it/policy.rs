@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fake::{Fake, ORG, PRJ, key};
+use crate::fake::{Fake, ORG, PRJ};
 
 fn policy(project: Value) -> Value {
     json!({
@@ -13,25 +13,19 @@ fn policy(project: Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_policy_is_written_from_a_file_for_the_organisation_or_with_a_flag_for_the_project() {
+async fn a_policy_is_written_from_a_file_for_the_project_a_key_is_bound_to() {
     let fake = Fake::start().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("no-jobs.cedar");
     let text = "forbid (principal is Holder, action, resource);\n";
     std::fs::write(&file, text).unwrap();
     let file = file.to_str().unwrap();
-    let whole = format!("/api/v1/organisations/{ORG}/policies/no-jobs");
     let part = format!("/api/v1/projects/{PRJ}/policies/no-jobs");
-    fake.on(&format!("PUT {whole}"), &policy(Value::Null)).on(&format!("PUT {part}"), &policy(json!(PRJ)));
+    fake.on(&format!("PUT {part}"), &policy(json!(null)));
     // A key that is bound to a project means that project's.
     let said = fake.run(&["policy", "put", "no-jobs", file]).await;
-    assert_eq!((said.exit, fake.asked(&format!("PUT {part}")).len()), (0, 1), "{}", said.err);
-    let mut unbound = key();
-    unbound.as_object_mut().unwrap().remove("project");
-    fake.on("GET /api/v1/whoami", &json!({ "key": unbound, "actions": [] }));
-    let said = fake.run(&["policy", "put", "no-jobs", file]).await;
     assert_eq!(said.exit, 0, "{}", said.err);
-    assert_eq!(fake.asked(&format!("PUT {whole}"))[0].json(), json!({ "text": text }));
+    assert_eq!(fake.asked(&format!("PUT {part}"))[0].json(), json!({ "text": text }));
     insta::assert_snapshot!(said.out, @r"
     name     no-jobs
     rule     organisation:no-jobs
@@ -41,9 +35,6 @@ async fn a_policy_is_written_from_a_file_for_the_organisation_or_with_a_flag_for
 
     forbid (principal is Holder, action, resource);
     ");
-    let said = fake.run(&["policy", "put", "no-jobs", file, "--of-project", "--project", PRJ]).await;
-    assert_eq!(said.exit, 0, "{}", said.err);
-    assert_eq!(fake.asked(&format!("PUT {part}")).len(), 2);
 }
 
 #[tokio::test]
