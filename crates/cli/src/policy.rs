@@ -58,7 +58,7 @@ pub enum PolicyVerb {
         object: String,
         /// By which key, by id; absent: your own
         #[arg(long = "as", value_name = "KEY")]
-        key: Option<String>,
+        of_key: Option<String>,
     },
 }
 
@@ -148,7 +148,9 @@ pub(crate) async fn run(cx: &mut Cx<'_>, verb: PolicyVerb) -> Result<(), Failure
                     .text()
             })
         }
-        PolicyVerb::Explain { action, object, key } => explain(cx, PolicyExplain { action, object, key }).await,
+        PolicyVerb::Explain { action, object, of_key } => {
+            explain(cx, PolicyExplain { action, object, key: of_key }).await
+        }
     }
 }
 

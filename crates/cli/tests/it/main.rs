@@ -12,6 +12,7 @@ mod invoice;
 mod job;
 mod lists;
 mod make;
+mod policy;
 mod quota;
 mod reservation;
 mod sku;

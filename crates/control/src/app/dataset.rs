@@ -61,6 +61,7 @@ impl Control {
             .done(Some(project.organisation), Action::DatasetCreate.as_str(), dataset.id)
             .by(&policies)
             .fact("site", site.id.to_string())
+            .fact("residency", self.residency_facts(&tx, project.organisation, site.id).await?)
             .fact("grant_until", grant.expires_at.to_string());
         self.finish_created(cx, tx, &[entry], Wake::Sites, &kept).await?;
         Ok(DatasetCreated { grant: Some(grant), ..kept })

@@ -83,6 +83,7 @@ impl Control {
             .by(&policies)
             .fact("model", model.id.to_string())
             .fact("site", site.id.to_string())
+            .fact("residency", self.residency_facts(&tx, project.organisation, site.id).await?)
             .fact("sku", endpoint.sku.as_str())
             .fact("held_nano", hold.amount.get());
         self.finish_created(cx, tx, &[entry], Wake::Schedule, &answer).await?;

@@ -90,7 +90,8 @@ impl Control {
         let (step, entry) = match decision {
             Decision::Start { site, .. } => {
                 let entry = entry("endpoint:place").fact("site", site.to_string()).fact("sku", endpoint.sku.as_str());
-                (EndpointMove::Place { at: cx.now }, entry)
+                let residency = self.residency_facts(tx, endpoint.organisation, *site).await?;
+                (EndpointMove::Place { at: cx.now }, entry.fact("residency", residency))
             }
             Decision::Wait { reason, promise, .. } => {
                 if endpoint.message.as_ref() == Some(reason) && endpoint.promised == *promise {

@@ -240,7 +240,9 @@ impl Control {
                 let after = job.apply(JobMove::Bind { site: *site })?;
                 tx.job_update(&after).await?;
                 self.metrics().count(Metric::JobsBound);
-                Ok(Some(entry("job:bind").fact("site", site.to_string()).fact("attempt", after.attempt)))
+                let residency = self.residency_facts(tx, job.organisation, *site).await?;
+                let entry = entry("job:bind").fact("site", site.to_string()).fact("attempt", after.attempt);
+                Ok(Some(entry.fact("residency", residency)))
             }
             Decision::Wait { causes, reason, promise, .. } => {
                 let (why, causes, promise) = (reason.clone(), causes.clone(), *promise);

@@ -195,6 +195,32 @@ async fn a_placement_guardrail_closes_a_site_that_residency_allows_unless_conten
 }
 
 #[tokio::test]
+async fn what_is_placed_leaves_the_facts_it_was_decided_by() {
+    let (cloud, _site, tenant, dataset) = with_dataset().await;
+    cloud.job(&tenant, &dataset, "one").await;
+    cloud.control.step().await.unwrap();
+    let log = cloud.get(&tenant.owner, &format!("/api/v1/organisations/{}/audit?limit=500", tenant.organisation)).await;
+    let log = log.good();
+    let bodies = log["items"].as_array().unwrap().iter().map(|item| item["body"].as_str().unwrap());
+    let entries: Vec<Value> = bodies.map(|body| serde_json::from_str(body).unwrap()).collect();
+    for action in ["dataset:create", "job:bind"] {
+        let entry = entries.iter().find(|entry| entry["action"] == action).unwrap();
+        assert_eq!(
+            entry["facts"]["residency"],
+            json!({
+                "site": {
+                    "jurisdiction": "FR", "operator": "Hoster", "operator_jurisdiction": "FR",
+                    "parent_jurisdiction": "FR", "certifications": [],
+                },
+                "ceiling": { "jurisdictions": ["EU"], "certifications": [], "operators": [] },
+                "own_policies": 0,
+            }),
+            "{action}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_site_is_told_the_policies_of_those_it_serves_and_the_keys_they_may_permit() {
     let (cloud, mut site, tenant, _) = with_dataset().await;
     assert_eq!(site.intent().organisations[0].policies, []);

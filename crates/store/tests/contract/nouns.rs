@@ -277,6 +277,44 @@ pub(crate) async fn quotas_stand_once_each_parents_first_and_go_for_good(place: 
     assert!(matches!(orphan, Error::Missing { .. }), "{orphan:?}");
 }
 
+pub(crate) async fn policies_stand_by_name_where_they_were_written_and_go_for_good(place: &Place) {
+    let store = place.open().await;
+    parents(&store).await;
+    let written = |number: u128, project: Option<u128>, name: &str| gregal_core::policy::OwnPolicy {
+        id: gregal_core::id::PolicyId::from_u128(number),
+        organisation: org_id(),
+        project: project.map(gregal_core::id::ProjectId::from_u128),
+        name: name.into(),
+        text: "forbid (principal is Holder, action, resource);".into(),
+        permits: false,
+        created_at: NOW,
+        version: 1,
+    };
+    // One name in the organisation and in its project is two policies.
+    let (whole, part) = (written(1, None, "a"), written(2, Some(1), "a"));
+    let tx = store.begin().await.unwrap();
+    tx.policy_insert(&part).await.unwrap();
+    tx.policy_insert(&whole).await.unwrap();
+    done(tx).await;
+    assert_eq!(store.policies_of_organisation(org_id()).await.unwrap(), [whole.clone(), part.clone()]);
+    assert_eq!(store.policy_named(org_id(), None, "a").await.unwrap().as_ref(), Some(&whole));
+    assert_eq!(store.policy_named(org_id(), Some(project_id()), "a").await.unwrap().as_ref(), Some(&part));
+    assert_eq!(store.policy_named(org_id(), None, "b").await.unwrap(), None);
+
+    let more = gregal_core::policy::OwnPolicy { text: "permit".into(), permits: true, version: 2, ..whole.clone() };
+    let tx = store.begin().await.unwrap();
+    tx.policy_update(&more).await.unwrap();
+    done(tx).await;
+    let tx = store.begin().await.unwrap();
+    let stale = tx.policy_remove(&whole).await.unwrap_err();
+    assert!(matches!(stale, Error::Conflict { .. }), "{stale:?}");
+    drop(tx);
+    let tx = store.begin().await.unwrap();
+    tx.policy_remove(&more).await.unwrap();
+    done(tx).await;
+    assert_eq!(store.policies_of_organisation(org_id()).await.unwrap(), [part]);
+}
+
 pub(crate) async fn skus_stand_once_each_by_name_for_good(place: &Place) {
     let store = place.open().await;
     let skus = gregal_core::sku::default_skus();
