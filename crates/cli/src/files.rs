@@ -46,7 +46,8 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, F
         .map_err(|error| Failure::yours(format!("`{}` is not what was expected: {error}", path.display())))
 }
 
-fn text(path: &Path) -> Result<String, Failure> {
+/// Reads a file as text.
+pub(crate) fn text(path: &Path) -> Result<String, Failure> {
     let file = std::fs::File::open(path).map_err(|error| Failure::file("open", path, &error))?;
     let mut text = String::new();
     let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Control, Error, Result,
-    context::{Actor, Claim, Cx},
+    context::{Actor, Claim, Cx, Source},
 };
 
 /// The largest body a route takes, in bytes.
@@ -68,7 +68,13 @@ async fn admitted(control: &Control, route: &Route, request: Request) -> Result<
     let id = id.unwrap_or_else(|| RequestId::new(control.world()));
     let now = control.now();
     let actor = actor(control, route.access, &parts.headers, now).await?;
-    let mut cx = Cx::new(id, now, actor);
+    let source = match route.access {
+        Access::Site => Source::Site,
+        Access::Public | Access::Key(_) | Access::AnyKey => {
+            parts.extensions.get::<Source>().copied().unwrap_or(Source::Api)
+        }
+    };
+    let mut cx = Cx::new(control.world(), id, now, actor, source);
     let body = if route.request.is_some() {
         let bytes = read(route.access, body).await?;
         if route.creates() {
