@@ -117,7 +117,7 @@ pub(crate) async fn run(options: Options, here: &mut Surroundings, verb: AuditVe
             here.printer.want_json(options.json);
             let known = witness.iter().map(|key| witness_key(key)).collect::<Result<Vec<_>, _>>()?;
             let least = witnesses.unwrap_or(known.len());
-            offline(here, log_key, &path, older, (&known, least))
+            offline(here, log_key.as_deref(), &path, older, (&known, least))
         }
         AuditVerb::Verify(args) => {
             let mut cx = Cx::open(options, here)?;
@@ -141,11 +141,11 @@ async fn proved(
 ) -> Result<(Log, Proved), Failure> {
     let mut log = read::read(cx, wanted).await?;
     if let Some(note) = cosigned {
-        let (ours, theirs) = (read::unverified(&note)?, read::unverified(&log.head.checkpoint)?);
+        let (ours, theirs) = (read::unverified(&note)?, read::unverified(&log.basis.checkpoint)?);
         if ours != theirs {
             return Err(proof::broken("it had another root when that checkpoint was signed: its past was changed"));
         }
-        log.head.checkpoint = note;
+        log.basis.checkpoint = note;
     }
     let memory = Memory::of(cx.here.state_dir.as_deref(), &cx.options.url)?;
     let sizes: Vec<u64> = memory.size().into_iter().chain(from.iter().copied()).collect();
@@ -211,15 +211,16 @@ fn gathered(paths: &[PathBuf]) -> Result<Option<String>, Failure> {
 
 fn offline(
     here: &mut Surroundings,
-    trusted: Option<String>,
+    trusted: Option<&str>,
     path: &Path,
     older: bool,
     (known, least): (&[VerifierKey], usize),
 ) -> Result<(), Failure> {
     let log = Log::read(path)?;
-    let named: VerifierKey = log.head.log.parse().map_err(|error| proof::broken(&format!("the log's key: {error}")))?;
+    let named: VerifierKey =
+        log.basis.log.parse().map_err(|error| proof::broken(&format!("the log's key: {error}")))?;
     let memory = Memory::of_log(here.state_dir.as_deref(), &named)?;
-    let key = trusted.as_deref().map(log_key).transpose()?.or_else(|| memory.key());
+    let key = trusted.map(log_key).transpose()?.or_else(|| memory.key());
     if key.is_none() {
         here.printer.note("the log's key is the one the file itself names; `--log-key` checks against one you trust");
     }
@@ -276,7 +277,7 @@ struct Verdict<'a> {
 fn verdict(here: &mut Surroundings, log: &Log, proved: &Proved, cosigned: usize) -> Result<(), Failure> {
     let verdict = Verdict {
         verified: true,
-        view: &log.head.view,
+        view: &log.basis.view,
         entries: proved.entries,
         log_size: proved.checkpoint.size,
         origin: &proved.checkpoint.origin,

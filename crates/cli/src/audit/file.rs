@@ -15,7 +15,7 @@ pub(crate) const ALL: &str = "all";
 
 /// What the entries are held against.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Head {
+pub(crate) struct Basis {
     /// `gregal-audit-v2`.
     pub(crate) format: String,
     /// Whose view it is: an organisation's id, or `all`.
@@ -34,7 +34,7 @@ pub(crate) struct Head {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Log {
     #[serde(flatten)]
-    pub(crate) head: Head,
+    pub(crate) basis: Basis,
     /// Its entries, in order.
     pub(crate) items: Vec<AuditRecord>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Log {
 impl Log {
     /// The export's text.
     pub(crate) fn to_text(&self) -> Result<String, Failure> {
-        let mut text = written(&self.head)? + "\n";
+        let mut text = written(&self.basis)? + "\n";
         for record in &self.items {
             text += &written(record)?;
             text.push('\n');
@@ -54,8 +54,8 @@ impl Log {
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let text = files::text(path)?;
         let mut lines = text.lines();
-        let head: Head =
-            line(lines.next().unwrap_or_default()).filter(|head: &Head| head.format == FORMAT).ok_or_else(|| {
+        let basis: Basis =
+            line(lines.next().unwrap_or_default()).filter(|basis: &Basis| basis.format == FORMAT).ok_or_else(|| {
                 Failure::yours(format!("`{}` is not an export of the audit log", path.display()))
                     .hint("`gregal audit export --out FILE` writes one")
             })?;
@@ -64,7 +64,7 @@ impl Log {
             let record = line(text);
             items.push(record.ok_or_else(|| broken(&format!("line {} of the export is damaged", number + 2)))?);
         }
-        let log = Self { head, items };
+        let log = Self { basis, items };
         if log.to_text()? == text { Ok(log) } else { Err(broken("the export is cut or damaged")) }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// Records in one line of OpenTelemetry JSON.
 const RECORDS_MAX: usize = 500;
 
-/// One CEF line an entry (ArcSight Common Event Format, version 0).
+/// One CEF line an entry (`ArcSight` Common Event Format, version 0).
 pub(crate) fn cef(items: &[AuditRecord]) -> String {
     items.iter().map(|record| cef_line(record) + "\n").collect()
 }

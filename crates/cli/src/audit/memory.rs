@@ -126,10 +126,10 @@ impl Memory {
             }
             _ => {}
         }
-        if let Some(count) = known.entries.get(&log.head.view) {
+        if let Some(count) = known.entries.get(&log.basis.view) {
             shown_before(*count, proved)?;
         }
-        let Some(seen) = known.views.get(&log.head.view) else { return Ok(()) };
+        let Some(seen) = known.views.get(&log.basis.view) else { return Ok(()) };
         shown_before(seen.entries, proved)?;
         let last = usize::try_from(seen.entries).ok().and_then(|entries| log.items.get(entries.checked_sub(1)?));
         let last = last.map(|record| hex::encode(merkle::leaf_hash(record.body.as_bytes())));
@@ -144,11 +144,11 @@ impl Memory {
         let Some(path) = &self.path else { return Ok(()) };
         let mut views = self.known.as_ref().map(|(known, _)| known.views.clone()).unwrap_or_default();
         let mut entries = self.known.as_ref().map(|(known, _)| known.entries.clone()).unwrap_or_default();
-        entries.remove(&log.head.view);
+        entries.remove(&log.basis.view);
         let seen = Seen { entries: proved.entries, newest: proved.newest.map(hex::encode) };
-        views.insert(log.head.view.clone(), seen);
+        views.insert(log.basis.view.clone(), seen);
         let log_key = hex::encode(proved.key.public);
-        let known = Known { url: origin(url), log_key, checkpoint: log.head.checkpoint.clone(), entries, views };
+        let known = Known { url: origin(url), log_key, checkpoint: log.basis.checkpoint.clone(), entries, views };
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| Failure::file("make", folder, &error))?;
         }

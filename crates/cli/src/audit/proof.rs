@@ -29,12 +29,12 @@ pub(crate) struct Proved {
 
 /// Proves everything a log says of itself. `trusted` is the log's key (Ed25519, hex); without one, its own word is taken.
 pub(crate) fn prove(log: &Log, trusted: Option<&str>) -> Result<Proved, Failure> {
-    let key: VerifierKey = log.head.log.parse().map_err(|error| broken(&format!("the log's key: {error}")))?;
+    let key: VerifierKey = log.basis.log.parse().map_err(|error| broken(&format!("the log's key: {error}")))?;
     let public = hex::encode(key.public);
     if key.kind != KeyKind::Log || trusted.is_some_and(|trusted| trusted != public) {
         return Err(broken("the log's key is not the expected one").code("audit_key"));
     }
-    let checkpoint = checkpoint_open(&log.head.checkpoint, &public).map_err(|error| broken(&error.to_string()))?;
+    let checkpoint = checkpoint_open(&log.basis.checkpoint, &public).map_err(|error| broken(&error.to_string()))?;
     if checkpoint.origin != key.name {
         return Err(broken("the key is of another log"));
     }
@@ -48,13 +48,13 @@ pub(crate) fn prove(log: &Log, trusted: Option<&str>) -> Result<Proved, Failure>
             return Err(broken(&format!("entry {} is not in the log as the checkpoint has it", record.index)));
         }
     }
-    if log.head.view == ALL {
-        whole(log, &checkpoint)?
+    if log.basis.view == ALL {
+        whole(log, &checkpoint)?;
     } else {
-        view(log, &checkpoint, &public)?
+        view(log, &checkpoint, &public)?;
     }
     let mut past = BTreeMap::from([(checkpoint.size, checkpoint.root)]);
-    for shown in &log.head.consistency {
+    for shown in &log.basis.consistency {
         let root = shown.old_root(&checkpoint);
         let size = shown.old_size;
         past.insert(size, root.ok_or_else(|| broken(&format!("it does not show how it grew from {size} entries")))?);
@@ -65,7 +65,7 @@ pub(crate) fn prove(log: &Log, trusted: Option<&str>) -> Result<Proved, Failure>
 
 /// Whoever reads the whole log must have been shown all of it, and it must come to the checkpoint's root.
 fn whole(log: &Log, checkpoint: &Checkpoint) -> Result<(), Failure> {
-    if log.head.view_head.is_some() {
+    if log.basis.view_head.is_some() {
         return Err(broken("the whole log has no head of a view"));
     }
     let mut tree = Frontier::default();
@@ -88,8 +88,8 @@ fn whole(log: &Log, checkpoint: &Checkpoint) -> Result<(), Failure> {
 /// Whoever reads a view must have been shown every number of it, up to the one its signed head names.
 fn view(log: &Log, checkpoint: &Checkpoint, public: &str) -> Result<(), Failure> {
     let wrong = |error: &dyn std::fmt::Display| broken(&error.to_string());
-    let organisation: OrganisationId = log.head.view.parse().map_err(|error| wrong(&error))?;
-    let Some(note) = &log.head.view_head else { return Err(broken("the view comes without its signed head")) };
+    let organisation: OrganisationId = log.basis.view.parse().map_err(|error| wrong(&error))?;
+    let Some(note) = &log.basis.view_head else { return Err(broken("the view comes without its signed head")) };
     let head = view_head_open(note, public).map_err(|error| wrong(&error))?;
     if head.organisation != organisation || head.origin != checkpoint.origin {
         return Err(broken("the head is of another view"));
@@ -106,7 +106,7 @@ fn view(log: &Log, checkpoint: &Checkpoint, public: &str) -> Result<(), Failure>
 
 /// Demands that witnesses cosigned the checkpoint: `least` of those known. Answers with how many did.
 pub(crate) fn witnessed(log: &Log, known: &[VerifierKey], least: usize) -> Result<usize, Failure> {
-    let found = known.iter().filter(|witness| cosigned_at(&log.head.checkpoint, witness).is_some()).count();
+    let found = known.iter().filter(|witness| cosigned_at(&log.basis.checkpoint, witness).is_some()).count();
     if found >= least {
         return Ok(found);
     }

@@ -7,7 +7,7 @@ use gregal_api::{
 use gregal_core::audit::{Checkpoint, KeyKind, SignedNote, VerifierKey};
 
 use super::{
-    file::{ALL, FORMAT, Head, Log},
+    file::{ALL, Basis, FORMAT, Log},
     proof::broken,
 };
 use crate::{
@@ -38,12 +38,12 @@ pub(crate) async fn read(cx: &mut Cx<'_>, wanted: &Wanted) -> Result<Log, Failur
         let next = page.next;
         match &mut log {
             None => {
-                let (head, size) = head(&view, &page)?;
+                let (basis, size) = basis(&view, &page)?;
                 // Every later page is of the same moment, however the log grows meanwhile.
                 query.at = Some(size);
-                log = Some(Log { head, items: page.items });
+                log = Some(Log { basis, items: page.items });
             }
-            Some(log) if page.checkpoint == log.head.checkpoint && page.view_head == log.head.view_head => {
+            Some(log) if page.checkpoint == log.basis.checkpoint && page.view_head == log.basis.view_head => {
                 log.items.extend(page.items);
             }
             Some(_) => return Err(broken("two pages of one moment have different checkpoints")),
@@ -61,12 +61,12 @@ pub(crate) async fn read(cx: &mut Cx<'_>, wanted: &Wanted) -> Result<Log, Failur
         .hint("`gregal audit list --after INDEX` shows the newer ones"))
 }
 
-fn head(view: &str, page: &AuditList) -> Result<(Head, u64), Failure> {
+fn basis(view: &str, page: &AuditList) -> Result<(Basis, u64), Failure> {
     let checkpoint = unverified(&page.checkpoint)?;
     let bytes = hex::decode(&page.log_key).ok().and_then(|bytes| bytes.try_into().ok());
     let public = bytes.ok_or_else(|| broken("the log's key is no key"))?;
     let log = VerifierKey { name: checkpoint.origin, kind: KeyKind::Log, public };
-    let head = Head {
+    let basis = Basis {
         format: FORMAT.into(),
         view: view.to_owned(),
         log: log.to_string(),
@@ -74,7 +74,7 @@ fn head(view: &str, page: &AuditList) -> Result<(Head, u64), Failure> {
         view_head: page.view_head.clone(),
         consistency: Vec::new(),
     };
-    Ok((head, checkpoint.size))
+    Ok((basis, checkpoint.size))
 }
 
 /// What a checkpoint says, before anybody believed it.
@@ -86,15 +86,15 @@ pub(crate) fn unverified(note: &str) -> Result<Checkpoint, Failure> {
 /// Asks for the proofs that the log began as it was at these sizes, each once. A size beyond the log is left out: what that
 /// means is for whoever remembers it to say.
 pub(crate) async fn consistency(cx: &Cx<'_>, log: &mut Log, sizes: &[u64]) -> Result<(), Failure> {
-    let new = unverified(&log.head.checkpoint)?.size;
+    let new = unverified(&log.basis.checkpoint)?.size;
     for old in sizes.iter().copied().filter(|old| *old > 0 && *old < new) {
-        if log.head.consistency.iter().all(|shown| shown.old_size != old) {
+        if log.basis.consistency.iter().all(|shown| shown.old_size != old) {
             let query = ConsistencyQuery { old, new: Some(new) };
             let shown: AuditConsistency = cx.read_where("audit_consistency", &[], &query).await?;
             if shown.old_size != old {
                 return Err(broken("it answers another question than was asked"));
             }
-            log.head.consistency.push(shown);
+            log.basis.consistency.push(shown);
         }
     }
     Ok(())

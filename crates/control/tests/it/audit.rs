@@ -194,7 +194,7 @@ async fn an_organisations_view_is_numbered_and_its_end_is_signed() {
     let other = cloud.tenant("Other", 1_000).await;
     let (size, root) = cloud.store.audit_head().await.unwrap();
     cloud.key(Some(tenant.organisation), None, Role::Viewer).await;
-    for at in ["".to_owned(), format!("&at={size}")] {
+    for at in [String::new(), format!("&at={size}")] {
         let path = format!("/api/v1/organisations/{}/audit?limit=500{at}", tenant.organisation);
         let page = cloud.get(&tenant.owner, &path).await.good();
         let head = ViewHead::from_text(&signed_text(page["view_head"].as_str().unwrap(), &page["log_key"])).unwrap();

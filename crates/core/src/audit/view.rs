@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize};
 
-use super::{AuditEntry, CheckpointError};
+use super::CheckpointError;
 use crate::{
     id::OrganisationId,
     merkle::{self, Hash},
@@ -14,7 +14,6 @@ const HEAD: &str = "gregal-audit-view/v1";
 
 /// Where an entry stands in the view of its organisation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ViewPlace {
     /// How many entries of the view come before it.
     pub number: u64,
@@ -106,6 +105,14 @@ pub enum ViewError {
     Newest,
 }
 
+/// What a chain reads of an entry. An entry of a newer program has its place in the view all the same.
+#[derive(Deserialize)]
+struct Placed {
+    organisation: Option<OrganisationId>,
+    #[serde(default)]
+    view: Option<ViewPlace>,
+}
+
 /// Reads a view in order and finds what is missing in it.
 ///
 /// Entries of before views were numbered carry no place. They may only stand at the beginning, and the first numbered one
@@ -126,7 +133,7 @@ impl ViewChain {
 
     /// Takes in the next entry, given as it was logged.
     pub fn push(&mut self, index: u64, body: &str) -> Result<(), ViewError> {
-        let entry: AuditEntry = serde_json::from_str(body).map_err(|_| ViewError::Foreign { index })?;
+        let entry: Placed = serde_json::from_str(body).map_err(|_| ViewError::Foreign { index })?;
         if entry.organisation != Some(self.organisation) {
             return Err(ViewError::Foreign { index });
         }
