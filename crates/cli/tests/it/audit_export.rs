@@ -271,7 +271,7 @@ async fn a_witness_cosigns_one_history_only() {
 }
 
 /// What a tenant might call things, to write into somebody's log.
-const HOSTILE: &str = "a|b=c\\d\r\nCEF:0|x|y|1|z|z|9|act=forged\u{2028}act=forged \"],\"x\":\"\t\u{1b}[31m\0é";
+const HOSTILE: &str = "a|b=c\\d\r\nCEF:0|x|y|1|z|z|9|act=forged\u{2028}x act=forged \"],\"x\":\"\t\u{1b}[31m\0é";
 
 async fn formatted(format: &str) -> String {
     let (fake, mut log) = (Fake::start().await, Log::new(3));
