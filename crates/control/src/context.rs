@@ -2,14 +2,14 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use gregal_api::problem::Code;
 use gregal_core::{
     access::Action,
     audit::AuditEntry,
-    id::{OrganisationId, RequestId},
+    id::{OrganisationId, ProjectId, RequestId},
     key::{self, Key},
     price::PriceBook,
     residency::Jurisdiction,
@@ -17,7 +17,7 @@ use gregal_core::{
     time::Time,
     world::World,
 };
-use gregal_policy::{Policies, Principal, Resource, Verdict};
+use gregal_policy::{Policies, Principal, Resource, ResourceKind, Verdict};
 use gregal_store::{IdempotencyRecord, Store, Tx};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -171,6 +171,8 @@ pub struct Cx {
     pub(crate) claim: Option<Arc<Claim>>,
     /// What permission was asked for and given, so that a route can be held to having asked for its own.
     granted: Arc<Mutex<Vec<Action>>>,
+    /// Whether the policies said that it must be told "not found".
+    hidden: Arc<AtomicBool>,
     source: Source,
     salts: Arc<Salts>,
 }
@@ -178,7 +180,7 @@ pub struct Cx {
 impl Cx {
     pub(crate) fn new(world: &dyn World, request: RequestId, now: Time, actor: Actor, source: Source) -> Self {
         let salts = Arc::new(Salts::new(world));
-        Self { request, now, actor, claim: None, granted: Arc::default(), source, salts }
+        Self { request, now, actor, claim: None, granted: Arc::default(), hidden: Arc::default(), source, salts }
     }
 
     /// The key that asks; use cases that need one sit behind routes that need one.
@@ -217,6 +219,16 @@ impl Cx {
             view: None,
         }
     }
+}
+
+/// What was answered "not found".
+pub(crate) struct Unfound<'a> {
+    /// What it would have been, to the policies.
+    pub(crate) kind: ResourceKind,
+    /// What the request named.
+    pub(crate) named: &'a str,
+    /// What was answered.
+    pub(crate) detail: &'a str,
 }
 
 /// Adds to an entry what others may need to know.
@@ -372,14 +384,48 @@ impl Control {
     }
 
     async fn denied(&self, cx: &Cx, action: Action, resource: &Resource, verdict: &Verdict) -> Result<()> {
-        let said = format!("{}\n{}\n{}", cx.actor.name(), action.as_str(), resource.id);
-        let Some(left_out) = self.0.denials.admit(&said, cx.now) else { return Ok(()) };
-        // It belongs to the view of whoever knocked: the other organisation must not learn of it, nor fill up by it.
+        if verdict.hides() {
+            // Written where the answer is known (`unfound`), in the same words as of what is not there.
+            cx.hidden.store(true, Ordering::Relaxed);
+            let policies = verdict.policies().join(",");
+            tracing::warn!(
+                actor = cx.actor.name(),
+                action = action.as_str(),
+                policies,
+                "somebody else's object was asked for"
+            );
+            return Ok(());
+        }
         let mut entry = cx.done(cx.actor.organisation(), action.as_str(), &resource.id).by(verdict.policies());
-        entry.result = "denied".into();
         if let Verdict::Deny { reason, .. } = verdict {
             entry.reason = Some(reason.as_str().into());
         }
+        self.denial_written(cx, entry).await
+    }
+
+    /// Does for what was answered "not found" all that is done where it is somebody else's: asks the policies, and writes the
+    /// denial down in the view of whoever asked, who reads it there. So neither how long it takes, nor what the log says, nor
+    /// that it says anything, tells which of the two it was.
+    pub(crate) async fn unfound(&self, cx: &Cx, action: Action, object: Unfound<'_>) -> Result<()> {
+        let Unfound { kind, named, detail } = object;
+        if !cx.hidden.load(Ordering::Relaxed) {
+            let (organisation, project) = (OrganisationId::from_u128(0), ProjectId::from_u128(0));
+            let nobodys = match kind {
+                ResourceKind::Organisation => Resource::organisation(organisation),
+                ResourceKind::Project => Resource::project(organisation, project),
+                kind => Resource::within(kind, organisation, project, named),
+            };
+            let _ = self.verdict(cx, action, &nobodys);
+        }
+        let mut entry = cx.done(cx.actor.organisation(), action.as_str(), named);
+        entry.reason = Some(detail.to_owned());
+        self.denial_written(cx, entry).await
+    }
+
+    async fn denial_written(&self, cx: &Cx, mut entry: AuditEntry) -> Result<()> {
+        let denial = [&entry.action, &entry.object, entry.reason.as_deref().unwrap_or_default()].join("\n");
+        let Some(left_out) = self.0.denials.admit(&entry.actor, &denial, cx.now) else { return Ok(()) };
+        entry.result = "denied".into();
         if left_out > 0 {
             entry = entry.fact("left_out_before", left_out);
         }
