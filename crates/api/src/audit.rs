@@ -1,14 +1,18 @@
 //! The audit log on the wire: entries with proofs that anyone can check against a signed checkpoint.
 
-use ed25519_dalek::{Signature, Signer, SigningKey, Verifier};
+use ed25519_dalek::{Signature, Signer, SigningKey};
 use gregal_core::{
-    audit::{Checkpoint, NoteError, NoteSignature, SignedNote, key_hash_ed25519},
-    merkle,
+    audit::{Checkpoint, NoteError, NoteSignature, SignedNote, ViewHead, key_hash_ed25519},
+    merkle::{self, Hash},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::signed;
+
+mod witness;
+
+pub use witness::{WitnessKey, cosigned_at};
 
 /// Which entries are wanted, as query parameters.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -20,6 +24,52 @@ pub struct AuditQuery {
     /// Entries wanted, 1 to 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// Read the log as it was when it had so many entries; absent: as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
+}
+
+/// Between which sizes the log is to be shown to have only grown, as query parameters.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsistencyQuery {
+    /// The earlier size; absent: the empty log, which everything continues.
+    #[serde(default)]
+    pub old: u64,
+    /// The later size; absent: as it is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<u64>,
+}
+
+/// Shows that a log began as it was before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditConsistency {
+    /// The earlier size.
+    pub old_size: u64,
+    /// Root of the tree then, hex: compare it with the checkpoint you kept.
+    pub old_root: String,
+    /// The later size.
+    pub new_size: u64,
+    /// RFC 6962 consistency proof, hex.
+    pub proof: Vec<String>,
+}
+
+impl AuditConsistency {
+    /// The earlier root, if a checkpoint of the later size is shown to begin with it.
+    pub fn old_root(&self, checkpoint: &Checkpoint) -> Option<Hash> {
+        let old_root = hash_in(&self.old_root)?;
+        let proof = self.proof.iter().map(|hash| hash_in(hash)).collect::<Option<Vec<Hash>>>()?;
+        let holds = self.new_size == checkpoint.size
+            && merkle::verify_consistency(self.old_size, self.new_size, &old_root, &checkpoint.root, &proof);
+        holds.then_some(old_root)
+    }
+}
+
+/// A hash in its one spelling: hex, lower case.
+fn hash_in(text: &str) -> Option<Hash> {
+    let hash = Hash::try_from(hex::decode(text).ok()?).ok()?;
+    (hex::encode(hash) == text).then_some(hash)
 }
 
 /// An entry and its proof.
@@ -42,6 +92,10 @@ pub struct AuditList {
     pub next: Option<u64>,
     /// The signed checkpoint (C2SP signed note).
     pub checkpoint: String,
+    /// How many entries the organisation's view has and which is the newest, signed (a note of seven lines). None where the
+    /// whole log is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view_head: Option<String>,
     /// The log's public key (Ed25519), hex.
     pub log_key: String,
 }
@@ -55,6 +109,9 @@ pub enum AuditError {
     /// The checkpoint is malformed or its signature does not verify.
     #[error("the checkpoint does not verify: {0}")]
     Checkpoint(String),
+    /// The head of the organisation's view is malformed or its signature does not verify.
+    #[error("the head of the view does not verify: {0}")]
+    View(String),
     /// An entry's text is not what was logged at its place.
     #[error("entry {index} is not in the log as the checkpoint has it")]
     Entry {
@@ -73,14 +130,7 @@ impl AuditList {
         let checkpoint = checkpoint_open(&self.checkpoint, log_key)?;
         for record in &self.items {
             let wrong = || AuditError::Entry { index: record.index };
-            let proof = record
-                .proof
-                .iter()
-                .map(|hash| hex::decode(hash).ok().and_then(|raw| raw.try_into().ok()))
-                .collect::<Option<Vec<[u8; 32]>>>()
-                .ok_or_else(wrong)?;
-            let leaf = merkle::leaf_hash(record.body.as_bytes());
-            if !merkle::verify_inclusion(&leaf, record.index, checkpoint.size, &proof, &checkpoint.root) {
+            if !record.is_in(&checkpoint) {
                 return Err(wrong());
             }
         }
@@ -88,28 +138,56 @@ impl AuditList {
     }
 }
 
+impl AuditRecord {
+    /// Whether it is proved to stand at its place in the log of this checkpoint.
+    pub fn is_in(&self, checkpoint: &Checkpoint) -> bool {
+        let Some(proof) = self.proof.iter().map(|hash| hash_in(hash)).collect::<Option<Vec<Hash>>>() else {
+            return false;
+        };
+        let leaf = merkle::leaf_hash(self.body.as_bytes());
+        merkle::verify_inclusion(&leaf, self.index, checkpoint.size, &proof, &checkpoint.root)
+    }
+}
+
 /// Signs a checkpoint as a C2SP signed note; the key's name is the log's origin.
 pub fn checkpoint_seal(checkpoint: &Checkpoint, key: &SigningKey) -> Result<String, NoteError> {
-    let text = checkpoint.to_text();
-    let key_hash = key_hash_ed25519(&checkpoint.origin, key.verifying_key().as_bytes());
+    note_seal(&checkpoint.origin, checkpoint.to_text(), key)
+}
+
+/// Signs a text of the log as a C2SP signed note; the key's name is the log's origin.
+pub fn note_seal(origin: &str, text: String, key: &SigningKey) -> Result<String, NoteError> {
+    let key_hash = key_hash_ed25519(origin, key.verifying_key().as_bytes());
     let signature = key.sign(text.as_bytes()).to_bytes().to_vec();
-    let signature = NoteSignature { name: checkpoint.origin.clone(), key_hash, signature };
-    SignedNote { text, signatures: vec![signature] }.to_text()
+    SignedNote { text, signatures: vec![NoteSignature { name: origin.into(), key_hash, signature }] }.to_text()
 }
 
 /// Checks a signed checkpoint against the log's key and reads it.
 pub fn checkpoint_open(note: &str, log_key: &str) -> Result<Checkpoint, AuditError> {
-    let key = signed::verifying_key(log_key).ok_or(AuditError::Key)?;
     let note = SignedNote::from_text(note).map_err(|error| AuditError::Checkpoint(error.to_string()))?;
     let checkpoint = Checkpoint::from_text(&note.text).map_err(|error| AuditError::Checkpoint(error.to_string()))?;
-    let key_hash = key_hash_ed25519(&checkpoint.origin, key.as_bytes());
-    let signed = note
-        .signatures
-        .iter()
-        .filter(|line| line.name == checkpoint.origin && line.key_hash == key_hash)
+    if is_signed(&note, &checkpoint.origin, log_key)? {
+        return Ok(checkpoint);
+    }
+    Err(AuditError::Checkpoint("no signature of the log's key".into()))
+}
+
+/// Checks the signed head of an organisation's view against the log's key and reads it.
+pub fn view_head_open(note: &str, log_key: &str) -> Result<ViewHead, AuditError> {
+    let note = SignedNote::from_text(note).map_err(|error| AuditError::View(error.to_string()))?;
+    let head = ViewHead::from_text(&note.text).map_err(|error| AuditError::View(error.to_string()))?;
+    if is_signed(&note, &head.origin, log_key)? {
+        return Ok(head);
+    }
+    Err(AuditError::View("no signature of the log's key".into()))
+}
+
+fn is_signed(note: &SignedNote, origin: &str, log_key: &str) -> Result<bool, AuditError> {
+    let key = signed::verifying_key(log_key).ok_or(AuditError::Key)?;
+    let key_hash = key_hash_ed25519(origin, key.as_bytes());
+    let of_the_log = note.signatures.iter().filter(|line| line.name == origin && line.key_hash == key_hash);
+    Ok(of_the_log
         .filter_map(|line| Signature::from_slice(&line.signature).ok())
-        .any(|signature| key.verify(note.text.as_bytes(), &signature).is_ok());
-    if signed { Ok(checkpoint) } else { Err(AuditError::Checkpoint("no signature of the log's key".into())) }
+        .any(|signature| key.verify_strict(note.text.as_bytes(), &signature).is_ok()))
 }
 
 #[cfg(test)]
@@ -132,7 +210,7 @@ mod tests {
             .collect();
         let log_key = hex::encode(key.verifying_key().as_bytes());
         let checkpoint = checkpoint_seal(&checkpoint, &key).unwrap();
-        (AuditList { items, next: None, checkpoint, log_key: log_key.clone() }, log_key)
+        (AuditList { items, next: None, checkpoint, view_head: None, log_key: log_key.clone() }, log_key)
     }
 
     #[test]

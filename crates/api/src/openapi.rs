@@ -71,6 +71,7 @@ fn schemas() -> Vec<(String, RefOr<utoipa::openapi::Schema>)> {
         crate::invoice::InvoiceDraftView,
         crate::invoice::BalanceView,
         crate::audit::AuditList,
+        crate::audit::AuditConsistency,
         crate::protocol::SyncRequest,
         crate::protocol::SyncAnswer,
         crate::protocol::UsageBatch,
@@ -103,7 +104,8 @@ pub fn document() -> Value {
     }
     let mut paths = serde_json::Map::new();
     for route in ROUTES {
-        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        // The rest of a path is one more parameter to the document.
+        let path = paths.entry(route.path.replace("{*", "{")).or_insert_with(|| json!({}));
         path[route.method.to_ascii_lowercase()] = operation(route);
     }
     json!({
@@ -127,6 +129,7 @@ fn operation(route: &Route) -> Value {
         .path
         .split('/')
         .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| name.trim_start_matches('*'))
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
         .collect();
     if route.creates() {
@@ -163,6 +166,7 @@ fn operation(route: &Route) -> Value {
 fn content(schema: &str) -> Value {
     match schema {
         "text/plain" => json!({ "text/plain": { "schema": { "type": "string" } } }),
+        "application/octet-stream" => json!({ "application/octet-stream": {} }),
         "object" => json!({ "application/json": { "schema": { "type": "object" } } }),
         name => json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{name}") } } }),
     }
@@ -177,7 +181,7 @@ mod tests {
         let document = document();
         for route in ROUTES {
             for name in [route.request, route.response].into_iter().flatten() {
-                if !["text/plain", "object"].contains(&name) {
+                if !["text/plain", "application/octet-stream", "object"].contains(&name) {
                     assert!(document["components"]["schemas"][name].is_object(), "{}: no schema {name}", route.id);
                 }
             }

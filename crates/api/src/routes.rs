@@ -575,6 +575,27 @@ pub const ROUTES: &[Route] = &[
         "text/plain",
         "Read the signed checkpoint of the audit log.",
     ),
+    read(
+        "audit_consistency",
+        "/api/v1/audit/consistency",
+        Public,
+        "AuditConsistency",
+        "Prove that the audit log only grew: `old` and `new` are sizes.",
+    ),
+    read(
+        "audit_tile",
+        "/api/v1/audit/tile/{level}/{*place}",
+        Public,
+        "application/octet-stream",
+        "Read hashes of the audit log (C2SP tlog-tiles).",
+    ),
+    read(
+        "audit_entries",
+        "/api/v1/audit/tile/entries/{*place}",
+        Key(A::AuditReadAll),
+        "application/octet-stream",
+        "Read entries of the whole audit log (C2SP tlog-tiles).",
+    ),
     // Sites dial out
     ask(
         "site_sync",

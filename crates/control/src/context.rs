@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use gregal_api::problem::Code;
@@ -20,6 +20,7 @@ use gregal_core::{
 use gregal_policy::{OwnPolicies, Policies, Principal, Resource, ResourceKind, Verdict};
 use gregal_store::{IdempotencyRecord, Store, Tx};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -115,6 +116,51 @@ pub(crate) struct Claim {
     pub(crate) digest: String,
 }
 
+/// Through which door a request came, as audit entries say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The API.
+    Api,
+    /// The console, which calls the API in this process.
+    Console,
+    /// A site, with its secret.
+    Site,
+    /// One of our own tasks.
+    Task,
+}
+
+impl Source {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Console => "console",
+            Self::Site => "site",
+            Self::Task => "task",
+        }
+    }
+}
+
+/// Salts for the audit entries of one request: each its own, so that who may read one entry learns no other's.
+#[derive(Debug)]
+struct Salts {
+    seed: [u8; 32],
+    next: AtomicU64,
+}
+
+impl Salts {
+    fn new(world: &dyn World) -> Self {
+        let mut seed = [0; 32];
+        world.fill(&mut seed);
+        Self { seed, next: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let said = Sha256::new().chain_update(b"gregal audit salt\0").chain_update(self.seed);
+        hex::encode(&said.chain_update(number.to_be_bytes()).finalize()[..16])
+    }
+}
+
 /// Who asks, when, and under which request.
 #[derive(Debug, Clone)]
 pub struct Cx {
@@ -131,11 +177,14 @@ pub struct Cx {
     granted: Arc<Mutex<Vec<Action>>>,
     /// Whether the policies said that it must be told "not found".
     hidden: Arc<AtomicBool>,
+    source: Source,
+    salts: Arc<Salts>,
 }
 
 impl Cx {
-    pub(crate) fn new(request: RequestId, now: Time, actor: Actor) -> Self {
-        Self { request, now, actor, claim: None, own: None, granted: Arc::default(), hidden: Arc::default() }
+    pub(crate) fn new(world: &dyn World, request: RequestId, now: Time, actor: Actor, source: Source) -> Self {
+        let salts = Arc::new(Salts::new(world));
+        Self { request, now, actor, claim: None, own: None, granted: Arc::default(), hidden: Arc::default(), source, salts }
     }
 
     /// The key that asks; use cases that need one sit behind routes that need one.
@@ -173,7 +222,10 @@ impl Cx {
             reason: None,
             policy: None,
             request: Some(self.request),
+            source: Some(self.source.as_str().into()),
             facts: serde_json::Map::new(),
+            salt: Some(self.salts.next()),
+            view: None,
         }
     }
 }
@@ -304,7 +356,7 @@ impl Control {
 
     /// The context of one of our own tasks.
     pub(crate) fn system(&self, task: &'static str) -> Cx {
-        Cx::new(RequestId::new(self.world()), self.now(), Actor::System(task))
+        Cx::new(self.world(), RequestId::new(self.world()), self.now(), Actor::System(task), Source::Task)
     }
 
     /// Asks the policies. Allowed: the ids of the policies that permit it. Denied: "not found" for what the asker may not

@@ -8,7 +8,11 @@ use gregal_core::{
 };
 use gregal_store::{PAGE_MAX, Page, Tx};
 
-use crate::{Actor, Control, ControlOptions, Cx, Error, Result, context::Facts as _, signer::Signer};
+use crate::{
+    Actor, Control, ControlOptions, Cx, Error, Result,
+    context::{Facts as _, Source},
+    signer::Signer,
+};
 
 /// Where the signing key is kept.
 const SIGNING_KEY: &str = "control.signing_key";
@@ -16,7 +20,7 @@ const SIGNING_KEY: &str = "control.signing_key";
 /// Makes what is not there yet; answers the signing key's bytes.
 pub(crate) async fn founded(options: &ControlOptions) -> Result<[u8; 32]> {
     let now = options.world.now();
-    let cx = Cx::new(RequestId::new(&*options.world), now, Actor::System("start"));
+    let cx = Cx::new(&*options.world, RequestId::new(&*options.world), now, Actor::System("start"), Source::Task);
     let tx = options.store.begin().await?;
     let mut entries = Vec::new();
     let key = if let Some(bytes) = tx.meta_get(SIGNING_KEY).await? {

@@ -1,12 +1,13 @@
 //! The cloud's signing key: intents, grants and audit checkpoints are signed with it. It never leaves this file.
 
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::SigningKey;
 use gregal_api::{
+    audit::note_seal,
     grant::{GRANT_PURPOSE, GrantBody},
     protocol::{INTENT_PURPOSE, Intent},
     signed::Signed,
 };
-use gregal_core::audit::{Checkpoint, NoteSignature, SignedNote, key_hash_ed25519};
+use gregal_core::audit::{Checkpoint, ViewHead};
 
 use crate::{Error, Result};
 
@@ -43,13 +44,11 @@ impl Signer {
     /// A checkpoint as a C2SP signed note. Notes hold no zero byte and the other purposes do, so that no signature of one
     /// kind can pass for another.
     pub(crate) fn checkpoint(&self, checkpoint: &Checkpoint) -> Result<String> {
-        let text = checkpoint.to_text();
-        let signature = NoteSignature {
-            name: checkpoint.origin.clone(),
-            key_hash: key_hash_ed25519(&checkpoint.origin, &self.0.verifying_key().to_bytes()),
-            signature: self.0.sign(text.as_bytes()).to_bytes().to_vec(),
-        };
-        let note = SignedNote { text, signatures: vec![signature] };
-        note.to_text().map_err(|error| Error::Broken(error.to_string()))
+        note_seal(&checkpoint.origin, checkpoint.to_text(), &self.0).map_err(|error| Error::Broken(error.to_string()))
+    }
+
+    /// The head of an organisation's view as a signed note. Its first lines are no checkpoint's.
+    pub(crate) fn view_head(&self, head: &ViewHead) -> Result<String> {
+        note_seal(&head.origin, head.to_text(), &self.0).map_err(|error| Error::Broken(error.to_string()))
     }
 }

@@ -9,9 +9,15 @@ use crate::{
     time::Time,
 };
 
+mod key;
 mod note;
+mod person;
+mod view;
 
+pub use key::{KeyKind, VerifierKey, cosigned};
 pub use note::{NoteError, NoteSignature, SignedNote, key_hash_ed25519, verifier_key_ed25519};
+pub use person::person_name;
+pub use view::{ViewChain, ViewError, ViewHead, ViewPlace};
 
 /// One thing that was done, or refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,9 +40,18 @@ pub struct AuditEntry {
     pub policy: Option<String>,
     /// The request it came with.
     pub request: Option<RequestId>,
+    /// Through which door it came: `api`, `console`, `site` or `task`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Facts of the change that others may need (amounts, states, digests); never content or a secret.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub facts: serde_json::Map<String, serde_json::Value>,
+    /// 16 random bytes, hex, of this entry alone: with them its leaf hash, which everyone may read, tells nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
+    /// Where it stands in its organisation's view. Given by the log when the entry is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<ViewPlace>,
 }
 
 impl AuditEntry {

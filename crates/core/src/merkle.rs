@@ -7,6 +7,10 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+mod tiles;
+
+pub use tiles::{TILE_WIDTH, Tile, Tiles, Wanted};
+
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
 
@@ -209,11 +213,20 @@ impl Frontier {
 
     /// Appends a leaf hash.
     pub fn push(&mut self, leaf: Hash) {
+        self.push_told(leaf, |_, _, _| {});
+    }
+
+    /// Appends a leaf hash and tells of the roots of the full tiles it completes: the level in which each is a hash (from
+    /// 1), its place there, and the root.
+    pub fn push_told(&mut self, leaf: Hash, mut tell: impl FnMut(u8, u64, Hash)) {
         let mut hash = leaf;
         // Every trailing one of the size is a perfect subtree that the new leaf completes to the next larger one.
-        for _ in 0..self.size.trailing_ones() {
+        for level in 1..=self.size.trailing_ones() {
             let left = self.hashes.pop().expect("a frontier has a hash for every one bit of its size");
             hash = node_hash(&left, &hash);
+            if level % 8 == 0 {
+                tell((level / 8) as u8, self.size >> level, hash);
+            }
         }
         self.hashes.push(hash);
         self.size += 1;

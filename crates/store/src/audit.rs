@@ -1,4 +1,4 @@
-//! The audit log: entries in one gapless order, and the head of the Merkle tree over them.
+//! The audit log: entries in one gapless order, the head of the Merkle tree over them, and the hashes of its full tiles.
 
 use std::ops::Range;
 
@@ -9,6 +9,9 @@ use gregal_core::{
 };
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set, sea_query::Expr};
 
+mod node;
+mod view;
+
 use crate::{
     Error, Result, View,
     noun::{count, int},
@@ -17,8 +20,11 @@ use crate::{
 /// The most entries one call reads.
 pub const AUDIT_PAGE_MAX: u32 = 1_000;
 
-/// The most leaf hashes one call reads: 128 MiB of them. A log beyond it needs stored subtrees for its proofs.
-const LEAVES_MAX: u64 = 1 << 22;
+/// The most leaf hashes one call reads: 2 MiB of them. Proofs need a tile at a time.
+pub const AUDIT_LEAVES_MAX: u64 = 1 << 16;
+
+/// The most bytes of an entry's body: bundles of entries give its length in two bytes.
+const ENTRY_BYTES_MAX: usize = u16::MAX as usize;
 
 /// The most entries one statement writes: both databases bound the number of values.
 const WRITE_MAX: usize = 500;
@@ -119,12 +125,19 @@ pub(crate) async fn head_locked(view: &View) -> Result<Head> {
 /// Appends entries after the locked head, and moves it.
 pub(crate) async fn append(view: &View, Head(before): Head, entries: &[AuditEntry]) -> Result<Vec<LoggedEntry>> {
     let mut frontier = before.clone();
-    let mut logged = Vec::with_capacity(entries.len());
+    let mut views = view::Ends::of(view, entries).await?;
+    let (mut logged, mut nodes) = (Vec::with_capacity(entries.len()), Vec::new());
     let mut rows = Vec::with_capacity(entries.len());
     for entry in entries {
-        let (index, body) = (frontier.size(), entry.body());
+        // Only whoever holds the head's row can number an entry.
+        let placed = AuditEntry { view: views.place(entry), ..entry.clone() };
+        let (index, body) = (frontier.size(), placed.body());
+        if body.len() > ENTRY_BYTES_MAX {
+            return Err(Error::TooMany { what: "bytes of an audit entry", limit: ENTRY_BYTES_MAX as u64 });
+        }
         let leaf = merkle::leaf_hash(body.as_bytes());
-        frontier.push(leaf);
+        views.push(entry, leaf);
+        frontier.push_told(leaf, |level, place, hash| nodes.push((level, place, hash)));
         rows.push(entry::ActiveModel {
             place: Set(int(index, "the audit log")?),
             organisation: Set(entry.organisation.map(|id| id.to_string())),
@@ -137,6 +150,8 @@ pub(crate) async fn append(view: &View, Head(before): Head, entries: &[AuditEntr
     for chunk in rows.chunks(WRITE_MAX) {
         entry::Entity::insert_many(chunk.to_vec()).exec_without_returning(&view.db()).await?;
     }
+    node::insert(view, &nodes).await?;
+    views.write(view).await?;
     let size = int(frontier.size(), "the audit log")?;
     let moved = head::Entity::update_many()
         .col_expr(head::Column::Size, Expr::value(size))
@@ -198,8 +213,8 @@ impl View {
     /// Leaf hashes of a range of places, in order, for proofs. A range beyond the end of the log is cut short.
     pub async fn audit_leaves(&self, range: Range<u64>) -> Result<Vec<Hash>> {
         let wanted = range.end.saturating_sub(range.start);
-        if wanted > LEAVES_MAX {
-            return Err(Error::TooMany { what: "audit leaves", limit: LEAVES_MAX });
+        if wanted > AUDIT_LEAVES_MAX {
+            return Err(Error::TooMany { what: "audit leaves", limit: AUDIT_LEAVES_MAX });
         }
         let rows = entry::Entity::find()
             .filter(entry::Column::Place.gte(int(range.start, "an index")?))

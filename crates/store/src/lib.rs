@@ -40,7 +40,7 @@ mod tx;
 mod usage;
 mod view;
 
-pub use audit::AUDIT_PAGE_MAX;
+pub use audit::{AUDIT_LEAVES_MAX, AUDIT_PAGE_MAX};
 pub use error::Error;
 pub use idempotency::IdempotencyRecord;
 pub use job_progress::PROGRESS_POINTS_MAX;

@@ -67,6 +67,13 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
         postgres: "",
     },
+    Migration {
+        number: 12,
+        name: "audit views",
+        both: include_str!("../migrations/0012_audit.sql"),
+        sqlite: include_str!("../migrations/0012_audit.sqlite.sql"),
+        postgres: include_str!("../migrations/0012_audit.postgres.sql"),
+    },
 ];
 
 /// The version of the schema this program needs. A database beyond it is refused.

@@ -83,7 +83,12 @@ impl Store {
             Shared { view: View::of_pool(readers), writer, backend: Backend::Sqlite }
         };
         migrate::run(&shared.writer, shared.backend).await?;
-        Ok(Self(Arc::new(shared)))
+        let store = Self(Arc::new(shared));
+        let filled = store.audit_nodes_fill().await?;
+        if filled > 0 {
+            tracing::info!(audit.tiles = filled, "the audit log's tiles were made from its entries");
+        }
+        Ok(store)
     }
 
     /// Which database is behind it.

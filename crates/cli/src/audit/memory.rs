@@ -6,11 +6,14 @@ use std::{
 };
 
 use gregal_api::audit::checkpoint_open;
-use gregal_core::{audit::Checkpoint, merkle};
+use gregal_core::{
+    audit::{Checkpoint, VerifierKey},
+    merkle,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Export,
+    file::Log,
     proof::{self, Proved},
 };
 use crate::{failure::Failure, files};
@@ -22,14 +25,26 @@ pub(crate) struct Memory {
     known: Option<(Known, Checkpoint)>,
 }
 
-/// The file: the cloud, the log's key, its last signed checkpoint, and how many entries each view had.
+/// The file: the cloud, the log's key, its last signed checkpoint, and where each view ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Known {
     url: String,
     log_key: String,
     checkpoint: String,
+    /// How many entries views had, as versions before 0.2 kept it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     entries: BTreeMap<String, u64>,
+    #[serde(default)]
+    views: BTreeMap<String, Seen>,
+}
+
+/// Where a view ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    entries: u64,
+    newest: Option<String>,
 }
 
 impl Memory {
@@ -41,22 +56,39 @@ impl Memory {
         let name: String =
             origin.chars().map(|c| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '_' }).collect();
         let path = state_dir.join("audit").join(format!("{name}.json"));
-        if !path.exists() {
-            return Ok(Self { path: Some(path), known: None });
+        let known = if path.exists() { Some(known(&path)?) } else { None };
+        Ok(Self { path: Some(path), known })
+    }
+
+    /// What is remembered of a log by its key, wherever it was met; else of a log that calls itself the same.
+    pub(crate) fn of_log(state_dir: Option<&Path>, log: &VerifierKey) -> Result<Self, Failure> {
+        let mut found = Self { path: None, known: None };
+        let folder = state_dir.map(|state_dir| state_dir.join("audit"));
+        let Some(files) = folder.and_then(|folder| std::fs::read_dir(folder).ok()) else { return Ok(found) };
+        let mut paths: Vec<PathBuf> = files.flatten().map(|file| file.path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        paths.sort();
+        for path in paths {
+            let (known, checkpoint) = known(&path)?;
+            let is_same = known.log_key == hex::encode(log.public);
+            if is_same || (found.known.is_none() && checkpoint.origin == log.name) {
+                found = Self { path: Some(path), known: Some((known, checkpoint)) };
+            }
+            if is_same {
+                break;
+            }
         }
-        let damaged = |failure: Failure| {
-            failure
-                .or_hint(format!("what was remembered is damaged; remove `{}` to trust the log anew", path.display()))
-        };
-        let known: Known = files::json(&path).map_err(damaged)?;
-        let checkpoint = checkpoint_open(&known.checkpoint, &known.log_key)
-            .map_err(|error| damaged(Failure::yours(format!("`{}`: {error}", path.display()))))?;
-        Ok(Self { path: Some(path), known: Some((known, checkpoint)) })
+        Ok(found)
     }
 
     /// The key that was trusted before.
     pub(crate) fn key(&self) -> Option<String> {
         self.known.as_ref().map(|(known, _)| known.log_key.clone())
+    }
+
+    /// How many entries the log had.
+    pub(crate) fn size(&self) -> Option<u64> {
+        self.known.as_ref().map(|(_, checkpoint)| checkpoint.size)
     }
 
     /// Says of a log under another key what that can mean.
@@ -71,47 +103,52 @@ impl Memory {
         }
     }
 
-    /// Refuses a log that is not the one seen before, grown.
-    pub(crate) fn accept(&self, log: &Export, proved: &Proved) -> Result<(), Failure> {
-        let Some((known, before)) = &self.known else { return Ok(()) };
-        proof::follows(before, &proved.checkpoint)?;
-        self.same_history(log, proved)?;
-        match known.entries.get(&log.view) {
-            Some(count) if *count > proved.entries => Err(proof::broken(&format!(
-                "{} entries of this view were shown before, {} now: entries never go away",
-                count, proved.entries
-            ))),
-            _ => Ok(()),
-        }
+    /// Refuses a checkpoint that is not of the log seen before, grown.
+    pub(crate) fn follows(&self, checkpoint: &Checkpoint) -> Result<(), Failure> {
+        self.known.as_ref().map_or(Ok(()), |(_, before)| proof::follows(before, checkpoint))
     }
 
-    /// Refuses another past, as far as the entries at hand can tell: at the remembered size the root must be the same.
-    pub(crate) fn same_history(&self, log: &Export, proved: &Proved) -> Result<(), Failure> {
-        let Some((_, before)) = &self.known else { return Ok(()) };
-        if before.origin != proved.checkpoint.origin {
-            return proof::follows(before, &proved.checkpoint);
+    /// Refuses a log that is not the one seen before, grown.
+    pub(crate) fn accept(&self, log: &Log, proved: &Proved) -> Result<(), Failure> {
+        let Some((known, before)) = &self.known else { return Ok(()) };
+        self.follows(&proved.checkpoint)?;
+        match proved.past.get(&before.size) {
+            Some(root) if *root != before.root => {
+                return Err(proof::broken(&format!(
+                    "its first {} entries are not those seen before: its past was changed",
+                    before.size
+                )));
+            }
+            None if before.size > 0 => {
+                let why = format!("it does not show that it continues the {} entries seen before", before.size);
+                let hint = format!("`gregal audit export --from {}` makes an export that shows it", before.size);
+                return Err(proof::broken(&why).hint(hint));
+            }
+            _ => {}
         }
-        if before.size == proved.checkpoint.size && before.root != proved.checkpoint.root {
-            return proof::follows(before, &proved.checkpoint);
+        if let Some(count) = known.entries.get(&log.basis.view) {
+            shown_before(*count, proved)?;
         }
-        let size = usize::try_from(before.size).unwrap_or(usize::MAX);
-        let then = proved.leaves.as_ref().and_then(|leaves| leaves.get(..size));
-        match then {
-            Some(then) if merkle::root(then) != before.root => Err(proof::broken(&format!(
-                "its first {} entries are not those seen before at `{}`: its past was changed",
-                before.size, log.url
-            ))),
-            _ => Ok(()),
+        let Some(seen) = known.views.get(&log.basis.view) else { return Ok(()) };
+        shown_before(seen.entries, proved)?;
+        let last = usize::try_from(seen.entries).ok().and_then(|entries| log.items.get(entries.checked_sub(1)?));
+        let last = last.map(|record| hex::encode(merkle::leaf_hash(record.body.as_bytes())));
+        if last == seen.newest {
+            return Ok(());
         }
+        Err(proof::broken(&format!("the first {} entries of this view are not those seen before", seen.entries)))
     }
 
     /// Remembers what was proved.
-    pub(crate) fn remember(&self, log: &Export, proved: &Proved) -> Result<(), Failure> {
+    pub(crate) fn remember(&self, url: &str, log: &Log, proved: &Proved) -> Result<(), Failure> {
         let Some(path) = &self.path else { return Ok(()) };
-        let newest = log.pages.last().map(|page| page.checkpoint.clone()).unwrap_or_default();
+        let mut views = self.known.as_ref().map(|(known, _)| known.views.clone()).unwrap_or_default();
         let mut entries = self.known.as_ref().map(|(known, _)| known.entries.clone()).unwrap_or_default();
-        entries.insert(log.view.clone(), proved.entries);
-        let known = Known { url: log.url.clone(), log_key: proved.log_key.clone(), checkpoint: newest, entries };
+        entries.remove(&log.basis.view);
+        let seen = Seen { entries: proved.entries, newest: proved.newest.map(hex::encode) };
+        views.insert(log.basis.view.clone(), seen);
+        let log_key = hex::encode(proved.key.public);
+        let known = Known { url: origin(url), log_key, checkpoint: log.basis.checkpoint.clone(), entries, views };
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| Failure::file("make", folder, &error))?;
         }
@@ -120,7 +157,25 @@ impl Memory {
     }
 }
 
+fn known(path: &Path) -> Result<(Known, Checkpoint), Failure> {
+    let damaged = |failure: Failure| {
+        failure.or_hint(format!("what was remembered is damaged; remove `{}` to trust the log anew", path.display()))
+    };
+    let known: Known = files::json(path).map_err(damaged)?;
+    let checkpoint = checkpoint_open(&known.checkpoint, &known.log_key)
+        .map_err(|error| damaged(Failure::yours(format!("`{}`: {error}", path.display()))))?;
+    Ok((known, checkpoint))
+}
+
+fn shown_before(count: u64, proved: &Proved) -> Result<(), Failure> {
+    if count <= proved.entries {
+        return Ok(());
+    }
+    let why = format!("{count} entries of this view were shown before, {} now: entries never go away", proved.entries);
+    Err(proof::broken(&why))
+}
+
 /// A cloud's address without path or user: what one cloud is remembered by.
-pub(crate) fn origin(url: &str) -> String {
+fn origin(url: &str) -> String {
     reqwest::Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization())
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "`json!` values are made for the call")]
 
 mod audit;
+mod audit_export;
 mod chat;
 mod content;
 mod errors;
@@ -11,6 +12,7 @@ mod fake;
 mod invoice;
 mod job;
 mod lists;
+mod log;
 mod make;
 mod policy;
 mod quota;

@@ -15,6 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tower::ServiceExt as _;
 
 use super::failure::Failure;
+use crate::context::Source;
 
 /// The largest answer that is read, in bytes: a page of 500 audit entries with their proofs stays well below.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -114,7 +115,9 @@ impl Api {
         if let Some(once) = once {
             request = request.header("idempotency-key", once);
         }
-        let request = request.body(Body::from(body)).map_err(|_| broken("a request could not be made"))?;
+        let mut request = request.body(Body::from(body)).map_err(|_| broken("a request could not be made"))?;
+        // Said in this process, where no client can say it: audit entries tell the console from the API.
+        request.extensions_mut().insert(Source::Console);
         let Ok(answer) = self.router.clone().oneshot(request).await;
         let status = answer.status();
         let bytes =

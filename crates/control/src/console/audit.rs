@@ -26,6 +26,7 @@ struct Row {
     index: u64,
     at: String,
     actor: String,
+    source: String,
     action: String,
     object: String,
     result: String,
@@ -73,8 +74,8 @@ pub(crate) async fn page(visitor: Visitor, Wanted(asked): Wanted<Asked>) -> Resu
 fn row(index: u64, body: &str) -> Row {
     let Ok(entry) = serde_json::from_str::<AuditEntry>(body) else {
         // Shown as it was logged: an entry of a newer program is still an entry.
-        let (at, actor, action, object, result, why) = Default::default();
-        return Row { index, at, actor, action, object, result, why, facts: body.to_owned() };
+        let (at, actor, source, action, object, result, why) = Default::default();
+        return Row { index, at, actor, source, action, object, result, why, facts: body.to_owned() };
     };
     let facts = entry.facts.iter().map(|(name, value)| match value.as_str() {
         Some(text) => format!("{name}: {text}"),
@@ -84,6 +85,7 @@ fn row(index: u64, body: &str) -> Row {
         index,
         at: words::when(entry.at),
         actor: entry.actor,
+        source: entry.source.unwrap_or_default(),
         action: entry.action,
         object: entry.object,
         result: entry.result,

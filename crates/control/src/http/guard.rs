@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Control, Error, Result,
-    context::{Actor, Claim, Cx, Unfound},
+    context::{Actor, Claim, Cx, Source, Unfound},
 };
 
 /// The largest body a route takes, in bytes.
@@ -105,7 +105,13 @@ async fn admitted(control: &Control, route: &Route, request: Request) -> Result<
     let now = control.now();
     let actor = actor(control, route.access, &parts.headers, now).await?;
     let own = control.own_of_actor(&actor).await?;
-    let mut cx = Cx::new(id, now, actor);
+    let source = match route.access {
+        Access::Site => Source::Site,
+        Access::Public | Access::Key(_) | Access::AnyKey => {
+            parts.extensions.get::<Source>().copied().unwrap_or(Source::Api)
+        }
+    };
+    let mut cx = Cx::new(control.world(), id, now, actor, source);
     cx.own = own;
     let body = if route.request.is_some() {
         let bytes = read(route.access, body).await?;

@@ -53,6 +53,9 @@ const ROWS: &[Row] = &[
     row("metrics_read", About::Nothing, &[]),
     row("openapi_read", About::Nothing, &[]),
     row("audit_checkpoint", About::Nothing, &[]),
+    row("audit_consistency", About::Nothing, &[]),
+    row("audit_tile", About::Nothing, &[]),
+    row("audit_entries", About::Cloud, OPERATORS),
     row("whoami", About::Self_, Role::ALL),
     row("skus_list", About::Cloud, CATALOGUE),
     row("sku_read", About::Cloud, CATALOGUE),
@@ -204,6 +207,8 @@ impl World {
             "{endpoint}" => self.endpoint.clone(),
             "{reservation}" => self.reservation.clone(),
             "{policy}" => "no-deletion".into(),
+            "{level}" => "0".into(),
+            "{*place}" => "000.p/3".into(),
             other => panic!("{}: no object for {other}", route.id),
         };
         route.path.split('/').filter(|part| part.starts_with('{')).map(named).collect()

@@ -195,6 +195,12 @@ async fn a_model_is_served_and_a_job_cancelled_by_forms() {
     let made = browser.submit(&place, &place, &[("name", "chat"), ("model", &model)]).await;
     assert_eq!(made.status, 303, "{}", made.text);
     let endpoint = made.headers["location"].to_str().unwrap().to_owned();
+    let log = cloud.call(&tenant.owner, "audit_list", &[&tenant.organisation()], Value::Null).await.good();
+    let entries = log["items"].as_array().unwrap().iter();
+    let entries = entries.map(|item| serde_json::from_str::<Value>(item["body"].as_str().unwrap()).unwrap());
+    let doors: Vec<_> =
+        entries.filter(|entry| entry["action"] == "endpoint:create").map(|entry| entry["source"].clone()).collect();
+    assert_eq!(doors, ["console"], "an entry says that it came through the console");
     let answer = browser.get(&endpoint).await;
     assert!(answer.text.contains("pending") && answer.text.contains("http://lyon.test/v1"), "{}", answer.text);
     let policy = answer.headers["content-security-policy"].to_str().unwrap();

@@ -102,7 +102,7 @@ async fn a_cursor_of_somebody_elses_list_opens_nothing_of_it() {
 impl World {
     /// The tenant's ids that a route names: what a stranger must not read of.
     fn parameters_of(&self, route: &Route) -> Vec<String> {
-        let public = ["{site}", "{sku}", "{policy}"];
+        let public = ["{site}", "{sku}", "{policy}", "{level}", "{*place}"];
         let is_theirs = !public.iter().any(|name| route.path.contains(name));
         if is_theirs { self.parameters(route) } else { Vec::new() }
     }

@@ -2,12 +2,11 @@
 //! verifying need keys, which never come to this room.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use sha2::{Digest, Sha256};
+
+use super::{KeyKind, VerifierKey};
 
 /// What a signature line begins with: an em dash and a space.
 const DASH: &str = "\u{2014} ";
-/// The signature type byte of Ed25519.
-const ED25519: u8 = 0x01;
 /// The most bytes a note may have.
 const NOTE_BYTES_MAX: usize = 65_536;
 /// The most signatures a note may carry.
@@ -43,15 +42,12 @@ pub struct NoteError {
 
 /// The key hash of an Ed25519 key: the first four bytes of SHA-256 over its name, a line end, the byte 1 and the key.
 pub fn key_hash_ed25519(name: &str, public_key: &[u8; 32]) -> [u8; 4] {
-    let digest = Sha256::new().chain_update(name).chain_update([b'\n', ED25519]).chain_update(public_key).finalize();
-    [digest[0], digest[1], digest[2], digest[3]]
+    VerifierKey { name: name.into(), kind: KeyKind::Log, public: *public_key }.hash()
 }
 
 /// How verifiers are told a key: `NAME+HASH+BASE64`, where the last part is the byte 1 and the key.
 pub fn verifier_key_ed25519(name: &str, public_key: &[u8; 32]) -> String {
-    let mut key = vec![ED25519];
-    key.extend_from_slice(public_key);
-    format!("{name}+{}+{}", hex::encode(key_hash_ed25519(name, public_key)), BASE64.encode(key))
+    VerifierKey { name: name.into(), kind: KeyKind::Log, public: *public_key }.to_string()
 }
 
 impl SignedNote {
@@ -104,7 +100,7 @@ fn read_signature(line: &str) -> Result<NoteSignature, NoteError> {
     Ok(NoteSignature { name: name.into(), key_hash: *key_hash, signature: signature.to_vec() })
 }
 
-fn check_name(name: &str) -> Result<(), NoteError> {
+pub(super) fn check_name(name: &str) -> Result<(), NoteError> {
     if name.is_empty() || name.contains('+') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(NoteError { why: "a key name is empty or has a space or a plus sign" });
     }

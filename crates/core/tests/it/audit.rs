@@ -1,5 +1,9 @@
 use gregal_core::{
-    audit::{Checkpoint, NoteSignature, SignedNote, key_hash_ed25519, verifier_key_ed25519},
+    audit::{
+        AuditEntry, Checkpoint, KeyKind, NoteSignature, SignedNote, VerifierKey, ViewChain, ViewError, ViewHead,
+        ViewPlace, key_hash_ed25519, person_name, verifier_key_ed25519,
+    },
+    id::{OrganisationId, PersonId},
     merkle,
 };
 use proptest::prelude::*;
@@ -103,5 +107,76 @@ proptest! {
         if let Ok(checkpoint) = Checkpoint::from_text(&text) {
             prop_assert_eq!(checkpoint.to_text(), text);
         }
+    }
+}
+
+#[test]
+fn a_person_is_named_by_a_hash_that_only_their_salt_leads_to() {
+    let (one, other) = (PersonId::from_u128(1), PersonId::from_u128(2));
+    let name = person_name(&[7; 32], one);
+    assert_eq!(name, "person:27438d29ee67779aadb8bccffd8f494d");
+    assert_eq!(name, person_name(&[7; 32], one), "the same person is the same throughout the log");
+    assert_ne!(name, person_name(&[8; 32], one), "without the salt nobody can try ids");
+    assert_ne!(name, person_name(&[7; 32], other));
+}
+
+fn viewed(organisation: u128, number: u64, before: Option<&str>) -> String {
+    let view = before.map(|before| (number, (!before.is_empty()).then(|| before.to_owned())));
+    let view = view.map(|(number, before)| ViewPlace { number, before });
+    let entry = serde_json::json!({ "at": "2026-11-22T09:30:00.000Z", "actor": "a", "action": "x:y", "object": number.to_string(),
+        "organisation": OrganisationId::from_u128(organisation), "result": "done", "reason": null, "policy": null,
+        "request": null });
+    AuditEntry { view, ..serde_json::from_value(entry).unwrap() }.body()
+}
+
+#[test]
+fn a_view_is_a_chain_and_what_came_before_numbers_may_only_stand_first() {
+    let organisation = OrganisationId::from_u128(1);
+    let leaf = |body: &str| hex::encode(merkle::leaf_hash(body.as_bytes()));
+    let begun = || {
+        let mut chain = ViewChain::new(organisation);
+        chain.push(3, &viewed(1, 0, None)).unwrap();
+        chain.push(5, &viewed(1, 1, None)).unwrap();
+        chain
+    };
+    let before = leaf(&viewed(1, 1, None));
+    let next = viewed(1, 2, Some(&before));
+    let mut chain = begun();
+    chain.push(8, &next).unwrap();
+    assert_eq!((chain.entries(), hex::encode(chain.newest())), (3, leaf(&next)));
+    let gap = ViewError::Gap { index: 9, found: 2, expected: 3 };
+    assert_eq!(chain.clone().push(9, &next), Err(gap), "the same number twice");
+    assert_eq!(chain.push(9, &viewed(1, 3, None)), Err(ViewError::Chain { index: 9 }), "a number is missing");
+    assert_eq!(begun().push(9, &viewed(2, 2, Some(&before))), Err(ViewError::Foreign { index: 9 }));
+    assert_eq!(begun().push(9, &viewed(1, 2, Some(""))), Err(ViewError::Chain { index: 9 }));
+    assert_eq!(begun().push(9, "{}"), Err(ViewError::Foreign { index: 9 }));
+    // One of those before numbers is missing: the first numbered one says how many there were.
+    let mut short = ViewChain::new(organisation);
+    short.push(3, &viewed(1, 0, None)).unwrap();
+    assert_eq!(short.push(8, &next), Err(ViewError::Gap { index: 8, found: 2, expected: 1 }));
+}
+
+#[test]
+fn a_head_of_a_view_has_one_spelling_and_is_no_checkpoint() {
+    let organisation = OrganisationId::from_u128(1);
+    let origin = "audit.example.eu/gregal".to_owned();
+    let head = ViewHead { origin, organisation, entries: 4, newest: [1; 32], log_size: 9, log_root: [2; 32] };
+    let text = head.to_text();
+    assert_eq!(ViewHead::from_text(&text), Ok(head));
+    assert!(Checkpoint::from_text(&text).is_err());
+    for (from, to) in [("\n4\n", "\n04\n"), ("\n9\n", "\n+9\n"), ("/v1\n", "/v2\n"), ("=\n", "=\n\n"), ("=\n", "=\r\n")]
+    {
+        assert!(ViewHead::from_text(&text.replacen(from, to, 1)).is_err(), "{from:?}");
+    }
+}
+
+#[test]
+fn a_verifiers_key_reads_back_and_a_damaged_one_is_refused() {
+    for published in [PETER, SUMDB] {
+        let key: VerifierKey = published.parse().unwrap();
+        assert_eq!((key.kind, key.to_string().as_str()), (KeyKind::Log, published));
+    }
+    for damaged in ["", "a+b", &PETER.replacen("c74f", "c74e", 1), &PETER.replacen("+AR", "+BR", 1), &PETER[..60]] {
+        assert!(damaged.parse::<VerifierKey>().is_err(), "{damaged}");
     }
 }

@@ -21,3 +21,4 @@ mod schedule_gang;
 mod schedule_ground;
 mod schedule_reserved;
 mod schedule_world;
+mod tiles;

@@ -151,7 +151,7 @@ fn owner(client: &Client, dir: &Path) -> Option<(Client, String)> {
 async fn remember(client: &Client, dir: &Path, seen: &mut Seen) {
     let Some((owner, organisation)) = owner(client, dir) else { return };
     let after = seen.audit.keys().next_back().copied();
-    let query = AuditQuery { after, limit: Some(PAGE_LIMIT_MAX) };
+    let query = AuditQuery { after, limit: Some(PAGE_LIMIT_MAX), at: None };
     if let Ok(page) = owner.call("audit_list", &[&organisation]).query(&query).send::<AuditList>().await {
         seen.audit.extend(page.items.into_iter().map(|record| (record.index, record.body)));
     }
@@ -166,7 +166,7 @@ async fn remember(client: &Client, dir: &Path, seen: &mut Seen) {
 async fn everything_is_still_there(client: &Client, dir: &Path, seen: &Seen) {
     let (owner, organisation) = owner(client, dir).unwrap();
     let mut log = BTreeMap::new();
-    let mut query = AuditQuery { after: None, limit: Some(PAGE_LIMIT_MAX) };
+    let mut query = AuditQuery { after: None, limit: Some(PAGE_LIMIT_MAX), at: None };
     loop {
         let page: AuditList = owner.call("audit_list", &[&organisation]).query(&query).send().await.unwrap();
         page.verify(&page.log_key).unwrap();

@@ -341,7 +341,7 @@ impl Story {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        let mut query = AuditQuery { after: None, limit: Some(PAGE_LIMIT_MAX) };
+        let mut query = AuditQuery { after: None, limit: Some(PAGE_LIMIT_MAX), at: None };
         loop {
             let page: AuditList =
                 self.owner.call("audit_list", &[&self.organisation]).query(&query).send().await.unwrap();

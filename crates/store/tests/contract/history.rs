@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use gregal_core::{
-    id::JobId,
+    audit::{AuditEntry, ViewChain, ViewPlace},
+    id::{JobId, OrganisationId},
     ledger::{Account, Leg, Posting, PostingKind},
     merkle,
     meter::Meter,
@@ -39,10 +40,12 @@ pub(crate) async fn the_audit_log_is_the_tree_over_its_entries(place: &Place) {
     parents(&store).await;
     let tx = store.begin().await.unwrap();
     let own = entry("second");
-    let cloud = gregal_core::audit::AuditEntry { organisation: None, ..entry("third") };
+    let cloud = AuditEntry { organisation: None, ..entry("third") };
     let logged = tx.commit(&[own.clone(), cloud]).await.unwrap();
     assert_eq!(logged.iter().map(|entry| entry.index).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(logged[0].body, own.body());
+    let before = Some(hex::encode(store.audit_get(0).await.unwrap().unwrap().leaf));
+    let placed = AuditEntry { view: Some(ViewPlace { number: 1, before }), ..own };
+    assert_eq!(logged[0].body, placed.body());
     // More than one statement's worth in one transaction.
     let many: Vec<_> = (0..1_201).map(|number| entry(&number.to_string())).collect();
     store.begin().await.unwrap().commit(&many).await.unwrap();
@@ -58,6 +61,76 @@ pub(crate) async fn the_audit_log_is_the_tree_over_its_entries(place: &Place) {
     the_log_holds_together(&store, 1_205).await;
 }
 
+pub(crate) async fn every_view_is_a_chain_without_gaps(place: &Place) {
+    let store = place.open().await;
+    parents(&store).await;
+    let of = |number| AuditEntry { organisation: Some(OrganisationId::from_u128(number)), ..entry("x") };
+    // More organisations than one statement asks for, twice, and one of them twice in one transaction.
+    let many: Vec<_> = (0..1_201).map(|number| of(number % 1_100)).collect();
+    store.begin().await.unwrap().commit(&many).await.unwrap();
+    store.begin().await.unwrap().commit(&many).await.unwrap();
+    let (size, _) = store.audit_head().await.unwrap();
+    for number in [0, 1, 500, 1_099] {
+        let organisation = OrganisationId::from_u128(number);
+        let mut chain = ViewChain::new(organisation);
+        for logged in store.audit_list(Some(organisation), None, 100).await.unwrap() {
+            assert_eq!(store.audit_view(organisation, logged.index).await.unwrap(), (chain.entries(), chain.newest()));
+            chain.push(logged.index, &logged.body).unwrap();
+        }
+        assert_eq!(store.audit_view(organisation, size).await.unwrap(), (chain.entries(), chain.newest()));
+        assert!(chain.entries() >= 2);
+    }
+    let nobody = OrganisationId::from_u128(u128::MAX);
+    assert_eq!(store.audit_view(nobody, size).await.unwrap(), (0, merkle::empty_root()));
+}
+
+pub(crate) async fn full_tiles_leave_their_roots(place: &Place) {
+    let store = place.open().await;
+    let many: Vec<_> = (0..700).map(|number| entry(&number.to_string())).collect();
+    store.begin().await.unwrap().commit(&many[..255]).await.unwrap();
+    assert!(store.audit_hashes(1, 0..256).await.unwrap().is_empty());
+    store.begin().await.unwrap().commit(&many[255..]).await.unwrap();
+    let leaves = store.audit_hashes(0, 0..700).await.unwrap();
+    let roots = [merkle::root(&leaves[..256]), merkle::root(&leaves[256..512])];
+    assert_eq!(store.audit_hashes(1, 0..256).await.unwrap(), roots);
+    assert_eq!(store.audit_hashes(1, 1..2).await.unwrap(), roots[1..]);
+    assert!(store.audit_hashes(2, 0..256).await.unwrap().is_empty());
+    assert!(matches!(store.audit_hashes(0, 0..1 << 20).await, Err(Error::TooMany { .. })));
+}
+
+pub(crate) async fn a_log_of_before_tiles_and_views_gets_them_when_it_opens(place: &Place) {
+    let store = place.open().await;
+    let other =
+        |number: u32| AuditEntry { organisation: Some(OrganisationId::from_u128(77)), ..entry(&number.to_string()) };
+    let many: Vec<_> = (0..600).map(|number| if number % 3 == 0 { other(number) } else { entry("own") }).collect();
+    store.begin().await.unwrap().commit(&many).await.unwrap();
+    let before = (store.audit_hashes(1, 0..9).await.unwrap(), store.audit_view(org_id(), 600).await.unwrap());
+    store.close().await.unwrap();
+    // As the schema was before.
+    for step in ["DROP TABLE audit_nodes", "DROP TABLE audit_views", "DELETE FROM schema_migrations WHERE number = 12"]
+    {
+        place.execute(step).await.unwrap();
+    }
+    place.execute("DROP FUNCTION IF EXISTS audit_views_only_grow").await.ok();
+    let store = place.open().await;
+    assert_eq!(store.audit_hashes(1, 0..9).await.unwrap(), before.0);
+    store.begin().await.unwrap().commit(&[entry("next"), other(1_000)]).await.unwrap();
+    for (organisation, expected) in [(org_id(), before.1.0 + 1), (OrganisationId::from_u128(77), 201)] {
+        let mut chain = ViewChain::new(organisation);
+        for logged in store.audit_list(Some(organisation), None, 1_000).await.unwrap() {
+            chain.push(logged.index, &logged.body).unwrap();
+        }
+        assert_eq!(chain.entries(), expected);
+    }
+}
+
+pub(crate) async fn an_entry_too_long_for_a_bundle_is_not_written(place: &Place) {
+    let store = place.open().await;
+    let long = AuditEntry { reason: Some("x".repeat(70_000)), ..entry("long") };
+    assert!(matches!(store.begin().await.unwrap().commit(&[long]).await, Err(Error::TooMany { .. })));
+    assert_eq!(store.audit_head().await.unwrap().0, 0);
+}
+
 pub(crate) async fn history_cannot_be_edited(place: &Place) {
     let store = place.open().await;
     parents(&store).await;
@@ -71,11 +144,17 @@ pub(crate) async fn history_cannot_be_edited(place: &Place) {
     let record = Record::whole(NOW, Snapshot::default(), &[]);
     tx.schedule_pass_insert(None, &record, &[said]).await.unwrap();
     done(tx).await;
+    let many: Vec<_> = (0..256).map(|number| entry(&number.to_string())).collect();
+    store.begin().await.unwrap().commit(&many).await.unwrap();
     let edits = [
         "UPDATE audit_entries SET body = 'nothing happened'",
         "DELETE FROM audit_entries",
         "UPDATE audit_head SET size = 0",
         "DELETE FROM audit_head",
+        "UPDATE audit_nodes SET hash = hash",
+        "DELETE FROM audit_nodes",
+        "UPDATE audit_views SET entries = 1",
+        "DELETE FROM audit_views",
         "UPDATE postings SET available = 7, funding = -7",
         "DELETE FROM postings",
         "UPDATE usage_events SET quantity = 0",
@@ -100,7 +179,7 @@ pub(crate) async fn history_cannot_be_edited(place: &Place) {
     }
     assert_eq!(store.postings_list(org_id(), &Page::default()).await.unwrap().items, [credit(1, 5)]);
     assert_eq!(store.price_books_all().await.unwrap().len(), 1);
-    the_log_holds_together(&store, 2).await;
+    the_log_holds_together(&store, 258).await;
 }
 
 pub(crate) async fn the_ledger_moves_balances_and_refuses_what_does_not_balance(place: &Place) {

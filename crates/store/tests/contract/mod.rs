@@ -33,6 +33,10 @@ macro_rules! contract_over {
             writers_at_once_leave_no_gap_and_lose_no_update
             a_writer_that_waits_too_long_is_told_so
             the_audit_log_is_the_tree_over_its_entries
+            every_view_is_a_chain_without_gaps
+            full_tiles_leave_their_roots
+            a_log_of_before_tiles_and_views_gets_them_when_it_opens
+            an_entry_too_long_for_a_bundle_is_not_written
             history_cannot_be_edited
             the_ledger_moves_balances_and_refuses_what_does_not_balance
             usage_counts_once_however_often_it_is_sent

@@ -299,7 +299,10 @@ pub(crate) fn entry(object: &str) -> AuditEntry {
         reason: None,
         policy: None,
         request: None,
+        source: None,
         facts: serde_json::Map::new(),
+        salt: None,
+        view: None,
     }
 }
 

@@ -134,7 +134,7 @@ async fn books(client: &Client) -> Vec<PriceBook> {
 /// Proves every entry, and finds the ones of the jobs that were acknowledged.
 async fn audit(client: &Client, deeds: &Deeds) {
     let organisation = deeds.tenant.organisation.to_string();
-    let (mut query, mut key) = (AuditQuery { after: None, limit: Some(PAGE_LIMIT_MAX) }, None);
+    let (mut query, mut key) = (AuditQuery { after: None, limit: Some(PAGE_LIMIT_MAX), at: None }, None);
     let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     loop {
         let page: AuditList = client.call("audit_list", &[&organisation]).query(&query).send().await.unwrap();
