@@ -31,7 +31,7 @@ async fn a_policy_is_written_from_a_file_for_the_project_a_key_is_bound_to() {
     rule     organisation:no-jobs
     effect   forbid
     version  2
-    written  2026-11-22T09:30:00Z
+    written  2026-11-22T09:30:00.000Z
 
     forbid (principal is Holder, action, resource);
     ");
