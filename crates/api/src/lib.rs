@@ -14,6 +14,7 @@ pub mod model;
 pub mod openapi;
 pub mod organisation;
 pub mod page;
+pub mod person;
 pub mod placement;
 pub mod problem;
 pub mod project;

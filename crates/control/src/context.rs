@@ -7,7 +7,7 @@ use gregal_core::{
     access::Action,
     audit::AuditEntry,
     id::{OrganisationId, RequestId},
-    key::{self, Key},
+    key::{self, Key, KeyKind},
     price::PriceBook,
     residency::Jurisdiction,
     site::Site,
@@ -24,6 +24,7 @@ use crate::{
     app::audit::Log,
     denials::Denials,
     founding, http,
+    identity::{Identity, IdentityOptions},
     metrics::{Metric, Metrics},
     signer::Signer,
     tasks::schedule::Passes,
@@ -51,6 +52,8 @@ pub struct ControlOptions {
     /// Cleaning time before and after every reservation that is booked from now on, in milliseconds; at most
     /// [`gregal_core::reservation::CLEAN_MS_MAX`].
     pub clean_ms: u32,
+    /// Who vouches for people.
+    pub identity: IdentityOptions,
 }
 
 /// The control plane. Cheap to clone; all clones are the same one.
@@ -67,6 +70,7 @@ struct Shared {
     denials: Denials,
     log: Log,
     passes: Passes,
+    identity: Identity,
     /// Who may make a recorded pass again.
     replays: Semaphore,
 }
@@ -89,6 +93,8 @@ impl Actor {
     fn name(&self) -> String {
         match self {
             Self::Nobody => "nobody".into(),
+            // A session's key is called what the log calls its person.
+            Self::Key(key) if key.kind == KeyKind::Session => key.name.clone(),
             Self::Key(key) => key.id.to_string(),
             Self::Site(site) => site.id.to_string(),
             Self::System(task) => format!("system:{task}"),
@@ -198,6 +204,7 @@ impl Control {
     pub async fn open(options: ControlOptions) -> Result<Self> {
         let policies = Policies::new()?;
         http::router::check()?;
+        let identity = Identity::new(options.identity.clone())?;
         let signer = Signer::from_bytes(&founding::founded(&options).await?);
         let shared = Shared {
             options,
@@ -208,6 +215,7 @@ impl Control {
             denials: Denials::default(),
             log: Log::default(),
             passes: Passes::default(),
+            identity,
             replays: Semaphore::new(1),
         };
         let control = Self(Arc::new(shared));
@@ -254,6 +262,10 @@ impl Control {
 
     pub(crate) fn log(&self) -> &Log {
         &self.0.log
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.0.identity
     }
 
     /// Turns at making recorded passes again.
@@ -325,6 +337,26 @@ impl Control {
         if let Verdict::Deny { reason, .. } = verdict {
             entry.reason = Some(reason.as_str().into());
         }
+        if left_out > 0 {
+            entry = entry.fact("left_out_before", left_out);
+        }
+        self.store().begin().await?.commit(&[entry]).await?;
+        Ok(())
+    }
+
+    /// Writes down that something was refused before anybody was known, within the bounds of all denials.
+    pub(crate) async fn refusal_told(
+        &self,
+        cx: &Cx,
+        organisation: Option<OrganisationId>,
+        action: &str,
+        object: &str,
+        why: &str,
+    ) -> Result<()> {
+        self.metrics().count(Metric::Denials);
+        let Some(left_out) = self.0.denials.admit(&format!("{action}\n{object}\n{why}"), cx.now) else { return Ok(()) };
+        let mut entry = cx.done(organisation, action, object).refused(why);
+        entry.actor = Actor::Nobody.name();
         if left_out > 0 {
             entry = entry.fact("left_out_before", left_out);
         }

@@ -13,6 +13,7 @@ mod job;
 mod key;
 mod model;
 mod organisation;
+mod person;
 mod placement;
 mod project;
 mod quota;

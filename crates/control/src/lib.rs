@@ -12,6 +12,7 @@ mod denials;
 mod error;
 mod founding;
 mod http;
+mod identity;
 mod metrics;
 mod names;
 mod signer;
@@ -21,6 +22,7 @@ mod wakes;
 
 pub use context::{Actor, Control, ControlOptions, Cx};
 pub use error::Error;
+pub use identity::{IdentityOptions, ProviderOptions};
 
 /// What every call of this room answers.
 pub type Result<T> = std::result::Result<T, Error>;

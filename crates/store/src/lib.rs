@@ -25,6 +25,7 @@ mod noun;
 mod organisation;
 mod outbox;
 mod page;
+mod person;
 mod price;
 mod project;
 mod quarantine;

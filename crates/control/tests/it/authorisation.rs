@@ -95,6 +95,19 @@ const ROWS: &[Row] = &[
     row("postings_list", About::Organisation, &[Owner, Billing]),
     row("audit_list", About::Organisation, &[Owner, Admin, Auditor]),
     row("project_read", About::Project, &[Owner, Admin, Developer, Viewer, Billing, Auditor]),
+    row("person_read", About::Self_, &[]),
+    row("person_forget", About::Self_, &[]),
+    row("person_erase", About::Cloud, OPERATORS),
+    row("members_list", About::Organisation, &[Owner, Admin, Auditor]),
+    row("member_write", About::Organisation, ADMINS),
+    row("member_remove", About::Organisation, ADMINS),
+    row("membership_leave", About::Self_, &[]),
+    row("invitation_create", About::Organisation, ADMINS),
+    row("invitations_list", About::Organisation, &[Owner, Admin, Auditor]),
+    row("invitation_revoke", About::Organisation, ADMINS),
+    row("domains_list", About::Organisation, &[Operator, Owner, Admin, Auditor]),
+    row("domain_write", About::Organisation, OPERATORS),
+    row("domain_remove", About::Organisation, OPERATORS),
     row("key_create", About::Project, MAKERS),
     row("keys_list", About::Project, EVERY_FACT),
     row("key_revoke", About::Project, MAKERS),
@@ -139,6 +152,9 @@ struct World {
     endpoint: String,
     reservation: String,
     key: String,
+    invitation: String,
+    /// Members, one for each that is taken out.
+    persons: Vec<String>,
     made: std::cell::Cell<u32>,
 }
 
@@ -158,6 +174,17 @@ impl World {
         let wanted = crate::reservation::wanted(&cloud, "block", ("cpu.1", 1), 1, 2);
         let made = cloud.call(&tenant.owner, "reservation_create", &[&tenant.project()], wanted).await.good();
         let reservation = made["id"].as_str().unwrap().to_owned();
+        let wanted = json!({ "email": "eve@example.eu", "role": "viewer" });
+        let made = cloud.call(&tenant.owner, "invitation_create", &[&tenant.organisation()], wanted).await.good();
+        let invitation = made["invitation"]["id"].as_str().unwrap().to_owned();
+        let wanted = json!({ "issuer": "https://id.example.eu", "client_id": "gregal" });
+        let parameters = [&tenant.organisation(), "gone.example.eu"];
+        cloud.call(&cloud.operator, "domain_write", &parameters, wanted).await.good();
+        let mut persons = Vec::new();
+        for number in 0..40 {
+            let email = format!("ada{number}@example.eu");
+            persons.push(cloud.member(tenant.organisation, None, Viewer, &email).await.0.to_string());
+        }
         Self {
             cloud,
             site,
@@ -169,6 +196,8 @@ impl World {
             endpoint,
             reservation,
             key,
+            invitation,
+            persons,
             made: std::cell::Cell::new(0),
         }
     }
@@ -180,6 +209,12 @@ impl World {
             "{project}" => self.tenant.project(),
             "{site}" => self.site.id.to_string(),
             "{key}" => self.key.clone(),
+            "{person}" if route.id == "member_write" => self.persons[0].clone(),
+            "{person}" if route.id == "person_erase" => self.persons[39].clone(),
+            "{person}" => self.persons[1 + self.made.get() as usize % 38].clone(),
+            "{invitation}" => self.invitation.clone(),
+            "{domain}" if route.id == "domain_write" => "example.eu".into(),
+            "{domain}" => "gone.example.eu".into(),
             "{dataset}" if route.id == "dataset_delete" => self.spare.clone(),
             "{dataset}" => self.dataset.clone(),
             "{job}" => self.job.clone(),
@@ -209,6 +244,9 @@ impl World {
             Some("OrganisationCreate") => json!({ "name": name, "country": "FR" }),
             Some("ResidencyView") => json!({ "jurisdictions": ["EU"] }),
             Some("ProjectCreate" | "DatasetCreate") => json!({ "name": name }),
+            Some("MemberWrite") => json!({ "role": "viewer" }),
+            Some("InvitationCreate") => json!({ "email": format!("{name}@example.eu"), "role": "viewer" }),
+            Some("DomainWrite") => json!({ "issuer": "https://id.example.eu", "client_id": "gregal" }),
             Some("KeyCreate") => json!({ "name": name, "role": "inference" }),
             Some("JobCreate") => crate::world::training(&self.dataset, &name),
             Some("JobPreempt") => json!({ "why": "a machine is taken out" }),
