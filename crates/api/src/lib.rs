@@ -25,5 +25,6 @@ pub mod routes;
 pub mod signed;
 pub mod site;
 pub mod sku;
+pub mod token;
 pub mod unread;
 pub mod usage;

@@ -29,6 +29,11 @@ fn schemas() -> Vec<(String, RefOr<utoipa::openapi::Schema>)> {
         crate::organisation::OrganisationCreated,
         crate::organisation::OrganisationView,
         crate::organisation::ResidencyView,
+        crate::token::DeviceAsk,
+        crate::token::DeviceAnswer,
+        crate::token::TokenAsk,
+        crate::token::TokenAnswer,
+        crate::token::TokenRevoke,
         crate::person::PersonView,
         crate::person::MemberView,
         crate::person::MemberWrite,
@@ -154,8 +159,13 @@ fn operation(route: &Route) -> Value {
     }
     if let Some(request) = route.request {
         operation["requestBody"] = json!({ "required": true, "content": content(request) });
+        if matches!(route.access, Access::Proof) {
+            // OAuth speaks forms.
+            let schema = operation["requestBody"]["content"]["application/json"].take();
+            operation["requestBody"]["content"] = json!({ "application/x-www-form-urlencoded": schema });
+        }
     }
-    if !matches!(route.access, Access::Public) {
+    if !matches!(route.access, Access::Public | Access::Proof) {
         operation["security"] = json!([{ "key": [] }]);
     }
     if let Access::Key(action) = route.access {

@@ -12,6 +12,8 @@ pub enum Access {
     Key(Action),
     /// A key, whatever its role: it asks about itself.
     AnyKey,
+    /// No key yet: what is sent proves itself (a code that a person allowed, a refresh credential), or gives nothing.
+    Proof,
     /// A site's secret.
     Site,
 }
@@ -147,7 +149,7 @@ const fn delete(
     }
 }
 
-use Access::{AnyKey, Key, Public, Site};
+use Access::{AnyKey, Key, Proof, Public, Site};
 use Action as A;
 
 /// The routes of the control plane, grouped by noun.
@@ -321,6 +323,30 @@ pub const ROUTES: &[Route] = &[
     read("keys_list", "/api/v1/projects/{project}/keys", Key(A::KeyRead), "KeyList", "List keys, never their secrets."),
     delete("key_revoke", "/api/v1/keys/{key}", A::KeyRevoke, "KeyView", "Revoke a key everywhere."),
     // People
+    ask(
+        "device_begin",
+        "/api/v1/device",
+        Proof,
+        ("DeviceAsk", "DeviceAnswer"),
+        false,
+        "Ask for a device code (RFC 8628), as a form; a person allows it in the console.",
+    ),
+    ask(
+        "token_create",
+        "/api/v1/token",
+        Proof,
+        ("TokenAsk", "TokenAnswer"),
+        true,
+        "Get a key for a code or a refresh credential (OAuth 2.0), as a form; a refresh credential works once.",
+    ),
+    ask(
+        "token_revoke",
+        "/api/v1/token/revoke",
+        Proof,
+        ("TokenRevoke", "Empty"),
+        true,
+        "Sign a command line out by its refresh credential (RFC 7009), as a form; unknown ones are out already.",
+    ),
     read("person_read", "/api/v1/person", AnyKey, "PersonView", "Say who is signed in; for keys that a sign-in made."),
     ask(
         "person_forget",

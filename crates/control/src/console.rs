@@ -5,6 +5,7 @@
 mod api;
 mod asset;
 mod audit;
+mod cli;
 mod dataset;
 mod decisions;
 mod endpoint;
@@ -107,6 +108,8 @@ pub(crate) fn router(api: Router, options: ConsoleOptions) -> Router {
         .route("/console/welcome", get(welcome::page))
         .route("/console/welcome/enter", post(welcome::enter))
         .route("/console/welcome/join", post(welcome::join))
+        .route("/console/cli", get(cli::ask).post(cli::allow))
+        .route("/console/device", get(cli::device).post(cli::device_word))
         .route("/console/members", get(member::list).post(member::invite))
         .route("/console/members/{person}", post(member::write))
         .route("/console/members/{person}/remove", post(member::remove))

@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use crate::{
     Error, Result,
     app::audit::Log,
+    asks::Asks,
     denials::Denials,
     founding, http,
     identity::{Identity, IdentityOptions},
@@ -71,6 +72,7 @@ struct Shared {
     log: Log,
     passes: Passes,
     identity: Identity,
+    asks: Asks,
     /// Who may make a recorded pass again.
     replays: Semaphore,
 }
@@ -216,6 +218,7 @@ impl Control {
             log: Log::default(),
             passes: Passes::default(),
             identity,
+            asks: Asks::default(),
             replays: Semaphore::new(1),
         };
         let control = Self(Arc::new(shared));
@@ -262,6 +265,10 @@ impl Control {
 
     pub(crate) fn log(&self) -> &Log {
         &self.0.log
+    }
+
+    pub(crate) fn asks(&self) -> &Asks {
+        &self.0.asks
     }
 
     pub(crate) fn identity(&self) -> &Identity {

@@ -21,4 +21,5 @@ mod reservation;
 pub(crate) mod router;
 mod site;
 mod sku;
+mod token;
 mod usage;

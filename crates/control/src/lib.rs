@@ -6,6 +6,7 @@
 //! back. Every route stands in [`gregal_api::routes::ROUTES`]; `http/router.rs` binds each to exactly one handler.
 
 mod app;
+mod asks;
 mod console;
 mod context;
 mod denials;

@@ -11,6 +11,7 @@ mod fake;
 mod invoice;
 mod job;
 mod lists;
+mod login;
 mod make;
 mod quota;
 mod reservation;

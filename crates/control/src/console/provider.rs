@@ -36,21 +36,23 @@ const FLOWS_MAX: usize = 4096;
 
 /// Sign-ins under way, by the digest of their cookie's text. In memory only.
 #[derive(Debug, Default)]
-pub(crate) struct Flows(Mutex<HashMap<SessionId, Flow>>);
+pub(crate) struct Flows(Mutex<HashMap<SessionId, (Flow, String)>>);
 
 impl Flows {
-    fn begin(&self, token: &str, flow: Flow, now: Instant) {
+    fn begin(&self, token: &str, flow: Flow, next: String, now: Instant) {
         let mut flows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        flows.retain(|_, flow| flow.lives_at(now));
+        flows.retain(|_, (flow, _)| flow.lives_at(now));
         while flows.len() >= FLOWS_MAX {
-            let Some(oldest) = flows.iter().min_by_key(|(_, flow)| flow.begun_at()).map(|(id, _)| *id) else { break };
+            let Some(oldest) = flows.iter().min_by_key(|(_, (flow, _))| flow.begun_at()).map(|(id, _)| *id) else {
+                break;
+            };
             flows.remove(&oldest);
         }
-        flows.insert(SessionId::of(token), flow);
+        flows.insert(SessionId::of(token), (flow, next));
     }
 
     /// Takes one out: it is finished once, well or not.
-    fn take(&self, id: SessionId) -> Option<Flow> {
+    fn take(&self, id: SessionId) -> Option<(Flow, String)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
     }
 }
@@ -71,6 +73,8 @@ pub(crate) struct Begin {
     email: String,
     #[serde(default)]
     provider: String,
+    #[serde(default)]
+    next: String,
 }
 
 pub(crate) async fn begin(
@@ -83,7 +87,8 @@ pub(crate) async fn begin(
     };
     let begun = door.sign_in_begin(provider).await.map_err(told)?;
     let token = console.random();
-    console.0.flows.begin(&token, begun.flow, console.0.world.steady());
+    let next = sign_in::next_page(&form.next).unwrap_or("/console").to_owned();
+    console.0.flows.begin(&token, begun.flow, next, console.0.world.steady());
     let onward = OnwardPage { title: "Sign in", words: format!("Going to {}.", begun.provider), url: begun.url };
     let mut response = page::page(&onward)?;
     add_cookie(&console, &mut response, &token, 600)?;
@@ -96,7 +101,7 @@ pub(crate) async fn callback(
     Query(returned): Query<Returned>,
 ) -> Result<Response, Failure> {
     let flow = cookie_of(&headers, COOKIE).and_then(|token| console.0.flows.take(SessionId::of(token)));
-    let Some(flow) = flow else {
+    let Some((flow, next)) = flow else {
         return sign_in::refused(&console, "no_flow", StatusCode::BAD_REQUEST);
     };
     let Some(vouched) = console.0.door.sign_in_finish(flow, returned).await.map_err(told)? else {
@@ -112,7 +117,7 @@ pub(crate) async fn callback(
     };
     let token = console.random();
     console.0.sessions.begin_for(&token, key, console.random(), vouched, console.0.world.steady());
-    let onward = OnwardPage { title: "Signed in", words: "You are signed in.".into(), url: "/console".into() };
+    let onward = OnwardPage { title: "Signed in", words: "You are signed in.".into(), url: next };
     let mut response = sign_in::with_cookie(&console, page::page(&onward)?, &token, "")?;
     add_cookie(&console, &mut response, "", 0)?;
     Ok(response)
@@ -133,7 +138,8 @@ pub(crate) fn told(error: Error) -> Failure {
 }
 
 /// The sign-in page, as it is first shown or after a refusal.
-pub(crate) fn sign_in_page(console: &Console, refused: &'static str) -> Result<Response, Failure> {
+pub(crate) fn sign_in_page(console: &Console, refused: &'static str, next: &str) -> Result<Response, Failure> {
     let providers = console.0.door.identity().names();
-    Ok(page::page(&SignInPage { refused, providers })?.into_response())
+    Ok(page::page(&SignInPage { refused, providers, next: sign_in::next_page(next).unwrap_or_default().to_owned() })?
+        .into_response())
 }

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::{
-    extract::{FromRequestParts as _, Request, State},
+    extract::{FromRequestParts as _, Query, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Redirect, Response},
 };
@@ -29,11 +29,13 @@ pub(crate) struct SignInPage {
     pub(crate) refused: &'static str,
     /// What the operator's providers are called.
     pub(crate) providers: Vec<String>,
+    /// Where to go afterwards; empty: to the overview.
+    pub(crate) next: String,
 }
 
 /// The page again, with what was not accepted.
 pub(crate) fn refused(console: &Console, what: &'static str, status: StatusCode) -> Result<Response, Failure> {
-    let mut response = provider::sign_in_page(console, what)?;
+    let mut response = provider::sign_in_page(console, what, "")?;
     *response.status_mut() = status;
     Ok(response)
 }
@@ -43,12 +45,29 @@ pub(crate) struct SignIn {
     key: String,
 }
 
-pub(crate) async fn page(State(console): State<Console>, request: Request) -> Result<Response, Failure> {
+/// Where to go once somebody is signed in.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Next {
+    #[serde(default)]
+    next: String,
+}
+
+/// A page of ours that asks people to sign in first; nothing else is led on to.
+pub(crate) fn next_page(text: &str) -> Option<&str> {
+    let is_ours = text.starts_with("/console/cli?") || text.starts_with("/console/device?");
+    (is_ours && text.len() <= 1_000).then_some(text)
+}
+
+pub(crate) async fn page(
+    State(console): State<Console>,
+    Query(wanted): Query<Next>,
+    request: Request,
+) -> Result<Response, Failure> {
     let (mut parts, _) = request.into_parts();
     if Visitor::from_request_parts(&mut parts, &console).await.is_ok() {
         return Ok(Redirect::to("/console").into_response());
     }
-    provider::sign_in_page(&console, "")
+    provider::sign_in_page(&console, "", &wanted.next)
 }
 
 pub(crate) async fn sign_in(

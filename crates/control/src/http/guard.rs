@@ -83,7 +83,7 @@ async fn admitted(control: &Control, route: &Route, request: Request) -> Result<
 }
 
 async fn actor(control: &Control, access: Access, headers: &HeaderMap, now: gregal_core::time::Time) -> Result<Actor> {
-    if matches!(access, Access::Public) {
+    if matches!(access, Access::Public | Access::Proof) {
         return Ok(Actor::Nobody);
     }
     let unknown = || {

@@ -22,7 +22,7 @@ use crate::{
     console::{self, ConsoleOptions},
     http::{
         audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation, person,
-        placement, project, quota, reservation, site, sku, usage,
+        placement, project, quota, reservation, site, sku, token, usage,
     },
 };
 
@@ -70,6 +70,9 @@ fn bindings() -> Vec<Binding> {
         bound("key_create", key::create),
         bound("keys_list", key::list),
         bound("key_revoke", key::revoke),
+        bound("device_begin", token::device),
+        bound("token_create", token::create),
+        bound("token_revoke", token::revoke),
         bound("person_read", person::read),
         bound("person_forget", person::forget),
         bound("person_erase", person::erase),

@@ -10,6 +10,7 @@ mod endpoint;
 mod http;
 mod idempotency;
 mod job;
+mod login;
 mod money;
 mod organisation;
 mod people;

@@ -41,7 +41,7 @@ struct Script {
 
 type Shared = Arc<Mutex<Script>>;
 
-struct Provider {
+pub(crate) struct Provider {
     script: Shared,
     issuer: String,
 }
@@ -199,14 +199,23 @@ impl<'a> Browser<'a> {
 
     /// Begins with the operator's provider; answers what the browser is sent there with.
     async fn begin(&mut self) -> BTreeMap<String, String> {
-        let onward = self.post("/console/sign-in/begin", &[("provider", "Example")]).await;
+        self.begin_to("").await
+    }
+
+    async fn begin_to(&mut self, next: &str) -> BTreeMap<String, String> {
+        let onward = self.post("/console/sign-in/begin", &[("provider", "Example"), ("next", next)]).await;
         assert_eq!(onward.status, 200, "{}", onward.text);
         asked_of(&onward.text)
     }
 
     /// Signs in as somebody; answers what the callback answers.
-    async fn sign_in(&mut self, provider: &Provider, subject: &str, email: &str) -> Answer {
-        let asked = self.begin().await;
+    pub(crate) async fn sign_in(&mut self, provider: &Provider, subject: &str, email: &str) -> Answer {
+        self.sign_in_to(provider, subject, email, "").await
+    }
+
+    /// As [`Browser::sign_in`], from a page that wants to be come back to.
+    pub(crate) async fn sign_in_to(&mut self, provider: &Provider, subject: &str, email: &str, next: &str) -> Answer {
+        let asked = self.begin_to(next).await;
         provider.tells(self.cloud, &asked, subject, email);
         self.get(&format!("/console/sign-in/callback?code=the-code&state={}", asked["state"])).await
     }
@@ -233,7 +242,7 @@ impl Provider {
     }
 }
 
-async fn world() -> (Provider, Cloud, Tenant) {
+pub(crate) async fn world() -> (Provider, Cloud, Tenant) {
     let provider = Provider::start().await;
     let cloud = Cloud::open_with(provider.options()).await;
     let tenant = cloud.tenant("Acme", 1_000).await;
@@ -244,6 +253,23 @@ async fn invited(cloud: &Cloud, tenant: &Tenant, email: &str, role: &str) -> Str
     let wanted = json!({ "email": email, "role": role });
     let made = cloud.call(&tenant.owner, "invitation_create", &[&tenant.organisation()], wanted).await.good();
     made["text"].as_str().unwrap().to_owned()
+}
+
+/// Somebody who signed in and took up an invitation, as provider's subject 7.
+pub(crate) async fn joined<'a>(
+    provider: &Provider,
+    cloud: &'a Cloud,
+    tenant: &Tenant,
+    email: &str,
+    role: &str,
+) -> Browser<'a> {
+    let text = invited(cloud, tenant, email, role).await;
+    let mut browser = Browser::new(cloud);
+    browser.sign_in(provider, "7", email).await;
+    let csrf = browser.csrf("/console/welcome").await;
+    let joined = browser.post("/console/welcome/join", &[("csrf", &csrf), ("text", &text)]).await;
+    assert_eq!(joined.status, 303, "{}", joined.text);
+    browser
 }
 
 #[tokio::test]
