@@ -180,7 +180,7 @@ pub const ROUTES: &[Route] = &[
         "/api/v1/skus/{sku}/price",
         A::SkuWrite,
         ("SkuPriceWrite", "SkuView"),
-        "Set what a SKU costs from now on: a new price book. Dearer only while nothing is on it. For operators.",
+        "Set what a SKU costs: a new price book, which holds five minutes from now. Dearer only while nothing is on it. For operators.",
     ),
     delete(
         "sku_retire",

@@ -35,6 +35,9 @@ pub struct SkuCreate {
     /// How many units of its family one instance counts for, 1 to 10,000; absent: its accelerators, else one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<u32>,
+    /// What it costs from the first moment on; absent, or where a field of it is: the price of every item (`*`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<SkuPriceWrite>,
 }
 
 impl SkuCreate {
@@ -75,6 +78,13 @@ pub struct SkuView {
     pub retired_at: Option<Time>,
     /// What it costs now; absent where no price book says.
     pub price: Option<SkuPrice>,
+    /// What it will cost; absent where no other price is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_price: Option<SkuPrice>,
+    /// From when on `next_price` holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub next_price_from: Option<Time>,
 }
 
 /// What an hour of one instance costs now.
@@ -102,9 +112,14 @@ impl From<&Quote> for SkuPrice {
 }
 
 impl SkuView {
-    /// An offer at what it costs now.
-    pub fn at(offer: &Offer, quote: Option<&Quote>) -> Self {
+    /// An offer at what it costs now, and at what it will from a time on. Of the latter only what is another price is said.
+    pub fn at(offer: &Offer, quote: Option<&Quote>, later: Option<(Time, Quote)>) -> Self {
         let sku = &offer.sku;
+        let price = quote.map(SkuPrice::from);
+        let next = later.map(|(from, quote)| (from, SkuPrice::from(&quote)));
+        let next = next
+            .filter(|(_, next)| price.as_ref().is_none_or(|now| SkuPrice { book: next.book, ..now.clone() } != *next));
+        let (next_price_from, next_price) = next.unzip();
         Self {
             name: sku.name.clone(),
             cpus_milli: sku.cpus_milli,
@@ -114,7 +129,9 @@ impl SkuView {
             family: sku.family().to_owned(),
             units: sku.units(),
             retired_at: offer.retired_at,
-            price: quote.map(SkuPrice::from),
+            price,
+            next_price,
+            next_price_from,
         }
     }
 }

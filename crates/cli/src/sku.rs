@@ -25,7 +25,7 @@ pub enum SkuVerb {
         /// Its name
         name: String,
     },
-    /// Set what a SKU costs from now on; dearer only while nothing is on it (operators)
+    /// Set what a SKU costs, from five minutes after; dearer only while nothing is on it (operators)
     Price(Price),
     /// Take no new work on a SKU; what runs on it goes on (operators)
     Retire {
@@ -59,21 +59,39 @@ pub struct Create {
     /// How many units of its family one instance counts for; absent: its accelerators, else one
     #[arg(long, value_name = "NUMBER")]
     units: Option<u32>,
+    #[command(flatten)]
+    prices: Prices,
 }
 
 #[derive(Debug, Args)]
 pub struct Price {
     /// Its name
     name: String,
-    /// A core-hour of a job, or reserved; absent: as it is
-    #[arg(long, value_name = "EUR", value_parser = words::nano)]
-    core_hour: Option<u64>,
-    /// An accelerator-hour of a job, or reserved; absent: as it is
-    #[arg(long, value_name = "EUR", value_parser = words::nano)]
-    accelerator_hour: Option<u64>,
-    /// A core-hour of a served model; absent: as it is
-    #[arg(long, value_name = "EUR", value_parser = words::nano)]
-    served_core_hour: Option<u64>,
+    #[command(flatten)]
+    prices: Prices,
+}
+
+#[derive(Debug, Args)]
+struct Prices {
+    /// A core-hour of a job, or reserved; left out: as it is
+    #[arg(long = "core-hour", value_name = "EUR", value_parser = words::nano)]
+    core: Option<u64>,
+    /// An accelerator-hour of a job, or reserved; left out: as it is
+    #[arg(long = "accelerator-hour", value_name = "EUR", value_parser = words::nano)]
+    accelerator: Option<u64>,
+    /// A core-hour of a served model; left out: as it is
+    #[arg(long = "served-core-hour", value_name = "EUR", value_parser = words::nano)]
+    served_core: Option<u64>,
+}
+
+impl Prices {
+    fn into_write(self) -> SkuPriceWrite {
+        SkuPriceWrite {
+            core_hour_nano: self.core,
+            accelerator_hour_nano: self.accelerator,
+            served_core_hour_nano: self.served_core,
+        }
+    }
 }
 
 pub(crate) async fn run(cx: &mut Cx<'_>, verb: SkuVerb) -> Result<(), Failure> {
@@ -88,11 +106,7 @@ pub(crate) async fn run(cx: &mut Cx<'_>, verb: SkuVerb) -> Result<(), Failure> {
             cx.printer().data(&found, facts)
         }
         SkuVerb::Price(args) => {
-            let wanted = SkuPriceWrite {
-                core_hour_nano: args.core_hour,
-                accelerator_hour_nano: args.accelerator_hour,
-                served_core_hour_nano: args.served_core_hour,
-            };
+            let wanted = args.prices.into_write();
             let then: SkuView = cx.ask("sku_price", &[&args.name], &wanted).await?;
             show_priced(cx, &then)
         }
@@ -117,6 +131,7 @@ async fn create(cx: &mut Cx<'_>, args: Create) -> Result<(), Failure> {
         gpu_model: args.gpu_model,
         family: args.family,
         units: args.units,
+        price: Some(args.prices.into_write()).filter(|price| *price != SkuPriceWrite::default()),
     };
     let made: SkuView = cx.create("sku_create", &[], &wanted).await?;
     show_priced(cx, &made)
@@ -174,6 +189,12 @@ fn facts(one: &SkuView) -> String {
         .with("an hour of a job", words::dash(price.map(|price| words::euro(price.job_hour_nano))));
     if let Some(served) = price.and_then(|price| price.served_hour_nano) {
         facts = facts.with("an hour of a served model", words::euro(served));
+    }
+    if let (Some(next), Some(from)) = (&one.next_price, one.next_price_from) {
+        facts = facts.with("from then on", from).with("an hour of a job then", words::euro(next.job_hour_nano));
+        if let Some(served) = next.served_hour_nano {
+            facts = facts.with("an hour of a served model then", words::euro(served));
+        }
     }
     if let Some(at) = one.retired_at {
         facts = facts.with("retired", at);

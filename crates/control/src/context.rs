@@ -1,12 +1,15 @@
 //! The control plane as a value, and `Cx`: who asks, when, and under which request. Every use case takes it first.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use gregal_api::problem::Code;
 use gregal_core::{
     access::Action,
     audit::AuditEntry,
-    id::{OrganisationId, RequestId},
+    id::{OrganisationId, ProjectId, RequestId},
     key::{self, Key, KeyKind},
     price::PriceBook,
     residency::Jurisdiction,
@@ -14,7 +17,7 @@ use gregal_core::{
     time::Time,
     world::World,
 };
-use gregal_policy::{Policies, Principal, Resource, Verdict};
+use gregal_policy::{Policies, Principal, Resource, ResourceKind, Verdict};
 use gregal_store::{IdempotencyRecord, Store, Tx};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -130,11 +133,13 @@ pub struct Cx {
     pub(crate) claim: Option<Arc<Claim>>,
     /// What permission was asked for and given, so that a route can be held to having asked for its own.
     granted: Arc<Mutex<Vec<Action>>>,
+    /// Whether the policies said that it must be told "not found".
+    hidden: Arc<AtomicBool>,
 }
 
 impl Cx {
     pub(crate) fn new(request: RequestId, now: Time, actor: Actor) -> Self {
-        Self { request, now, actor, claim: None, granted: Arc::default() }
+        Self { request, now, actor, claim: None, granted: Arc::default(), hidden: Arc::default() }
     }
 
     /// The key that asks; use cases that need one sit behind routes that need one.
@@ -170,6 +175,16 @@ impl Cx {
             facts: serde_json::Map::new(),
         }
     }
+}
+
+/// What was answered "not found".
+pub(crate) struct Unfound<'a> {
+    /// What it would have been, to the policies.
+    pub(crate) kind: ResourceKind,
+    /// What the request named.
+    pub(crate) named: &'a str,
+    /// What was answered.
+    pub(crate) detail: &'a str,
 }
 
 /// Adds to an entry what others may need to know.
@@ -336,14 +351,48 @@ impl Control {
     }
 
     async fn denied(&self, cx: &Cx, action: Action, resource: &Resource, verdict: &Verdict) -> Result<()> {
-        let said = format!("{}\n{}\n{}", cx.actor.name(), action.as_str(), resource.id);
-        let Some(left_out) = self.0.denials.admit(&said, cx.now) else { return Ok(()) };
-        // It belongs to the view of whoever knocked: the other organisation must not learn of it, nor fill up by it.
+        if verdict.hides() {
+            // Written where the answer is known (`unfound`), in the same words as of what is not there.
+            cx.hidden.store(true, Ordering::Relaxed);
+            let policies = verdict.policies().join(",");
+            tracing::warn!(
+                actor = cx.actor.name(),
+                action = action.as_str(),
+                policies,
+                "somebody else's object was asked for"
+            );
+            return Ok(());
+        }
         let mut entry = cx.done(cx.actor.organisation(), action.as_str(), &resource.id).by(verdict.policies());
-        entry.result = "denied".into();
         if let Verdict::Deny { reason, .. } = verdict {
             entry.reason = Some(reason.as_str().into());
         }
+        self.denial_written(cx, entry).await
+    }
+
+    /// Does for what was answered "not found" all that is done where it is somebody else's: asks the policies, and writes the
+    /// denial down in the view of whoever asked, who reads it there. So neither how long it takes, nor what the log says, nor
+    /// that it says anything, tells which of the two it was.
+    pub(crate) async fn unfound(&self, cx: &Cx, action: Action, object: Unfound<'_>) -> Result<()> {
+        let Unfound { kind, named, detail } = object;
+        if !cx.hidden.load(Ordering::Relaxed) {
+            let (organisation, project) = (OrganisationId::from_u128(0), ProjectId::from_u128(0));
+            let nobodys = match kind {
+                ResourceKind::Organisation => Resource::organisation(organisation),
+                ResourceKind::Project => Resource::project(organisation, project),
+                kind => Resource::within(kind, organisation, project, named),
+            };
+            let _ = self.verdict(cx, action, &nobodys);
+        }
+        let mut entry = cx.done(cx.actor.organisation(), action.as_str(), named);
+        entry.reason = Some(detail.to_owned());
+        self.denial_written(cx, entry).await
+    }
+
+    async fn denial_written(&self, cx: &Cx, mut entry: AuditEntry) -> Result<()> {
+        let denial = [&entry.action, &entry.object, entry.reason.as_deref().unwrap_or_default()].join("\n");
+        let Some(left_out) = self.0.denials.admit(&entry.actor, &denial, cx.now) else { return Ok(()) };
+        entry.result = "denied".into();
         if left_out > 0 {
             entry = entry.fact("left_out_before", left_out);
         }
@@ -361,14 +410,9 @@ impl Control {
         why: &str,
     ) -> Result<()> {
         self.metrics().count(Metric::Denials);
-        let Some(left_out) = self.0.denials.admit(&format!("{action}\n{object}\n{why}"), cx.now) else { return Ok(()) };
         let mut entry = cx.done(organisation, action, object).refused(why);
         entry.actor = Actor::Nobody.name();
-        if left_out > 0 {
-            entry = entry.fact("left_out_before", left_out);
-        }
-        self.store().begin().await?.commit(&[entry]).await?;
-        Ok(())
+        self.denial_written(cx, entry).await
     }
 
     /// Begins the one transaction of a use case. A request that was carried out before answers what it answered then; a

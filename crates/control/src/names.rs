@@ -29,12 +29,17 @@ pub(crate) fn title(field: &str, text: &str) -> Result<()> {
 /// Checks words for people: 1 to `max` characters, no control characters, no blanks at the ends.
 pub(crate) fn words(field: &str, text: &str, max: usize) -> Result<()> {
     let count = text.chars().count();
-    if (1..=max).contains(&count) && text.trim() == text && !text.chars().any(char::is_control) {
+    if (1..=max).contains(&count) && text.trim() == text && !text.chars().any(|c| c.is_control() || turns_text(c)) {
         return Ok(());
     }
     Err(Error::invalid(format!(
         "`{field}` is not usable: expected 1 to {max} characters, no control characters and no blanks at its ends"
     )))
+}
+
+/// Whether a character turns the direction of what follows it: a name with one reads otherwise than it is.
+const fn turns_text(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Checks a list of short texts (certifications, operators): at most 64, each a title.

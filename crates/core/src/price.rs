@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    meter::Meter,
+    meter::{CLOCK_AHEAD_MS_MAX, Meter},
     money::{Cents, Nano, Overflow, div_half_up},
     time::Time,
 };
@@ -147,6 +147,44 @@ impl PriceBook {
 /// The book that holds at a time: the one that began last, the higher version if two began together.
 pub fn at(books: &[PriceBook], time: Time) -> Option<&PriceBook> {
     books.iter().filter(|book| book.from <= time).max_by_key(|book| (book.from, book.version))
+}
+
+/// How long before it holds a new book has to be known, in milliseconds: a moment longer than a site's clock may be ahead.
+/// So whatever was rated before a book was written ended before that book begins, and an invoice made later, which rates
+/// everything again by when it ended, comes to what the ledger was charged.
+pub const LEAD_MS: i64 = CLOCK_AHEAD_MS_MAX + 1;
+
+/// The soonest a book that is written now may hold; never before the newest there is, whose prices it goes on from.
+pub fn soonest(books: &[PriceBook], now: Time) -> Time {
+    let newest = books.iter().map(|book| book.from).max();
+    let soonest = now.plus_millis(LEAD_MS);
+    newest.map_or(soonest, |newest| newest.max(soonest))
+}
+
+/// The books that are known to hold later, soonest first.
+pub fn ahead(books: &[PriceBook], now: Time) -> impl Iterator<Item = &PriceBook> {
+    let mut ahead: Vec<&PriceBook> = books.iter().filter(|book| book.from > now).collect();
+    ahead.sort_unstable_by_key(|book| (book.from, book.version));
+    ahead.into_iter()
+}
+
+/// The dearest of the books that hold now or are known to hold later, and what it comes to there: what a hold has to cover
+/// for use that begins now or later. What is used at a rate that follows the time never costs more than at the dearest
+/// book's rate throughout. None if no book holds now.
+pub fn dearest<E>(
+    books: &[PriceBook],
+    now: Time,
+    cost: impl Fn(&PriceBook) -> Result<Nano, E>,
+) -> Result<Option<(&PriceBook, Nano)>, E> {
+    let Some(holds) = at(books, now) else { return Ok(None) };
+    let mut dearest = (holds, cost(holds)?);
+    for book in ahead(books, now) {
+        let amount = cost(book)?;
+        if amount > dearest.1 {
+            dearest = (book, amount);
+        }
+    }
+    Ok(Some(dearest))
 }
 
 /// A thousand times the prices a cloud starts with, so that one minute of use shows on an invoice in whole cents. Every

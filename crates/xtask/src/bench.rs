@@ -29,6 +29,9 @@ pub(crate) struct BenchArgs {
     /// Only what passes over the live queue cost, and Kueue's scenario through the control plane
     #[arg(long)]
     passes: bool,
+    /// Only whether somebody else's object takes as long to be refused as one that is not there
+    #[arg(long)]
+    foreign: bool,
     /// Print JSON on stdout
     #[arg(long)]
     json: bool,
@@ -40,6 +43,10 @@ pub(crate) fn run_bench(args: &BenchArgs) -> Result<Value> {
     figures.insert("machine".into(), machine()?);
     if args.passes {
         figures.insert("passes".into(), passes()?);
+        return Ok(Value::Object(figures));
+    }
+    if args.foreign {
+        figures.insert("foreign".into(), example("foreign", &["--rounds", "2000"])?);
         return Ok(Value::Object(figures));
     }
     if args.cold_build {
@@ -119,13 +126,15 @@ fn cold_build() -> Result<Value> {
     Ok(json!({ "seconds": seconds, "crates": crates.len() }))
 }
 
+/// The figures that one of testkit's examples prints.
+fn example(name: &str, arguments: &[&str]) -> Result<Value> {
+    let run = ["run", "--release", "--locked", "--quiet", "--package", "gregal-testkit", "--example", name, "--"];
+    let text = output(Command::new("cargo").current_dir(root()).args(run).args(arguments))?;
+    serde_json::from_str(&text).with_context(|| format!("the figures of `{name}` are not JSON"))
+}
+
 /// Passes over queues and clouds of several sizes, and a published load of submissions.
 fn passes() -> Result<Value> {
-    let example = |name: &str, arguments: &[&str]| -> Result<Value> {
-        let run = ["run", "--release", "--locked", "--quiet", "--package", "gregal-testkit", "--example", name, "--"];
-        let text = output(Command::new("cargo").current_dir(root()).args(run).args(arguments))?;
-        serde_json::from_str(&text).with_context(|| format!("the figures of `{name}` are not JSON"))
-    };
     let mut figures = serde_json::Map::new();
     for (waiting, sites) in [("1000", "50"), ("10000", "50"), ("1000", "500")] {
         let pass = example("passes", &["--waiting", waiting, "--sites", sites, "--changed", "5", "--passes", "50"])?;

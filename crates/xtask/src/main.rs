@@ -1,4 +1,4 @@
-//! Chores: `ci`, `test`, `tidy`, `generate`, `bench`, `replays`. Never shipped, and never part of what a user runs.
+//! Chores: `ci`, `test`, `tidy`, `generate`, `matrix`, `bench`, `replays`. Never shipped, and never part of what a user runs.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod generate;
 mod install;
+mod matrix;
 mod postgres;
 mod replays;
 mod test;
@@ -38,6 +39,8 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Ask every route as every role of the own, a sibling's and another organisation, and print what each was told
+    Matrix,
     /// Measure and print figures side by side
     Bench(bench::BenchArgs),
     /// Replay published traces and write what came of it beside what others reach
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Chore::Test(args) => test::run(&args),
         Chore::Tidy => tidy::run(),
         Chore::Generate { check } => generate::run(check),
+        Chore::Matrix => matrix::run(),
         Chore::Bench(args) => bench::run(&args),
         Chore::Replays(args) => replays::run(&args),
     };

@@ -351,11 +351,12 @@ fn queued(
     })
 }
 
-/// The most a job can cost: its whole shape for its whole time, rounded up.
+/// The most a job can cost: its whole shape for its whole time, rounded up, by the dearest book it may meet.
 fn worst_case(books: &[PriceBook], now: gregal_core::time::Time, sku: &Sku, seconds_max: u32) -> Result<Nano> {
-    let book = price::at(books, now).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
-    quote::job(book, sku, seconds_max.into()).map_err(|error| match error {
-        RateError::Overflow(overflow) => overflow.into(),
-        no_price => Error::Broken(no_price.to_string()),
-    })
+    let worst =
+        price::dearest(books, now, |book| quote::job(book, sku, seconds_max.into())).map_err(|error| match error {
+            RateError::Overflow(overflow) => Error::from(overflow),
+            no_price => Error::Broken(no_price.to_string()),
+        })?;
+    worst.map(|(_, amount)| amount).ok_or_else(|| Error::Broken("no price book holds now".into()))
 }

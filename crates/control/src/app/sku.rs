@@ -6,6 +6,7 @@ use gregal_api::{
 };
 use gregal_core::{
     access::Action,
+    audit::AuditEntry,
     job::JobState,
     price::{self, PriceBook},
     quote::{self, Prices},
@@ -13,7 +14,7 @@ use gregal_core::{
     time::Time,
 };
 use gregal_policy::Resource;
-use gregal_store::View;
+use gregal_store::{Tx, View};
 
 use crate::{Control, Cx, Error, Result, context::Facts as _, wakes::Wake};
 
@@ -37,6 +38,7 @@ impl Control {
     /// Adds a SKU.
     pub(crate) async fn sku_create(&self, cx: &Cx, wanted: SkuCreate) -> Result<SkuView> {
         let policies = self.authorize(cx, Action::SkuWrite, &Resource::cloud()).await?;
+        let first = wanted.price.as_ref().map(prices).transpose()?;
         let sku = checked(wanted)?;
         let tx = self.begin(cx).await?;
         let catalogue = tx.skus_all().await?;
@@ -49,7 +51,11 @@ impl Control {
         }
         let offer = Offer { sku, created_at: cx.now, retired_at: None, version: 1 };
         tx.sku_insert(&offer).await?;
-        let answer = priced(&offer, &tx.price_books_all().await?, cx.now);
+        let mut entries = Vec::new();
+        if let Some(first) = first {
+            entries = self.sku_first_price(cx, &tx, &offer.sku.name, &first, &policies).await?;
+        }
+        let answer = priced(&offer, &tx.price_books_all().await?, self.now());
         let entry = cx
             .done(None, Action::SkuWrite.as_str(), &offer.sku.name)
             .by(&policies)
@@ -59,26 +65,29 @@ impl Control {
             .fact("gpu_model", offer.sku.gpu_model.clone())
             .fact("family", offer.sku.family())
             .fact("units", offer.sku.units());
-        self.finish_created(cx, tx, &[entry], Wake::Nobody, &answer).await?;
+        let wake = if entries.is_empty() { Wake::Nobody } else { Wake::Sites };
+        entries.insert(0, entry);
+        self.finish_created(cx, tx, &entries, wake, &answer).await?;
         Ok(answer)
     }
 
-    /// Sets what a SKU costs from now on, in a new price book. What was used before stays rated by the old one.
+    /// Sets what a SKU costs, in a new price book that begins once nothing that was rated by the old one can lie in it. What is
+    /// used until then stays rated by the old one.
     pub(crate) async fn sku_price(&self, cx: &Cx, name: &str, wanted: &SkuPriceWrite) -> Result<SkuView> {
         let policies = self.authorize(cx, Action::SkuWrite, &Resource::cloud()).await?;
         let prices = prices(wanted)?;
         let tx = self.begin(cx).await?;
         let offer = tx.sku_get(name).await?.ok_or_else(|| Error::missing("sku", name))?;
         let mut books = tx.price_books_all().await?;
-        // The newest book, and never from before it: another plane's clock may be ahead of this one's. And from now on, not from
-        // when this was asked: what was rated while it waited for its turn keeps its price.
+        // The newest book goes on, and what was rated until now keeps its price: a site's clock may be ahead of ours.
         let book = books.iter().max_by_key(|book| (book.from, book.version));
         let book = book.ok_or_else(|| Error::Broken("there is no price book".into()))?;
-        let from = self.now().max(book.from);
+        let now = self.now();
+        let from = price::soonest(&books, now);
         let rows = prices.rows(name);
         if rows.iter().all(|row| book.rows.contains(row)) {
             // Said already: the same act again changes nothing.
-            return Ok(priced(&offer, &books, from));
+            return Ok(priced(&offer, &books, now));
         }
         if rows.iter().any(|row| quote::is_dearer(book, row)) {
             // What was held for what is on it is what it may cost: nobody pays more than was said.
@@ -88,18 +97,39 @@ impl Control {
         let next = quote::repriced(book, version, from, rows);
         next.check().map_err(|error| Error::invalid(error.to_string()))?;
         tx.price_book_insert(&next).await?;
-        let entry = cx
-            .done(None, "price_book:create", version)
-            .by(&policies)
-            .fact("sku", name)
-            .fact("core_hour_nano", wanted.core_hour_nano)
-            .fact("accelerator_hour_nano", wanted.accelerator_hour_nano)
-            .fact("served_core_hour_nano", wanted.served_core_hour_nano);
+        let entry =
+            cx.done(None, "price_book:create", version).by(&policies).fact("sku", name).fact("from", from.to_string());
         books.push(next);
-        let answer = priced(&offer, &books, from);
+        let answer = priced(&offer, &books, now);
         // Sites price what they hold for by the books in their intent.
         self.finish(cx, tx, &[entry], Wake::Sites).await?;
         Ok(answer)
+    }
+
+    /// Prices a SKU that is made in this transaction, from now on: nothing was ever rated by its name, so no invoice can come
+    /// out otherwise. Books that are to hold later get the same rows.
+    async fn sku_first_price(
+        &self,
+        cx: &Cx,
+        tx: &Tx,
+        name: &str,
+        first: &Prices,
+        policies: &[String],
+    ) -> Result<Vec<AuditEntry>> {
+        let books = tx.price_books_all().await?;
+        let now = self.now();
+        let holds = price::at(&books, now).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
+        let mut version = books.iter().map(|book| book.version).max().unwrap_or(0);
+        let mut entries = Vec::new();
+        for book in [holds].into_iter().chain(price::ahead(&books, now)) {
+            version = version.saturating_add(1);
+            let next = quote::repriced(book, version, book.from.max(now), first.rows(name));
+            next.check().map_err(|error| Error::invalid(error.to_string()))?;
+            tx.price_book_insert(&next).await?;
+            let entry = cx.done(None, "price_book:create", version).by(policies).fact("sku", name);
+            entries.push(said(entry.fact("from", next.from.to_string()), first));
+        }
+        Ok(entries)
     }
 
     /// Refuses where a job that has not ended, a served model or a reservation is on a SKU.
@@ -190,8 +220,18 @@ fn prices(wanted: &SkuPriceWrite) -> Result<Prices> {
     Ok(Prices { core_hour, accelerator_hour, served_core_hour })
 }
 
-/// An offer at what it costs now.
+/// An entry with the prices that were set.
+fn said(entry: AuditEntry, prices: &Prices) -> AuditEntry {
+    entry
+        .fact("core_hour_nano", prices.core_hour)
+        .fact("accelerator_hour_nano", prices.accelerator_hour)
+        .fact("served_core_hour_nano", prices.served_core_hour)
+}
+
+/// An offer at what it costs now, and at what it will once every price that is set holds.
 fn priced(offer: &Offer, books: &[PriceBook], now: Time) -> SkuView {
-    let quote = price::at(books, now).and_then(|book| quote::quote(book, &offer.sku).ok());
-    SkuView::at(offer, quote.as_ref())
+    let quoted = |book: &PriceBook| quote::quote(book, &offer.sku).ok();
+    let newest = books.iter().max_by_key(|book| (book.from, book.version)).filter(|book| book.from > now);
+    let later = newest.and_then(|book| Some((book.from, quoted(book)?)));
+    SkuView::at(offer, price::at(books, now).and_then(quoted).as_ref(), later)
 }

@@ -21,6 +21,8 @@ struct Row {
     units: u32,
     hour: String,
     served: String,
+    /// What an hour of a job will cost, and from when on; empty where no other price is set.
+    next: String,
     is_retired: bool,
     /// Whether the price is the one of every item.
     is_fallback: bool,
@@ -62,8 +64,16 @@ fn row(sku: &SkuView) -> Row {
         units: sku.units,
         hour: price.map_or_else(|| "no price".into(), |price| words::euro(price.job_hour_nano)),
         served: price.and_then(|price| price.served_hour_nano).map_or_else(String::new, words::euro),
+        next: next(sku),
         is_retired: sku.retired_at.is_some(),
         is_fallback: price.is_some_and(|price| !price.by_any.is_empty()),
+    }
+}
+
+fn next(sku: &SkuView) -> String {
+    match (&sku.next_price, sku.next_price_from) {
+        (Some(price), Some(from)) => format!("{} from {from} on", words::euro(price.job_hour_nano)),
+        _ => String::new(),
     }
 }
 
@@ -102,6 +112,7 @@ pub(crate) async fn create(Posted { visitor, form }: Posted<Create>) -> Result<R
         gpu_model: said(form.gpu_model),
         family: said(form.family),
         units: units.map_err(|_| Failure::invalid("`units` is no whole number"))?,
+        price: None,
     };
     let _: SkuView = visitor.api.send("sku_create", &[], &wanted, Some(&form.once)).await?;
     Ok(Redirect::to("/console/skus").into_response())

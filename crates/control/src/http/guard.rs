@@ -13,12 +13,13 @@ use gregal_api::{
     problem::{Code, Problem},
     routes::{Access, Route},
 };
-use gregal_core::{id::RequestId, key};
+use gregal_core::{access::Role, id::RequestId, key};
+use gregal_policy::ResourceKind;
 use sha2::{Digest, Sha256};
 
 use crate::{
     Control, Error, Result,
-    context::{Actor, Claim, Cx},
+    context::{Actor, Claim, Cx, Unfound},
 };
 
 /// The largest body a route takes, in bytes.
@@ -27,6 +28,8 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 const SITE_BODY_BYTES_MAX: usize = 8 << 20;
 /// How long a body may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+/// The most characters that are written down of what was not found.
+const UNFOUND_CHARS_MAX: usize = 120;
 /// The longest idempotency key.
 const IDEMPOTENCY_KEY_MAX: usize = 128;
 
@@ -36,11 +39,19 @@ pub(crate) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
+    let object = object_of(route, request.uri().path());
     let (cx, request) = match admitted(&control, route, request).await {
         Ok(admitted) => admitted,
         Err(error) => return error.into_response(),
     };
     let mut response = next.run(request).await;
+    if let (StatusCode::NOT_FOUND, Access::Key(action)) = (response.status(), route.access) {
+        let detail = response.extensions().get::<Problem>().map(|problem| plain(&problem.detail)).unwrap_or_default();
+        let unfound = Unfound { kind: kind_of(route), named: &object, detail: &detail };
+        if let Err(error) = control.unfound(&cx, action, unfound).await {
+            return error.into_response();
+        }
+    }
     if !response.status().is_success() {
         return response;
     }
@@ -55,6 +66,32 @@ pub(crate) async fn guard(
     }
     *response.status_mut() = StatusCode::from_u16(route.status).unwrap_or(StatusCode::OK);
     response
+}
+
+/// What the path names first: the object that has to be there before anything in it can be.
+fn object_of(route: &Route, path: &str) -> String {
+    let named = route.path.split('/').zip(path.split('/')).find(|(part, _)| part.starts_with('{'));
+    named.map_or_else(|| route.id.to_owned(), |(_, value)| plain(value))
+}
+
+/// What a route's path names first, to the policies.
+fn kind_of(route: &Route) -> ResourceKind {
+    match route.path.split('/').find(|part| part.starts_with('{')) {
+        Some("{organisation}") => ResourceKind::Organisation,
+        Some("{key}") => ResourceKind::Key(Role::Inference),
+        Some("{invitation}") => ResourceKind::Member(Role::Inference),
+        Some("{dataset}") => ResourceKind::Dataset,
+        Some("{job}") => ResourceKind::Job,
+        Some("{model}") => ResourceKind::Model,
+        Some("{endpoint}") => ResourceKind::Endpoint,
+        Some("{reservation}") => ResourceKind::Reservation,
+        _ => ResourceKind::Project,
+    }
+}
+
+/// What was asked for may be any text: what of it enters a log is short and plain.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(UNFOUND_CHARS_MAX).collect()
 }
 
 /// The one list that may be empty without a grant: a key bound to a project may not see the organisation above it.
@@ -90,7 +127,10 @@ async fn actor(control: &Control, access: Access, headers: &HeaderMap, now: greg
         let problem = Problem::new(Code::Unauthenticated, "the request carries no key that works");
         Error::from(problem.hint("send `Authorization: Bearer gk_...`; a key may have expired or been revoked"))
     };
-    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(unknown)?;
+    // Two are none: whatever stands before this may have looked at the other one.
+    let mut headers = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(header), None) = (headers.next(), headers.next()) else { return Err(unknown()) };
+    let header = header.to_str().map_err(|_| unknown())?;
     let (scheme, secret) = header.split_once(' ').ok_or_else(unknown)?;
     let secret = secret.trim();
     if !scheme.eq_ignore_ascii_case("bearer") || !secret.starts_with(key::SECRET_PREFIX) || secret.len() > 200 {

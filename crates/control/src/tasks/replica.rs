@@ -14,11 +14,12 @@ use gregal_core::{
     ledger::PostingKind,
     money::Nano,
     organisation::Project,
-    price,
+    price::{self, PriceBook},
     replica::{self, Renewal, Standing, WINDOW_MS},
     schedule::{self, Bound, Decision, ENDLESS_MS, Place, Room, Snapshot, Waiting},
     site::Site,
     sku::{Catalogue, Sku},
+    time::Time,
 };
 use gregal_store::Tx;
 
@@ -164,7 +165,7 @@ impl Control {
             return Ok((endpoint, None));
         };
         let books = tx.price_books_all().await?;
-        let book = price::at(&books, self.now()).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
+        let (book, _) = window_of(&books, self.now(), &sku)?;
         let balances = tx.balances_get(endpoint.organisation).await?;
         let standing = Standing { held_ms: endpoint.held_ms, billed_ms: endpoint.billed.ms, hold: &hold };
         let renewal = replica::renew(standing, &balances, book, &sku);
@@ -246,9 +247,15 @@ impl Control {
     /// What an hour may cost.
     async fn replica_window(&self, tx: &Tx, sku: &Sku) -> Result<Nano> {
         let books = tx.price_books_all().await?;
-        let book = price::at(&books, self.now()).ok_or_else(|| Error::Broken("no price book holds now".into()))?;
-        replica::cost(book, sku, WINDOW_MS).map_err(|error| Error::Broken(error.to_string()))
+        window_of(&books, self.now(), sku).map(|(_, amount)| amount)
     }
+}
+
+/// The dearest book that a model which stands from now on may meet, and what an hour costs there.
+fn window_of<'a>(books: &'a [PriceBook], now: Time, sku: &Sku) -> Result<(&'a PriceBook, Nano)> {
+    let window = price::dearest(books, now, |book| replica::cost(book, sku, WINDOW_MS));
+    let window = window.map_err(|error| Error::Broken(error.to_string()))?;
+    window.ok_or_else(|| Error::Broken("no price book holds now".into()))
 }
 
 /// Refuses at once what can never stand at a site: as the scheduler would see it with nothing else there.

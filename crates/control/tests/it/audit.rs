@@ -94,3 +94,52 @@ async fn a_denial_is_written_into_the_view_of_whoever_knocked_once_a_minute() {
     cloud.call(&viewer, "balance_read", &[&tenant.organisation()], Value::Null).await;
     assert_eq!(denials(&tenant).await, 3);
 }
+
+#[tokio::test]
+async fn a_stranger_reads_the_same_in_his_own_log_of_what_is_somebody_elses_and_of_what_is_not_there() {
+    let cloud = Cloud::open().await;
+    let (tenant, stranger) = (cloud.tenant("Acme", 0).await, cloud.tenant("Other", 0).await);
+    let made_up = gregal_core::id::ProjectId::from_u128(7).to_string();
+    let wanted = serde_json::json!({ "name": "k", "role": "inference" });
+    for id in ["project_read", "jobs_list", "key_create"] {
+        let body = if id == "key_create" { wanted.clone() } else { Value::Null };
+        for project in [&tenant.project(), &made_up] {
+            assert_eq!(cloud.call(&stranger.owner, id, &[project], body.clone()).await.problem(), "not_found");
+        }
+    }
+    let page = cloud.call(&stranger.owner, "audit_list", &[&stranger.organisation()], Value::Null).await.good();
+    let said = |of: &str| -> Vec<Value> {
+        let bodies = page["items"].as_array().unwrap().iter().map(|item| item["body"].as_str().unwrap());
+        let about = bodies.filter(|body| body.contains(of)).map(|body| body.replace(of, "ID"));
+        let plain = about.map(|body| {
+            let mut entry: Value = serde_json::from_str(&body).unwrap();
+            (entry["at"], entry["request"]) = (Value::Null, Value::Null);
+            entry
+        });
+        plain.collect()
+    };
+    let (real, nothing) = (said(&tenant.project()), said(&made_up));
+    assert_eq!((real.len(), &real), (3, &nothing));
+    assert!(real.iter().all(|entry| entry["result"] == "denied" && entry["policy"] == Value::Null), "{real:?}");
+}
+
+#[tokio::test]
+async fn who_guesses_ids_fills_no_log_and_nobody_elses_denials_are_lost() {
+    let cloud = Cloud::open().await;
+    let (guesser, other) = (cloud.tenant("Acme", 0).await, cloud.tenant("Other", 0).await);
+    let denied = async |tenant: &crate::world::Tenant| {
+        let path = format!("/api/v1/organisations/{}/audit?limit=500", tenant.organisation());
+        let page = cloud.get(&tenant.owner, &path).await.good();
+        let bodies = page["items"].as_array().unwrap().iter().map(|item| item["body"].as_str().unwrap().to_owned());
+        bodies.filter(|body| body.contains(r#""result":"denied""#)).collect::<Vec<_>>()
+    };
+    for i in 0..100 {
+        let guess = gregal_core::id::JobId::from_u128(i).to_string();
+        assert_eq!(cloud.call(&guesser.owner, "job_read", &[&guess], Value::Null).await.problem(), "not_found");
+    }
+    cloud.call(&other.owner, "job_read", &[&gregal_core::id::JobId::from_u128(1).to_string()], Value::Null).await;
+    assert_eq!((denied(&guesser).await.len(), denied(&other).await.len()), (60, 1));
+    cloud.world.pass_seconds(61);
+    cloud.call(&guesser.owner, "job_read", &[&gregal_core::id::JobId::from_u128(1).to_string()], Value::Null).await;
+    assert!(denied(&guesser).await.pop().unwrap().contains(r#""left_out_before":40"#));
+}

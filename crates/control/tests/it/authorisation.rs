@@ -1,5 +1,7 @@
 //! One case a route: who may, and what everyone else is told. A route without a row here fails.
 
+use std::fmt::Write as _;
+
 use gregal_api::routes::{Access, ROUTES, Route};
 use gregal_core::access::Role::{self, Admin, Auditor, Billing, Developer, Inference, Operator, Owner, Viewer};
 use serde_json::{Value, json};
@@ -99,7 +101,7 @@ const ROWS: &[Row] = &[
     row("project_read", About::Project, &[Owner, Admin, Developer, Viewer, Billing, Auditor]),
     row("device_begin", About::Proof, &[]),
     row("token_create", About::Proof, &[]),
-    Row { sibling: 200, ..row("token_revoke", About::Proof, &[]) },
+    row("token_revoke", About::Proof, &[]),
     row("person_read", About::Self_, &[]),
     row("person_forget", About::Self_, &[]),
     row("person_erase", About::Cloud, OPERATORS),
@@ -146,10 +148,10 @@ const ROWS: &[Row] = &[
 ];
 
 /// A cloud with one of everything.
-struct World {
-    cloud: Cloud,
-    site: FakeSite,
-    tenant: Tenant,
+pub(crate) struct World {
+    pub(crate) cloud: Cloud,
+    pub(crate) site: FakeSite,
+    pub(crate) tenant: Tenant,
     dataset: String,
     spare: String,
     job: String,
@@ -164,7 +166,7 @@ struct World {
 }
 
 impl World {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let cloud = Cloud::open().await;
         let mut site = cloud.site("lyon", "FR").await;
         let tenant = cloud.tenant("Acme", 100_000).await;
@@ -208,7 +210,7 @@ impl World {
     }
 
     /// What the route's braces stand for.
-    fn parameters(&self, route: &Route) -> Vec<String> {
+    pub(crate) fn parameters(&self, route: &Route) -> Vec<String> {
         let named = |part: &str| match part {
             "{organisation}" => self.tenant.organisation(),
             "{project}" => self.tenant.project(),
@@ -234,7 +236,7 @@ impl World {
     }
 
     /// A body that would be answered well, under a name that is free.
-    fn body(&self, route: &Route) -> Value {
+    pub(crate) fn body(&self, route: &Route) -> Value {
         self.made.set(self.made.get() + 1);
         let name = format!("n{}", self.made.get());
         match route.request {
@@ -290,7 +292,15 @@ fn expected(row: &Row, role: Role, good: u16) -> u16 {
     let is_tenants = matches!(row.about, About::Organisation | About::Project);
     match row.about {
         About::Nothing => good,
-        About::Site | About::Proof => 401,
+        About::Site => 401,
+        // Signing out what is not signed in is done already.
+        About::Proof => {
+            if row.route == "token_revoke" {
+                good
+            } else {
+                400
+            }
+        }
         _ if row.may.contains(&role) => good,
         // What tenants own does not exist for operators.
         _ if role == Operator && is_tenants => 404,
@@ -298,65 +308,167 @@ fn expected(row: &Row, role: Role, good: u16) -> u16 {
     }
 }
 
+/// What a key of this role, bound to another project of the organisation, is told.
+fn expected_beside(row: &Row, role: Role, good: u16) -> u16 {
+    match row.about {
+        About::Organisation | About::Project if row.sibling != 404 && !row.may.contains(&role) => 403,
+        About::Organisation | About::Project => row.sibling,
+        _ => expected(row, role, good),
+    }
+}
+
+/// What a key of this role in another organisation is told.
+fn expected_abroad(row: &Row, role: Role, good: u16) -> u16 {
+    match row.about {
+        About::Organisation | About::Project => 404,
+        _ => expected(row, role, good),
+    }
+}
+
+/// The keys of one role: of the organisation, bound to a sibling project, and of another organisation.
+struct Keys {
+    role: Role,
+    own: String,
+    beside: Option<String>,
+    abroad: Option<String>,
+}
+
+/// The whole table, for people: `cargo xtask matrix` prints it.
+struct Table(String);
+
+const HEAD: &str = "\
+# Who is told what, on every route. Made by asking each; `cargo xtask matrix` asks again and prints it.
+# A cell has three signs: a key of the role in the own organisation, one bound to a sibling project, one of another organisation.
+#   +  answered        -  403, the role does not carry it        0  404, as if it were not there        !  401, no such key
+#   x  400, what was sent proves nothing (whoever sends it)
+# Operators' keys belong to no organisation and have one sign. `nobody` sends no key, an unknown one, and a broken one.
+";
+
+impl Table {
+    fn new(keys: &[Keys]) -> Self {
+        let mut text = format!("{HEAD}\n{:<24} {:<6} {:<62}", "route", "", "");
+        for key in keys {
+            let _ = write!(text, " {:<4.4}", key.role.as_str());
+        }
+        Self(text + " nobody site\n")
+    }
+
+    fn begin(&mut self, route: &Route) {
+        let _ =
+            write!(self.0, "{:<24} {:<6} {:<62} ", route.id, route.method, route.path.trim_start_matches("/api/v1"));
+    }
+
+    fn signs(&mut self, route: &Route, told: &[u16]) {
+        self.0.extend(told.iter().map(|told| match *told {
+            403 => '-',
+            404 => '0',
+            401 => '!',
+            400 => 'x',
+            good if good == route.status => '+',
+            _ => '?',
+        }));
+    }
+
+    fn pad(&mut self, count: usize) {
+        self.0.extend(std::iter::repeat_n(' ', count));
+    }
+}
+
+/// Everything that was told otherwise than it should.
+struct Wrong(Vec<String>);
+
+impl Wrong {
+    fn check(&mut self, route: &Route, who: &str, told: u16, due: u16) {
+        if told != due {
+            self.0.push(format!("{} as {who}: {told}, expected {due}", route.id));
+        }
+    }
+}
+
+async fn keys(world: &World) -> Vec<Keys> {
+    let stranger = world.cloud.tenant("Other", 1_000).await;
+    let (tenant, wanted) = (&world.tenant, json!({ "name": "sibling" }));
+    let made = world.cloud.call(&tenant.owner, "project_create", &[&tenant.organisation()], wanted).await.good();
+    let sibling = made["id"].as_str().unwrap().parse().unwrap();
+    let mut keys = vec![Keys { role: Operator, own: world.cloud.operator.clone(), beside: None, abroad: None }];
+    for role in Role::ALL.iter().copied().filter(|role| *role != Operator) {
+        keys.push(Keys {
+            role,
+            own: world.cloud.key(Some(tenant.organisation), None, role).await,
+            beside: Some(world.cloud.key(Some(tenant.organisation), Some(sibling), role).await),
+            abroad: Some(world.cloud.key(Some(stranger.organisation), None, role).await),
+        });
+    }
+    keys
+}
+
 #[tokio::test]
 async fn every_route_lets_in_whom_it_should_and_tells_everyone_else_the_right_thing() {
     let world = World::open().await;
-    let stranger = world.cloud.tenant("Other", 1_000).await.owner;
-    let (tenant, wanted) = (&world.tenant, json!({ "name": "sibling" }));
-    let made = world.cloud.call(&tenant.owner, "project_create", &[&tenant.organisation()], wanted).await.good();
-    let sibling_project = made["id"].as_str().unwrap().parse().unwrap();
-    let sibling = world.cloud.key(Some(world.tenant.organisation), Some(sibling_project), Owner).await;
-    let mut keys = vec![(Operator, world.cloud.operator.clone())];
-    for role in Role::ALL.iter().copied().filter(|role| *role != Operator) {
-        keys.push((role, world.cloud.key(Some(world.tenant.organisation), None, role).await));
-    }
-    let mut wrong = Vec::new();
+    let keys = keys(&world).await;
+    let (mut wrong, mut table) = (Wrong(Vec::new()), Table::new(&keys));
     for route in ROUTES {
         let row = ROWS.iter().find(|row| row.route == route.id);
         let row = row.unwrap_or_else(|| panic!("route `{}` has no authorisation case", route.id));
-        let is_public = matches!(route.access, Access::Public);
-        let mut check = |who: &str, told: u16, due: u16| {
-            if told != due {
-                wrong.push(format!("{} as {who}: {told}, expected {due}", route.id));
-            }
-        };
-        let proof = row.about == About::Proof;
-        let unknown = match route.id {
-            "token_revoke" => 200,
-            _ if proof => 400,
-            _ if is_public => route.status,
+        let unknown = match route.access {
+            Access::Public => route.status,
+            Access::Proof => expected(row, Owner, route.status),
             _ => 401,
         };
-        check("nobody", world.ask("", route).await, unknown);
-        check("an unknown key", world.ask(&format!("gk_{}", "0".repeat(64)), route).await, unknown);
-        check("a broken key", world.ask("nonsense", route).await, unknown);
-        if proof {
-            check("an owner", world.ask(&keys[1].1, route).await, unknown);
-            continue;
+        let mut nobody = Vec::new();
+        for (who, key) in
+            [("nobody", ""), ("an unknown key", &format!("gk_{}", "0".repeat(64))), ("a broken key", "nonsense")]
+        {
+            let told = world.ask(key, route).await;
+            wrong.check(route, who, told, unknown);
+            nobody.push(told);
         }
         // The last one first: what an owner does may be final, and every answer before it should not depend on that.
-        for (role, key) in keys.iter().rev() {
-            check(role.as_str(), world.ask(key, route).await, expected(row, *role, route.status));
+        let mut cells = Vec::new();
+        for key in keys.iter().rev() {
+            let (role, mut told) = (key.role.as_str(), Vec::new());
+            if let (Some(abroad), Some(beside)) = (&key.abroad, &key.beside) {
+                let abroad = world.ask(abroad, route).await;
+                wrong.check(
+                    route,
+                    &format!("{role} of another organisation"),
+                    abroad,
+                    expected_abroad(row, key.role, route.status),
+                );
+                let beside = world.ask(beside, route).await;
+                wrong.check(
+                    route,
+                    &format!("{role} of a sibling project"),
+                    beside,
+                    expected_beside(row, key.role, route.status),
+                );
+                told = vec![beside, abroad];
+            }
+            let own = world.ask(&key.own, route).await;
+            wrong.check(route, role, own, expected(row, key.role, route.status));
+            told.insert(0, own);
+            cells.push(told);
         }
-        if proof {
-            continue;
-        }
-        let foreign = match row.about {
-            About::Organisation | About::Project => 404,
-            _ => expected(row, Owner, route.status),
-        };
-        check("a stranger's owner", world.ask(&stranger, route).await, foreign);
-        let beside = match row.about {
-            About::Organisation | About::Project => row.sibling,
-            _ => expected(row, Owner, route.status),
-        };
-        check("a sibling project's owner", world.ask(&sibling, route).await, beside);
-        let site = match row.about {
+        let site = world.ask(&world.site.secret, route).await;
+        let due = match row.about {
             About::Nothing | About::Site => route.status,
+            About::Proof => expected(row, Owner, route.status),
             _ => 401,
         };
-        check("the site", world.ask(&world.site.secret, route).await, site);
+        wrong.check(route, "the site", site, due);
+        table.begin(route);
+        for told in cells.iter().rev() {
+            table.signs(route, told);
+            table.pad(5 - told.len());
+        }
+        table.signs(route, &nobody);
+        table.pad(4);
+        table.signs(route, &[site]);
+        table.0.push('\n');
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    if let Some(file) = std::env::var_os("GREGAL_MATRIX_FILE") {
+        std::fs::write(file, &table.0).unwrap();
+    }
+    assert!(wrong.0.is_empty(), "{}", wrong.0.join("\n"));
     assert_eq!(ROWS.len(), ROUTES.len(), "a row without a route");
 }

@@ -292,6 +292,23 @@ async fn a_form_without_the_sessions_token_or_from_elsewhere_changes_nothing() {
 }
 
 #[tokio::test]
+async fn who_signs_in_gets_a_session_of_his_own_and_never_one_that_was_put_there() {
+    let cloud = Cloud::open().await;
+    let (tenant, evil) = (cloud.tenant("Acme", 0).await, cloud.tenant("Evil", 0).await);
+    for planted in ["gregal_console=0123456789abcdef".to_owned(), Browser::signed_in(&cloud, &evil.owner).await.cookie]
+    {
+        let mut victim = Browser::new(&cloud);
+        victim.cookie.clone_from(&planted);
+        assert_eq!(victim.sign_in(&tenant.owner).await.status, 303);
+        assert_ne!(victim.cookie, planted);
+        let mut attacker = Browser::new(&cloud);
+        attacker.cookie = planted;
+        assert_eq!(attacker.get("/console").await.status, 303, "what was planted is worth nothing");
+        assert_eq!(victim.get("/console").await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn a_session_ends_at_sign_out_and_with_its_key() {
     let cloud = Cloud::open().await;
     let tenant = cloud.tenant("Acme", 1_000).await;

@@ -7,6 +7,7 @@ mod audit;
 mod authorisation;
 mod console;
 mod endpoint;
+mod hostile;
 mod http;
 mod idempotency;
 mod job;

@@ -1,6 +1,10 @@
 //! SKUs: added and retired by the operator, of one shape for good, and counted by family.
 
-use gregal_core::{id::JobId, meter::UsageEvent};
+use gregal_core::{
+    id::JobId,
+    invoice::{InvoiceDraft, recompute},
+    meter::UsageEvent,
+};
 use serde_json::{Value, json};
 
 use crate::world::{Answer, Cloud, FakeSite, Tenant, ended, running, training, with_dataset};
@@ -224,38 +228,90 @@ async fn a_sku_gets_a_price_of_its_own_and_dearer_only_while_nothing_is_on_it() 
     let (cloud, mut site, tenant, dataset) = with_dataset().await;
     create(&cloud, "cpu.half", json!({ "cpus_milli": 500 })).await.good();
     let price = async |wanted: Value| cloud.call(&cloud.operator, "sku_price", &["cpu.half"], wanted).await;
-    // A cent a core-hour of a job: half a cent an hour of this.
+    // A cent a core-hour of a job: half a cent an hour of this; in five minutes, and four times as much until then.
     let priced = price(json!({ "core_hour_nano": 10_000_000 })).await.good();
-    assert_eq!((&priced["price"]["job_hour_nano"], &priced["price"]["book"]), (&json!(5_000_000), &json!(2)));
-    assert_eq!(priced["price"]["by_any"], json!(["replica_core"]), "what was not said stays as it was");
+    assert_eq!((&priced["price"]["job_hour_nano"], &priced["price"]["book"]), (&json!(20_000_000), &json!(1)));
+    assert_eq!((&priced["next_price"]["job_hour_nano"], &priced["next_price"]["book"]), (&json!(5_000_000), &json!(2)));
+    assert_eq!(priced["next_price"]["by_any"], json!(["replica_core"]), "what was not said stays as it was");
     assert_eq!(price(json!({ "core_hour_nano": 10_000_000 })).await.good(), priced, "twice is the same act");
-    let job = id_of(&submit(&cloud, &tenant, &dataset, "cpu.half").await.good());
+    cloud.world.pass_seconds(301);
+    let now = cloud.call(&tenant.owner, "sku_read", &["cpu.half"], Value::Null).await.good();
+    assert_eq!((&now["price"], &now["next_price"]), (&priced["next_price"], &Value::Null));
+    submit(&cloud, &tenant, &dataset, "cpu.half").await.good();
     assert_eq!(cloud.balances(tenant.organisation).await.held.get(), 83_334);
 
     let refused = price(json!({ "core_hour_nano": 10_000_001 })).await;
     assert_eq!(refused.problem(), "conflict");
     assert!(refused.text.contains("1 jobs, 0 served models and 0 reservations are on `cpu.half`"), "{}", refused.text);
-    cloud.control.step().await.unwrap();
-    site.says(&cloud, job, 1, running(&cloud)).await;
-    cloud.world.pass_seconds(20);
-    let before = half_core_of(&site, &cloud, &tenant, job, "1");
-    cloud.world.pass_seconds(1);
     let cheaper = price(json!({ "core_hour_nano": 8_000_000, "served_core_hour_nano": 0 })).await.good();
-    assert_eq!((&cheaper["price"]["book"], &cheaper["price"]["by_any"]), (&json!(3), &json!([])));
+    assert_eq!((&cheaper["next_price"]["book"], &cheaper["next_price"]["by_any"]), (&json!(3), &json!([])));
     site.sync(&cloud).await;
     assert_eq!(site.intent().price_books.len(), 3, "the site learns of it");
-    cloud.world.pass_seconds(20);
-    let after = half_core_of(&site, &cloud, &tenant, job, "2");
-    site.uses(&cloud, &[before, after]).await;
-    // 4,500 core-milliseconds at a cent an hour, and as many at four fifths of it.
-    assert_eq!(cloud.balances(tenant.organisation).await.accrued.get(), 12_500 + 10_000);
-    site.says(&cloud, job, 1, ended(&cloud, "finished", true)).await;
-    assert_eq!(price(json!({ "core_hour_nano": 20_000_000 })).await.good()["price"]["job_hour_nano"], 10_000_000);
     let other = cloud.call(&tenant.owner, "sku_read", &["cpu.1"], Value::Null).await.good();
-    assert_eq!(other["price"]["job_hour_nano"], 40_000_000, "others cost what they did");
+    assert_eq!(
+        (&other["price"]["job_hour_nano"], &other["next_price"]),
+        (&json!(40_000_000), &Value::Null),
+        "as it was"
+    );
     for wrong in [json!({}), json!({ "core_hour_nano": 1_000_000_000_000_001_u64 }), json!({ "core_hour_nano": -1 })] {
         assert_eq!(price(wrong).await.problem(), "invalid_request");
     }
     let unknown = cloud.call(&cloud.operator, "sku_price", &["cpu.3"], json!({ "core_hour_nano": 1 })).await;
     assert_eq!(unknown.problem(), "not_found");
+}
+
+#[tokio::test]
+async fn what_is_rated_before_a_price_is_set_comes_to_the_same_on_the_invoice_however_far_ahead_its_site_is() {
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
+    create(&cloud, "cpu.half", json!({ "cpus_milli": 500, "price": { "core_hour_nano": 10_000_000 } })).await.good();
+    let job = id_of(&submit(&cloud, &tenant, &dataset, "cpu.half").await.good());
+    cloud.control.step().await.unwrap();
+    site.says(&cloud, job, 1, running(&cloud)).await;
+    cloud.world.pass_seconds(20);
+    // As far ahead of control's clock as a record may be, and rated by the price of now.
+    let ahead = |event: UsageEvent, seconds: i64| UsageEvent {
+        started_at: event.started_at.plus_seconds(seconds),
+        ended_at: event.ended_at.plus_seconds(seconds),
+        ..event
+    };
+    let before = ahead(half_core_of(&site, &cloud, &tenant, job, "1"), 300);
+    site.uses(&cloud, &[before]).await;
+    assert_eq!(cloud.balances(tenant.organisation).await.accrued.get(), 12_500, "a cent an hour");
+    let wanted = json!({ "core_hour_nano": 8_000_000 });
+    cloud.call(&cloud.operator, "sku_price", &["cpu.half"], wanted).await.good();
+    // The other side of the change, as soon as it may be.
+    cloud.world.pass_seconds(1);
+    let after = ahead(half_core_of(&site, &cloud, &tenant, job, "2"), 300);
+    site.uses(&cloud, &[after]).await;
+    assert_eq!(cloud.balances(tenant.organisation).await.accrued.get(), 12_500 + 10_000, "then four fifths of it");
+    site.says(&cloud, job, 1, ended(&cloud, "finished", true)).await;
+
+    let organisation = tenant.organisation();
+    let draft = cloud.call(&tenant.owner, "invoice_draft", &[&organisation], Value::Null).await.good();
+    let draft: InvoiceDraft = serde_json::from_value(draft).unwrap();
+    let records = cloud.get(&tenant.owner, &format!("/api/v1/organisations/{organisation}/usage")).await.good();
+    let books = cloud.store.price_books_all().await.unwrap();
+    let again = recompute(&draft, &books, records["items"].as_array().unwrap()).unwrap();
+    assert!(again.agrees(), "{:?}", again.differences);
+    let rated = draft.lines.iter().map(|line| (line.price_book, line.quantity)).collect::<Vec<_>>();
+    assert_eq!(rated, [(2, 4_500), (3, 4_500)], "each by the book it was charged by");
+}
+
+#[tokio::test]
+async fn what_is_held_covers_a_price_that_is_set_and_does_not_hold_yet() {
+    let (cloud, _, tenant, dataset) = with_dataset().await;
+    create(&cloud, "cpu.half", json!({ "cpus_milli": 500, "price": { "core_hour_nano": 10_000_000 } })).await.good();
+    let wanted = json!({ "core_hour_nano": 20_000_000 });
+    cloud.call(&cloud.operator, "sku_price", &["cpu.half"], wanted).await.good();
+    // Of its own from the first moment, in the book that holds now and in the one that comes.
+    let other = json!({ "cpus_milli": 500, "price": { "core_hour_nano": 60_000_000 } });
+    let made = create(&cloud, "cpu.late", other).await.good();
+    assert_eq!((&made["price"]["job_hour_nano"], &made["next_price"]), (&json!(30_000_000), &Value::Null));
+    submit(&cloud, &tenant, &dataset, "cpu.half").await.good();
+    assert_eq!(cloud.balances(tenant.organisation).await.held.get(), 166_667, "it may run at twice the price of now");
+    cloud.world.pass_seconds(301);
+    let half = cloud.call(&tenant.owner, "sku_read", &["cpu.half"], Value::Null).await.good();
+    assert_eq!(half["price"]["job_hour_nano"], 10_000_000);
+    let late = cloud.call(&tenant.owner, "sku_read", &["cpu.late"], Value::Null).await.good();
+    assert_eq!(late["price"]["job_hour_nano"], 30_000_000, "the book that came has it too");
 }

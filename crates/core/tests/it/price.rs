@@ -66,6 +66,32 @@ fn the_exact_item_comes_before_the_star_and_the_newest_book_before_older_ones() 
 }
 
 #[test]
+fn a_hold_covers_the_dearest_book_it_may_meet_and_none_that_is_over() {
+    let book = |version, from: &str, nano| PriceBook { version, from: time(from), rows: vec![row(nano, 1)] };
+    let books = [
+        book(1, "2026-01-01T00:00:00Z", 9),
+        book(2, "2026-02-01T00:00:00Z", 5),
+        book(4, "2026-04-01T00:00:00Z", 6),
+        book(3, "2026-03-01T00:00:00Z", 7),
+    ];
+    let cost = |book: &PriceBook| book.row(Meter::TokensIn, "x").ok_or(Overflow)?.amount_ceil(10);
+    let dearest =
+        |at| price::dearest(&books, time(at), cost).unwrap().map(|(book, amount)| (book.version, amount.get()));
+    assert_eq!(dearest("2025-12-31T00:00:00Z"), None, "no book holds");
+    assert_eq!(dearest("2026-01-15T00:00:00Z"), Some((1, 90)));
+    assert_eq!(dearest("2026-02-15T00:00:00Z"), Some((3, 70)), "the first is over, the third is to come");
+    assert_eq!(dearest("2026-03-15T00:00:00Z"), Some((3, 70)));
+    assert_eq!(dearest("2026-05-01T00:00:00Z"), Some((4, 60)));
+    let ahead: Vec<u32> = price::ahead(&books, time("2026-02-15T00:00:00Z")).map(|book| book.version).collect();
+    assert_eq!(ahead, [3, 4]);
+    // A new book begins after all that may have been rated by then, and never before the newest there is.
+    let now = time("2026-02-15T00:00:00Z");
+    assert_eq!(price::soonest(&books, now), time("2026-04-01T00:00:00Z"));
+    let latest_rated = now.plus_millis(gregal_core::meter::CLOCK_AHEAD_MS_MAX);
+    assert_eq!(price::soonest(&books[..2], now), latest_rated.plus_millis(1));
+}
+
+#[test]
 fn a_senseless_price_book_is_refused_by_its_first_bad_row() {
     let check = |rows: Vec<PriceRow>| {
         PriceBook { version: 1, from: Time::default(), rows }.check().map_err(|error| error.to_string())

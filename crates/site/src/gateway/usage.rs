@@ -30,12 +30,14 @@ pub(crate) fn worst_case(
     tokens_in: u64,
     tokens_out: u64,
 ) -> Result<Nano, RateError> {
-    let book = price::at(books, now).ok_or(RateError::NoBook { at: now })?;
-    let of = |meter: Meter, tokens| {
+    let of = |book: &PriceBook, meter: Meter, tokens| {
         let no_price = || RateError::NoPrice { book: book.version, meter: meter.as_str(), item: item.to_owned() };
         Ok::<Nano, RateError>(book.row(meter, item).ok_or_else(no_price)?.amount_ceil(tokens)?)
     };
-    Ok(of(Meter::TokensIn, tokens_in)?.add(of(Meter::TokensOut, tokens_out)?)?)
+    let all = |book: &PriceBook| {
+        Ok::<Nano, RateError>(of(book, Meter::TokensIn, tokens_in)?.add(of(book, Meter::TokensOut, tokens_out)?)?)
+    };
+    price::dearest(books, now, all)?.map(|(_, amount)| amount).ok_or(RateError::NoBook { at: now })
 }
 
 /// Whose request it was, and when.
