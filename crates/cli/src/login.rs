@@ -54,6 +54,8 @@ pub(crate) async fn send<T: DeserializeOwned>(
 ) -> Result<Answer<T>, Failure> {
     let path = route(id).map(|route| route.path).unwrap_or_default();
     let body: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+    // The typed client chooses the process's cryptography as it is made; a bare one must not come before it.
+    drop(gregal_api::client::Client::new(url, None)?);
     let client = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
