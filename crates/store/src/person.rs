@@ -12,7 +12,7 @@ use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
 
 use crate::{Error, Listed, Page, Result, Tx, View, noun};
 
-mod person {
+mod somebody {
     use super::{Person, noun};
     noun::row!(Person, "persons", "person" {
         subject: Option<String> = |it| it.subject.as_ref().map(gregal_core::person::Subject::digest);
@@ -69,7 +69,7 @@ impl View {
 
     /// The person a provider names so.
     pub async fn person_by_subject(&self, subject: &Subject) -> Result<Option<Person>> {
-        self.noun_where(Condition::all().add(person::Column::Subject.eq(subject.digest()))).await
+        self.noun_where(Condition::all().add(somebody::Column::Subject.eq(subject.digest()))).await
     }
 
     /// What a person is in an organisation.

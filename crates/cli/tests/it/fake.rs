@@ -186,7 +186,7 @@ pub(crate) async fn type_in_and(
         state_dir: Some(state.into()),
         world: Arc::new(RealWorld),
         poll: Duration::from_millis(2),
-        patience: Duration::from_secs(60),
+        patience: Duration::from_mins(1),
     };
     let beside = async {
         while !err.text().contains(mark) {

@@ -109,6 +109,7 @@ impl Control {
     }
 
     /// What the log says of a member: never who it is.
+    #[expect(clippy::unused_self, reason = "read beside its neighbours, which need it")]
     pub(crate) fn member_entry(&self, cx: &Cx, action: Action, member: &Member, person: &Person) -> AuditEntry {
         let object = person.log_name().unwrap_or_else(|| "person:erased".into());
         let entry = cx.done(Some(member.organisation), action.as_str(), object).fact("role", member.role.as_str());
@@ -137,6 +138,7 @@ impl Control {
     }
 
     /// Whose session asks, and for which organisation.
+    #[expect(clippy::unused_self, reason = "read beside its neighbours, which need it")]
     pub(crate) fn signed_in(&self, cx: &Cx) -> Result<(PersonId, OrganisationId)> {
         let key = cx.key()?;
         match (key.person, key.organisation) {

@@ -76,6 +76,7 @@ struct CliPage {
 }
 
 /// Somebody signed in; else where to sign in first and come back.
+#[expect(clippy::result_large_err, reason = "a whole answer, once a page")]
 fn signed_in(someone: Result<Someone, Failure>, back: &str) -> Result<Someone, Response> {
     someone.map_err(|_| Redirect::to(&format!("/console/sign-in?next={back}")).into_response())
 }
@@ -193,14 +194,14 @@ async fn device_page(someone: Someone, code: String, said: &'static str) -> Resu
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Word {
+pub(crate) struct Said {
     code: String,
     #[serde(default)]
     organisation: String,
     word: String,
 }
 
-pub(crate) async fn device_word(State(console): State<Console>, posted: PostedBy<Word>) -> Result<Response, Failure> {
+pub(crate) async fn device_word(State(console): State<Console>, posted: PostedBy<Said>) -> Result<Response, Failure> {
     let PostedBy { someone, form } = posted;
     let allowed = form.word == "allow";
     let organisation = if allowed { Some(chosen(&console, &someone, &form.organisation).await?) } else { None };

@@ -132,6 +132,7 @@ fn add_cookie(console: &Console, response: &mut Response, token: &str, seconds: 
 }
 
 /// How a refusal of the door reads on a page. What broke on our side is logged where it is turned into a page.
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 pub(crate) fn told(error: Error) -> Failure {
     error.log(None, "a sign-in was not carried out");
     error.problem().into()

@@ -33,7 +33,7 @@ pub(crate) enum FetchError {
 pub(super) fn address(text: &str, private: bool) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "is no web address")?;
     let is_encrypted = url.scheme() == "https";
-    if !is_encrypted && !(private && url.scheme() == "http") {
+    if !(is_encrypted || (private && url.scheme() == "http")) {
         return Err("is not https");
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -79,8 +79,7 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     let [first, second, ..] = ip.segments();
     // Global unicast is 2000::/3. Within it: transition mechanisms (Teredo, 6to4), documentation, benchmarks.
-    let is_special = (first == 0x2001 && second < 0x0200)
-        || (first == 0x2001 && second == 0x0db8)
+    let is_special = (first == 0x2001 && (second < 0x0200 || second == 0x0db8))
         || first == 0x2002
         || (first == 0x3fff && second < 0x1000);
     (0x2000..=0x3fff).contains(&first) && !is_special
