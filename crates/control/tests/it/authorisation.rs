@@ -241,7 +241,7 @@ impl World {
         let name = format!("n{}", self.made.get());
         match route.request {
             None => Value::Null,
-            Some("Empty" | "PlacementAsk") => json!({}),
+            Some("Empty" | "PlacementAsk" | "DeviceAsk" | "TokenAsk" | "TokenRevoke") => json!({}),
             Some("SiteCreate") => json!({
                 "name": name, "jurisdiction": "FR", "operator_name": "Hoster", "operator_jurisdiction": "FR",
                 "operator_parent_jurisdiction": "FR",
@@ -251,7 +251,6 @@ impl World {
             Some("OrganisationCreate") => json!({ "name": name, "country": "FR" }),
             Some("ResidencyView") => json!({ "jurisdictions": ["EU"] }),
             Some("ProjectCreate" | "DatasetCreate") => json!({ "name": name }),
-            Some("DeviceAsk" | "TokenAsk" | "TokenRevoke") => json!({}),
             Some("MemberWrite") => json!({ "role": "viewer" }),
             Some("InvitationCreate") => json!({ "email": format!("{name}@example.eu"), "role": "viewer" }),
             Some("DomainWrite") => json!({ "issuer": "https://id.example.eu", "client_id": "gregal" }),
