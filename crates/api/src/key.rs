@@ -2,7 +2,7 @@
 
 use gregal_core::{
     access::Role,
-    id::{KeyId, OrganisationId, ProjectId},
+    id::{KeyId, OrganisationId, PersonId, ProjectId},
     key::Key,
     time::Time,
 };
@@ -40,6 +40,10 @@ pub struct KeyView {
     /// What it may do.
     #[schema(value_type = String)]
     pub role: Role,
+    /// Whose sign-in made it; absent for a program's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub person: Option<PersonId>,
     /// When it was made.
     #[schema(value_type = String)]
     pub created_at: Time,
@@ -59,6 +63,7 @@ impl From<&Key> for KeyView {
             project: key.project,
             name: key.name.clone(),
             role: key.role,
+            person: key.person,
             created_at: key.created_at,
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,

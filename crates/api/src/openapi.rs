@@ -29,6 +29,22 @@ fn schemas() -> Vec<(String, RefOr<utoipa::openapi::Schema>)> {
         crate::organisation::OrganisationCreated,
         crate::organisation::OrganisationView,
         crate::organisation::ResidencyView,
+        crate::token::DeviceAsk,
+        crate::token::DeviceAnswer,
+        crate::token::TokenAsk,
+        crate::token::TokenAnswer,
+        crate::token::TokenRevoke,
+        crate::person::PersonView,
+        crate::person::MemberView,
+        crate::person::MemberWrite,
+        crate::person::InvitationCreate,
+        crate::person::InvitationCreated,
+        crate::person::InvitationView,
+        crate::person::DomainWrite,
+        crate::person::DomainView,
+        crate::page::MemberList,
+        crate::page::InvitationList,
+        crate::page::DomainList,
         crate::project::ProjectCreate,
         crate::project::ProjectView,
         crate::policy::PolicyWrite,
@@ -153,8 +169,13 @@ fn operation(route: &Route) -> Value {
     }
     if let Some(request) = route.request {
         operation["requestBody"] = json!({ "required": true, "content": content(request) });
+        if matches!(route.access, Access::Proof) {
+            // OAuth speaks forms.
+            let schema = operation["requestBody"]["content"]["application/json"].take();
+            operation["requestBody"]["content"] = json!({ "application/x-www-form-urlencoded": schema });
+        }
     }
-    if !matches!(route.access, Access::Public) {
+    if !matches!(route.access, Access::Public | Access::Proof) {
         operation["security"] = json!([{ "key": [] }]);
     }
     if let Access::Key(action) = route.access {

@@ -40,6 +40,12 @@ lists! {
     ProjectList of crate::project::ProjectView;
     /// A page of keys.
     KeyList of crate::key::KeyView;
+    /// A page of members.
+    MemberList of crate::person::MemberView;
+    /// A page of invitations.
+    InvitationList of crate::person::InvitationView;
+    /// An organisation's domains, all of them.
+    DomainList of crate::person::DomainView;
     /// A page of sites.
     SiteList of crate::site::SiteView;
     /// A page of SKUs.

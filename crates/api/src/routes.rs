@@ -12,6 +12,8 @@ pub enum Access {
     Key(Action),
     /// A key, whatever its role: it asks about itself.
     AnyKey,
+    /// No key yet: what is sent proves itself (a code that a person allowed, a refresh credential), or gives nothing.
+    Proof,
     /// A site's secret.
     Site,
 }
@@ -147,7 +149,7 @@ const fn delete(
     }
 }
 
-use Access::{AnyKey, Key, Public, Site};
+use Access::{AnyKey, Key, Proof, Public, Site};
 use Action as A;
 
 /// The routes of the control plane, grouped by noun.
@@ -387,6 +389,118 @@ pub const ROUTES: &[Route] = &[
     ),
     read("keys_list", "/api/v1/projects/{project}/keys", Key(A::KeyRead), "KeyList", "List keys, never their secrets."),
     delete("key_revoke", "/api/v1/keys/{key}", A::KeyRevoke, "KeyView", "Revoke a key everywhere."),
+    // People
+    ask(
+        "device_begin",
+        "/api/v1/device",
+        Proof,
+        ("DeviceAsk", "DeviceAnswer"),
+        false,
+        "Ask for a device code (RFC 8628), as a form; a person allows it in the console.",
+    ),
+    ask(
+        "token_create",
+        "/api/v1/token",
+        Proof,
+        ("TokenAsk", "TokenAnswer"),
+        true,
+        "Get a key for a code or a refresh credential (OAuth 2.0), as a form; a refresh credential works once.",
+    ),
+    ask(
+        "token_revoke",
+        "/api/v1/token/revoke",
+        Proof,
+        ("TokenRevoke", "Empty"),
+        true,
+        "Sign a command line out by its refresh credential (RFC 7009), as a form; unknown ones are out already.",
+    ),
+    read("person_read", "/api/v1/person", AnyKey, "PersonView", "Say who is signed in; for keys that a sign-in made."),
+    ask(
+        "person_forget",
+        "/api/v1/person/forget",
+        AnyKey,
+        ("Empty", "PersonView"),
+        true,
+        "Forget who is signed in: memberships and sessions end, and the log no longer says whom it means.",
+    ),
+    delete(
+        "person_erase",
+        "/api/v1/persons/{person}",
+        A::PersonErase,
+        "PersonView",
+        "Forget a person, on a data protection request. For operators.",
+    ),
+    read(
+        "members_list",
+        "/api/v1/organisations/{organisation}/members",
+        Key(A::MemberRead),
+        "MemberList",
+        "List the members of an organisation.",
+    ),
+    put(
+        "member_write",
+        "/api/v1/organisations/{organisation}/members/{person}",
+        A::MemberWrite,
+        ("MemberWrite", "MemberView"),
+        "Say what a member may do; their sessions end.",
+    ),
+    delete(
+        "member_remove",
+        "/api/v1/organisations/{organisation}/members/{person}",
+        A::MemberRemove,
+        "MemberView",
+        "Take a member out of an organisation; their sessions end.",
+    ),
+    ask(
+        "membership_leave",
+        "/api/v1/membership/leave",
+        AnyKey,
+        ("Empty", "MemberView"),
+        true,
+        "Leave the organisation one is signed in to.",
+    ),
+    create(
+        "invitation_create",
+        "/api/v1/organisations/{organisation}/invitations",
+        A::InvitationCreate,
+        ("InvitationCreate", "InvitationCreated"),
+        "Invite somebody by their address; the text that takes it up is shown once, and no mail is sent.",
+    ),
+    read(
+        "invitations_list",
+        "/api/v1/organisations/{organisation}/invitations",
+        Key(A::InvitationRead),
+        "InvitationList",
+        "List invitations, never their texts.",
+    ),
+    delete(
+        "invitation_revoke",
+        "/api/v1/invitations/{invitation}",
+        A::InvitationRevoke,
+        "InvitationView",
+        "Take an invitation back.",
+    ),
+    read(
+        "domains_list",
+        "/api/v1/organisations/{organisation}/domains",
+        Key(A::DomainRead),
+        "DomainList",
+        "List the domains whose people sign in with a provider of the organisation's own.",
+    ),
+    put(
+        "domain_write",
+        "/api/v1/organisations/{organisation}/domains/{domain}",
+        A::DomainWrite,
+        ("DomainWrite", "DomainView"),
+        "Give a domain to an organisation, and say who vouches for its people. For operators, by whose word it is theirs.",
+    ),
+    delete(
+        "domain_remove",
+        "/api/v1/organisations/{organisation}/domains/{domain}",
+        A::DomainWrite,
+        "DomainView",
+        "Take a domain away from an organisation. For operators.",
+    ),
     // Datasets
     create(
         "dataset_create",

@@ -52,7 +52,7 @@ impl<'a> Cx<'a> {
         })?;
         let secret = options.key.as_ref().and_then(|key| key.reveal()).ok_or_else(|| {
             Failure::yours("no key was given").hint(
-                "`export GREGAL_KEY=gk_...`; `gregal up` shows the operator's key at its first start, \
+                "`gregal login`, or `export GREGAL_KEY=gk_...`; `gregal up` shows the operator's key at its first start, \
                  `gregal organisation create` an owner's",
             )
         })?;

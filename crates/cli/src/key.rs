@@ -87,7 +87,7 @@ fn facts(one: &KeyView) -> Facts {
         .maybe("revoked", one.revoked_at)
 }
 
-fn role(text: &str) -> Result<Role, String> {
+pub(crate) fn role(text: &str) -> Result<Role, String> {
     let found = Role::ALL.iter().copied().find(|role| role.as_str() == text);
     found.ok_or_else(|| {
         let names: Vec<&str> = Role::ALL.iter().map(|role| role.as_str()).collect();

@@ -19,6 +19,8 @@ mod job;
 mod key;
 mod ledger;
 mod lines;
+mod login;
+mod member;
 mod model;
 mod options;
 mod organisation;
@@ -28,6 +30,7 @@ mod printer;
 mod project;
 mod quota;
 mod reservation;
+mod sign_in;
 mod site;
 mod sku;
 mod surroundings;
@@ -59,6 +62,10 @@ pub enum Command {
     Calendar(reservation::CalendarArgs),
     /// Make, list and revoke keys
     Key(Noun<key::KeyVerb>),
+    /// Invite, list, change and take out members of an organisation
+    Member(Noun<member::MemberVerb>),
+    /// Say which domains sign in with a provider of their organisation's own
+    Domain(Noun<member::DomainVerb>),
     /// Register, list and read sites
     Site(Noun<site::SiteVerb>),
     /// What can be rented
@@ -89,6 +96,10 @@ pub enum Command {
     Ledger(Noun<ledger::LedgerVerb>),
     /// Read the audit log, or prove it against its signed checkpoint
     Audit(Noun<audit::AuditVerb>),
+    /// Sign in as a person, in a browser here or with a code on any machine
+    Login(login::LoginArgs),
+    /// End the sign-in
+    Logout(login::LogoutArgs),
     /// Say whom the key acts for and what it may do
     Whoami(whoami::WhoamiArgs),
 }
@@ -117,7 +128,15 @@ pub async fn run_in(command: Command, here: &mut Surroundings) -> u8 {
     }
 }
 
-async fn carry_out(command: Command, here: &mut Surroundings) -> Result<(), Failure> {
+async fn carry_out(mut command: Command, here: &mut Surroundings) -> Result<(), Failure> {
+    // Some of their verbs work from a file, with the cloud out of reach.
+    let may_be_alone = matches!(command, Command::Audit(_) | Command::Invoice(_));
+    if let Some(options) = options(&mut command) {
+        match sign_in::act_with(here, options).await {
+            Err(failure) if !(may_be_alone && failure.passing) => return Err(failure),
+            _ => {}
+        }
+    }
     match command {
         Command::Organisation(noun) => organisation::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Project(noun) => project::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
@@ -125,6 +144,10 @@ async fn carry_out(command: Command, here: &mut Surroundings) -> Result<(), Fail
         Command::Reservation(noun) => reservation::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Calendar(args) => reservation::run_calendar(&mut Cx::open(args.options, here)?, args.calendar).await,
         Command::Key(noun) => key::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Member(noun) => member::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Domain(noun) => member::run_domain(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Login(args) => login::login(args, here).await,
+        Command::Logout(args) => login::logout(args, here).await,
         Command::Site(noun) => site::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Sku(noun) => sku::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Price(noun) => catalogue::run_price(&mut Cx::open(noun.options, here)?, noun.verb).await,
@@ -141,5 +164,35 @@ async fn carry_out(command: Command, here: &mut Surroundings) -> Result<(), Fail
         Command::Ledger(noun) => ledger::run_ledger(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Audit(noun) => audit::run(noun.options, here, noun.verb).await,
         Command::Whoami(args) => whoami::run(&mut Cx::open(args.options, here)?).await,
+    }
+}
+
+/// The options of a verb that acts with a key; none for those that make and end sign-ins, and those that may do without one.
+const fn options(command: &mut Command) -> Option<&mut Options> {
+    match command {
+        Command::Organisation(noun) => Some(&mut noun.options),
+        Command::Project(noun) => Some(&mut noun.options),
+        Command::Quota(noun) => Some(&mut noun.options),
+        Command::Reservation(noun) => Some(&mut noun.options),
+        Command::Calendar(args) => Some(&mut args.options),
+        Command::Key(noun) => Some(&mut noun.options),
+        Command::Member(noun) => Some(&mut noun.options),
+        Command::Domain(noun) => Some(&mut noun.options),
+        Command::Site(noun) => Some(&mut noun.options),
+        Command::Sku(noun) => Some(&mut noun.options),
+        Command::Price(noun) => Some(&mut noun.options),
+        Command::Dataset(noun) => Some(&mut noun.options),
+        Command::Job(noun) => Some(&mut noun.options),
+        Command::Model(noun) => Some(&mut noun.options),
+        Command::Endpoint(noun) => Some(&mut noun.options),
+        Command::Chat(args) => Some(&mut args.options),
+        Command::Place(noun) => Some(&mut noun.options),
+        Command::Usage(noun) => Some(&mut noun.options),
+        Command::Invoice(noun) => Some(&mut noun.options),
+        Command::Balance(noun) => Some(&mut noun.options),
+        Command::Ledger(noun) => Some(&mut noun.options),
+        Command::Audit(noun) => Some(&mut noun.options),
+        Command::Whoami(args) => Some(&mut args.options),
+        Command::Login(_) | Command::Logout(_) => None,
     }
 }

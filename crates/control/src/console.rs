@@ -5,6 +5,7 @@
 mod api;
 mod asset;
 mod audit;
+mod cli;
 mod dataset;
 mod decisions;
 mod endpoint;
@@ -13,6 +14,7 @@ mod failure;
 mod invoice;
 mod job;
 mod key;
+mod member;
 mod model;
 mod month;
 mod organisation;
@@ -22,6 +24,7 @@ mod placement;
 mod plot;
 mod policy;
 mod posted;
+mod provider;
 mod quota;
 mod reservation;
 mod session;
@@ -30,6 +33,7 @@ mod site;
 mod sku;
 mod usage;
 mod visitor;
+mod welcome;
 mod words;
 
 use std::sync::Arc;
@@ -44,7 +48,8 @@ use axum::{
 use gregal_api::problem::{Code, Problem};
 use gregal_core::world::World;
 
-use self::{failure::Failure, session::Sessions};
+use self::{failure::Failure, provider::Flows, session::Sessions};
+use crate::Control;
 
 /// What the console needs.
 #[derive(Debug)]
@@ -53,6 +58,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) world: Arc<dyn World>,
     /// Where browsers reach the control plane: its public base address.
     pub(crate) url: String,
+    /// The one door beside the API: what makes a key where there is none yet (`app/sign_in.rs`).
+    pub(crate) door: Control,
 }
 
 /// The console. Cheap to clone.
@@ -63,6 +70,8 @@ pub(crate) struct Console(Arc<Shared>);
 struct Shared {
     api: Router,
     sessions: Sessions,
+    flows: Flows,
+    door: Control,
     world: Arc<dyn World>,
     /// Scheme, host and port of the public address.
     origin: Option<String>,
@@ -74,7 +83,9 @@ impl Console {
     fn new(api: Router, options: ConsoleOptions) -> Self {
         let origin = page::origin_of(&options.url);
         let is_secure = origin.as_deref().is_some_and(|origin| origin.starts_with("https://"));
-        Self(Arc::new(Shared { api, sessions: Sessions::default(), world: options.world, origin, is_secure }))
+        let ConsoleOptions { world, door, .. } = options;
+        let (sessions, flows) = (Sessions::default(), Flows::default());
+        Self(Arc::new(Shared { api, sessions, flows, door, world, origin, is_secure }))
     }
 
     /// Text nobody can guess: 64 hex digits.
@@ -93,6 +104,17 @@ pub(crate) fn router(api: Router, options: ConsoleOptions) -> Router {
         .route("/console/", get(home))
         .route("/console", get(overview::page))
         .route("/console/sign-in", get(sign_in::page).post(sign_in::sign_in))
+        .route("/console/sign-in/begin", post(provider::begin))
+        .route("/console/sign-in/callback", get(provider::callback))
+        .route("/console/welcome", get(welcome::page))
+        .route("/console/welcome/enter", post(welcome::enter))
+        .route("/console/welcome/join", post(welcome::join))
+        .route("/console/cli", get(cli::ask).post(cli::allow))
+        .route("/console/device", get(cli::device).post(cli::device_word))
+        .route("/console/members", get(member::list).post(member::invite))
+        .route("/console/members/{person}", post(member::write))
+        .route("/console/members/{person}/remove", post(member::remove))
+        .route("/console/invitations/{invitation}/revoke", post(member::revoke))
         .route("/console/sign-out", post(sign_in::sign_out))
         .route("/console/assets/{name}", get(asset::read))
         .route("/console/projects", post(organisation::project_create))

@@ -10,7 +10,7 @@ use gregal_core::{
     access::Action,
     audit::AuditEntry,
     id::{OrganisationId, ProjectId, RequestId},
-    key::{self, Key},
+    key::{self, Key, KeyKind},
     price::PriceBook,
     residency::Jurisdiction,
     site::Site,
@@ -26,8 +26,10 @@ use tokio::sync::Semaphore;
 use crate::{
     Error, Result,
     app::audit::Log,
+    asks::Asks,
     denials::Denials,
     founding, http,
+    identity::{Identity, IdentityOptions},
     metrics::{Metric, Metrics},
     own::Kept,
     signer::Signer,
@@ -56,6 +58,8 @@ pub struct ControlOptions {
     /// Cleaning time before and after every reservation that is booked from now on, in milliseconds; at most
     /// [`gregal_core::reservation::CLEAN_MS_MAX`].
     pub clean_ms: u32,
+    /// Who vouches for people.
+    pub identity: IdentityOptions,
 }
 
 /// The control plane. Cheap to clone; all clones are the same one.
@@ -73,6 +77,8 @@ struct Shared {
     denials: Denials,
     log: Log,
     passes: Passes,
+    identity: Identity,
+    asks: Asks,
     /// Who may make a recorded pass again.
     replays: Semaphore,
 }
@@ -95,6 +101,8 @@ impl Actor {
     fn name(&self) -> String {
         match self {
             Self::Nobody => "nobody".into(),
+            // A session's key is called what the log calls its person.
+            Self::Key(key) if key.kind == KeyKind::Session => key.name.clone(),
             Self::Key(key) => key.id.to_string(),
             Self::Site(site) => site.id.to_string(),
             Self::System(task) => format!("system:{task}"),
@@ -274,6 +282,7 @@ impl Control {
     pub async fn open(options: ControlOptions) -> Result<Self> {
         let policies = Policies::new()?;
         http::router::check()?;
+        let identity = Identity::new(options.identity.clone())?;
         let signer = Signer::from_bytes(&founding::founded(&options).await?);
         let shared = Shared {
             options,
@@ -285,6 +294,8 @@ impl Control {
             denials: Denials::default(),
             log: Log::default(),
             passes: Passes::default(),
+            identity,
+            asks: Asks::default(),
             replays: Semaphore::new(1),
         };
         let control = Self(Arc::new(shared));
@@ -336,6 +347,14 @@ impl Control {
 
     pub(crate) fn log(&self) -> &Log {
         &self.0.log
+    }
+
+    pub(crate) fn asks(&self) -> &Asks {
+        &self.0.asks
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.0.identity
     }
 
     /// Turns at making recorded passes again.
@@ -441,6 +460,21 @@ impl Control {
         }
         self.store().begin().await?.commit(&[entry]).await?;
         Ok(())
+    }
+
+    /// Writes down that something was refused before anybody was known, within the bounds of all denials.
+    pub(crate) async fn refusal_told(
+        &self,
+        cx: &Cx,
+        organisation: Option<OrganisationId>,
+        action: &str,
+        object: &str,
+        why: &str,
+    ) -> Result<()> {
+        self.metrics().count(Metric::Denials);
+        let mut entry = cx.done(organisation, action, object).refused(why);
+        entry.actor = Actor::Nobody.name();
+        self.denial_written(cx, entry).await
     }
 
     /// Begins the one transaction of a use case. A request that was carried out before answers what it answered then; a

@@ -6,12 +6,14 @@
 //! back. Every route stands in [`gregal_api::routes::ROUTES`]; `http/router.rs` binds each to exactly one handler.
 
 mod app;
+mod asks;
 mod console;
 mod context;
 mod denials;
 mod error;
 mod founding;
 mod http;
+mod identity;
 mod metrics;
 mod names;
 mod own;
@@ -22,6 +24,7 @@ mod wakes;
 
 pub use context::{Actor, Control, ControlOptions, Cx};
 pub use error::Error;
+pub use identity::{IdentityOptions, ProviderOptions};
 
 /// What every call of this room answers.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -51,6 +51,24 @@ actions! {
     KeyRead "key:read";
     /// Revoke a key.
     KeyRevoke "key:revoke";
+    /// Read who the members of an organisation are.
+    MemberRead "member:read";
+    /// Change what a member may do.
+    MemberWrite "member:write";
+    /// Take somebody out of an organisation.
+    MemberRemove "member:remove";
+    /// Invite somebody to become a member.
+    InvitationCreate "invitation:create";
+    /// List invitations (never the texts that take them up).
+    InvitationRead "invitation:read";
+    /// Take an invitation back.
+    InvitationRevoke "invitation:revoke";
+    /// Read which domains sign in with a provider of the organisation's own.
+    DomainRead "domain:read";
+    /// Give a domain to an organisation and its provider, or take it away (operators).
+    DomainWrite "domain:write";
+    /// Forget who a person is (operators, on a data protection request).
+    PersonErase "person:erase";
     /// Register a site (operators).
     SiteCreate "site:create";
     /// Dial in: renew the lease, take intents, report progress and usage (the site itself).

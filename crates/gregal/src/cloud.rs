@@ -17,7 +17,7 @@ use gregal_api::{
     client::Client,
     site::{SiteCreate, SiteCreated},
 };
-use gregal_control::{Control, ControlOptions};
+use gregal_control::{Control, ControlOptions, IdentityOptions, ProviderOptions};
 use gregal_core::{
     price,
     site::{Accelerator, Capacity},
@@ -34,7 +34,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    settings::{Prices, Settings, WeakerIsolation},
+    settings::{IdentitySettings, Prices, PrivateProviders, ProviderSettings, Settings, WeakerIsolation},
     visible,
 };
 
@@ -210,6 +210,7 @@ async fn open_control(settings: &Settings, dir: &Path, url: &str) -> Result<Cont
         origin: settings.control.origin.clone(),
         code_version: CODE_VERSION.into(),
         clean_ms: settings.control.clean_s.saturating_mul(1000),
+        identity: identity(&settings.identity)?,
     })
     .await
     .context("the control plane could not be opened")
@@ -221,6 +222,23 @@ fn open_engine(settings: &Settings, dir: &Path) -> Result<Local> {
     options.visible = visible::checked(&settings.engine.visible, dir)?;
     options.allow_weaker = settings.engine.weaker_isolation == WeakerIsolation::YesIAcceptWeakerIsolation;
     Local::open(options).context("the engine could not be opened")
+}
+
+/// Who vouches for people, with the secrets read from their files.
+fn identity(settings: &IdentitySettings) -> Result<IdentityOptions> {
+    let read = |provider: &ProviderSettings| -> Result<ProviderOptions> {
+        let client_secret = match &provider.client_secret_file {
+            None => None,
+            Some(path) => {
+                let why = || format!("the provider `{}` needs `{}`", provider.name, path.display());
+                Some(read_secret(path)?.with_context(why)?)
+            }
+        };
+        let (name, issuer, client_id) = (provider.name.clone(), provider.issuer.clone(), provider.client_id.clone());
+        Ok(ProviderOptions { name, issuer, client_id, client_secret })
+    };
+    let providers = settings.provider.iter().map(read).collect::<Result<_>>()?;
+    Ok(IdentityOptions { providers, private_providers: settings.private_providers == PrivateProviders::YesOnMyNetwork })
 }
 
 async fn capacity(settings: &Settings, engine: &Local) -> Result<Capacity> {

@@ -46,6 +46,7 @@ pub(crate) struct SettingsArgs {
 pub(crate) struct Settings {
     pub data_dir: PathBuf,
     pub control: ControlSettings,
+    pub identity: IdentitySettings,
     pub site: SiteSettings,
     pub engine: EngineSettings,
     pub log: LogSettings,
@@ -62,6 +63,33 @@ pub(crate) struct ControlSettings {
     pub prices: Prices,
     pub tls: Tls,
     pub clean_s: u32,
+}
+
+/// Who vouches for people.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IdentitySettings {
+    pub private_providers: PrivateProviders,
+    pub provider: Vec<ProviderSettings>,
+}
+
+/// Whether providers may stand inside our own network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PrivateProviders {
+    No,
+    YesOnMyNetwork,
+}
+
+/// A provider for everybody whose domain has none of its own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProviderSettings {
+    pub name: String,
+    pub issuer: String,
+    pub client_id: String,
+    #[serde(default)]
+    pub client_secret_file: Option<PathBuf>,
 }
 
 /// The first price book of a new cloud.

@@ -59,6 +59,8 @@ fn resources() -> Vec<Resource> {
         for role in [Role::Owner, Role::Inference, Role::Operator] {
             all.push(Resource::key(organisation, Some(project), KeyId::from_u128(51), role));
             all.push(Resource::key(organisation, None, KeyId::from_u128(52), role));
+            all.push(Resource::member(organisation, Some(project), "thing", role));
+            all.push(Resource::member(organisation, None, "thing", role));
         }
     }
     all

@@ -50,6 +50,7 @@ pub(crate) struct Names {
     organisation: EntityTypeName,
     project: EntityTypeName,
     key: EntityTypeName,
+    member: EntityTypeName,
     dataset: EntityTypeName,
     job: EntityTypeName,
     model: EntityTypeName,
@@ -72,6 +73,7 @@ impl Names {
             organisation: kind(ResourceKind::Organisation)?,
             project: kind(ResourceKind::Project)?,
             key: kind(ResourceKind::Key(Role::Inference))?,
+            member: kind(ResourceKind::Member(Role::Inference))?,
             dataset: kind(ResourceKind::Dataset)?,
             job: kind(ResourceKind::Job)?,
             model: kind(ResourceKind::Model)?,
@@ -89,6 +91,7 @@ impl Names {
             ResourceKind::Organisation => &self.organisation,
             ResourceKind::Project => &self.project,
             ResourceKind::Key(_) => &self.key,
+            ResourceKind::Member(_) => &self.member,
             ResourceKind::Dataset => &self.dataset,
             ResourceKind::Job => &self.job,
             ResourceKind::Model => &self.model,
@@ -181,7 +184,7 @@ fn subject(names: &Names, resource: &Resource, entities: &mut Vec<Entity>) -> Re
         },
     };
     let facts = match resource.kind {
-        ResourceKind::Key(role) => {
+        ResourceKind::Key(role) | ResourceKind::Member(role) => {
             HashMap::from([("role".to_owned(), RestrictedExpression::new_entity_uid(names.role(role)))])
         }
         _ => HashMap::new(),

@@ -18,6 +18,8 @@ pub enum ResourceKind {
     Project,
     /// A key, with the role it carries or would carry: nobody makes or revokes a key above his own grants.
     Key(Role),
+    /// A member, or an invitation to become one, with the role it carries or would carry.
+    Member(Role),
     /// A dataset.
     Dataset,
     /// A job.
@@ -39,6 +41,7 @@ impl ResourceKind {
             Self::Organisation => "Organisation",
             Self::Project => "Project",
             Self::Key(_) => "Key",
+            Self::Member(_) => "Member",
             Self::Dataset => "Dataset",
             Self::Job => "Job",
             Self::Model => "Model",
@@ -90,6 +93,13 @@ impl Resource {
     /// A key that exists or is to be made, with the role it carries and the project it is bound to, if to one.
     pub fn key(organisation: OrganisationId, project: Option<ProjectId>, id: KeyId, role: Role) -> Self {
         Self { kind: ResourceKind::Key(role), id: id.to_string(), organisation: Some(organisation), project }
+    }
+
+    /// A member or an invitation that is there or is to be made, with the role it carries and its one project, if it has one.
+    #[expect(clippy::needless_pass_by_value, reason = "ids are small and callers have them by value or by reference")]
+    pub fn member(organisation: OrganisationId, project: Option<ProjectId>, id: impl ToString, role: Role) -> Self {
+        let kind = ResourceKind::Member(role);
+        Self { kind, id: id.to_string(), organisation: Some(organisation), project }
     }
 
     /// Anything that lives in a project: a dataset, job, model or endpoint, by its id.

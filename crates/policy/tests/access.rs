@@ -171,6 +171,7 @@ fn any_kind() -> impl Strategy<Value = ResourceKind> {
         Just(ResourceKind::Organisation),
         Just(ResourceKind::Project),
         any_of(Role::ALL).prop_map(ResourceKind::Key),
+        any_of(Role::ALL).prop_map(ResourceKind::Member),
         Just(ResourceKind::Dataset),
         Just(ResourceKind::Job),
         Just(ResourceKind::Model),
@@ -211,6 +212,9 @@ fn within_ceiling(principal: &Principal, action: Action, resource: &Resource) ->
                     | Action::JobPreempt
                     | Action::AuditReadAll
                     | Action::QuarantineRead
+                    | Action::DomainRead
+                    | Action::DomainWrite
+                    | Action::PersonErase
             );
             organisation.is_none()
                 && project.is_none()
@@ -234,6 +238,10 @@ fn within_ceiling(principal: &Principal, action: Action, resource: &Resource) ->
             let granted = match (action, resource.kind) {
                 (Action::KeyCreate | Action::KeyRevoke, ResourceKind::Key(other)) => role.may_grant(other),
                 (Action::KeyCreate | Action::KeyRevoke, _) => false,
+                (
+                    Action::MemberWrite | Action::MemberRemove | Action::InvitationCreate | Action::InvitationRevoke,
+                    kind,
+                ) => matches!(kind, ResourceKind::Member(other) if role.may_grant(other)),
                 _ => true,
             };
             at_home && in_project && granted

@@ -45,6 +45,7 @@ const HEAD: &str = "\
 fn kinds() -> Vec<ResourceKind> {
     let mut kinds = vec![ResourceKind::Cloud, ResourceKind::Site, ResourceKind::Organisation, ResourceKind::Project];
     kinds.extend(Role::ALL.iter().map(|role| ResourceKind::Key(*role)));
+    kinds.extend(Role::ALL.iter().map(|role| ResourceKind::Member(*role)));
     kinds.extend([
         ResourceKind::Dataset,
         ResourceKind::Job,
@@ -105,6 +106,7 @@ fn rows(policies: &Policies, action: Action) -> Vec<(String, Vec<String>)> {
 fn noun(kind: ResourceKind) -> String {
     match kind {
         ResourceKind::Key(role) => format!("Key:{}", role.as_str()),
+        ResourceKind::Member(role) => format!("Member:{}", role.as_str()),
         other => other.as_str().to_owned(),
     }
 }

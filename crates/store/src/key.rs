@@ -1,11 +1,11 @@
 //! Keys: credentials, known by their digest alone.
 
 use gregal_core::{
-    id::{KeyId, OrganisationId, ProjectId},
+    id::{KeyId, OrganisationId, PersonId, ProjectId},
     key::Key,
     time::Time,
 };
-use sea_orm::{ColumnTrait, Condition};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
 
 use crate::{Listed, PAGE_MAX, Page, Result, Tx, View, noun};
 
@@ -13,6 +13,7 @@ noun::row!(Key, "keys", "key" {
     organisation: Option<String> = |it| it.organisation.map(|id| id.to_string());
     project: Option<String> = |it| it.project.map(|id| id.to_string());
     digest: String = |it| it.digest.clone();
+    person: Option<String> = |it| it.person.map(|id| id.to_string());
     revoked_at: Option<i64> = |it| crate::noun::millis(it.revoked_at);
 });
 
@@ -44,6 +45,11 @@ impl View {
         let of = row::Column::Organisation.eq(organisation.to_string());
         let within = project.map(|project| row::Column::Project.eq(project.to_string()));
         self.nouns_page(Condition::all().add(of).add_option(within), page).await
+    }
+
+    /// The keys that a person's sign-ins made, ended ones among them.
+    pub async fn keys_of_person(&self, person: PersonId) -> Result<Vec<Key>> {
+        self.nouns_all(Condition::all().add(row::Column::Person.eq(person.to_string()))).await
     }
 
     /// Operators' keys, which belong to no organisation, oldest first.
@@ -80,6 +86,16 @@ impl Tx {
     /// Adds a key. Its digest must be new.
     pub async fn key_insert(&self, key: &Key) -> Result<()> {
         self.noun_insert(key).await
+    }
+
+    /// Forgets a key that a sign-in made and that works no more: the log keeps what it did under its person's name there.
+    pub async fn key_forget(&self, key: &Key) -> Result<()> {
+        self.guard(async {
+            let mine = row::Column::Id.eq(key.id.to_string());
+            row::Entity::delete_many().filter(mine).filter(row::Column::Person.is_not_null()).exec(&self.db()).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Writes a changed key; the stored one must be one version behind.

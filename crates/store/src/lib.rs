@@ -25,6 +25,7 @@ mod noun;
 mod organisation;
 mod outbox;
 mod page;
+mod person;
 mod policy;
 mod price;
 mod project;

@@ -68,6 +68,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: "",
     },
     Migration {
+        number: 11,
+        name: "people",
+        both: include_str!("../migrations/0011_people.sql"),
+        sqlite: "",
+        postgres: "",
+    },
+    Migration {
         number: 12,
         name: "audit views",
         both: include_str!("../migrations/0012_audit.sql"),

@@ -119,6 +119,7 @@ impl Cloud {
                 origin: "audit.test.example/gregal".into(),
                 code_version: "test".into(),
                 clean_ms: gregal_core::reservation::CLEAN_MS_DEFAULT,
+                identity: gregal_control::IdentityOptions::default(),
             })
             .await
             .unwrap();

@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use gregal_core::{time::Time, world::World};
@@ -14,18 +14,22 @@ use crate::Chance;
 pub struct SteppedWorld {
     millis: AtomicI64,
     chance: AtomicU64,
+    passed: AtomicU64,
     began: Instant,
 }
 
 impl SteppedWorld {
     /// A world that begins at this time.
     pub fn at(began: Time) -> Self {
-        Self { millis: AtomicI64::new(began.as_millis()), chance: AtomicU64::new(1), began: Instant::now() }
+        let (chance, passed) = (AtomicU64::new(1), AtomicU64::new(0));
+        Self { millis: AtomicI64::new(began.as_millis()), chance, passed, began: Instant::now() }
     }
 
     /// Lets time pass.
     pub fn pass_seconds(&self, seconds: i64) {
         self.millis.fetch_add(seconds * 1000, Ordering::SeqCst);
+        // Steady time never goes back, whatever wall time does.
+        self.passed.fetch_add(u64::try_from(seconds).unwrap_or(0), Ordering::SeqCst);
     }
 }
 
@@ -35,7 +39,7 @@ impl World for SteppedWorld {
     }
 
     fn steady(&self) -> Instant {
-        self.began
+        self.began + Duration::from_secs(self.passed.load(Ordering::SeqCst))
     }
 
     fn fill(&self, buffer: &mut [u8]) {

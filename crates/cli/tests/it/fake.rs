@@ -170,6 +170,34 @@ pub(crate) async fn type_in(
     Said { exit, out: out.text(), err: err.text() }
 }
 
+/// Types a command line and, once it has shown `mark`, does something beside it with what was shown.
+pub(crate) async fn type_in_and(
+    args: &[&str],
+    state: &std::path::Path,
+    mark: &str,
+    then: impl AsyncFnOnce(String),
+) -> Said {
+    let cli = Cli::try_parse_from(std::iter::once(&"gregal").chain(args)).unwrap_or_else(|error| panic!("{error}"));
+    let (out, err) = (Written::default(), Written::default());
+    let mut here = Surroundings {
+        printer: Printer::captured(Box::new(out.clone()), Box::new(err.clone())),
+        input: Box::new(std::io::empty()),
+        input_is_terminal: true,
+        state_dir: Some(state.into()),
+        world: Arc::new(RealWorld),
+        poll: Duration::from_millis(2),
+        patience: Duration::from_mins(1),
+    };
+    let beside = async {
+        while !err.text().contains(mark) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        then(err.text()).await;
+    };
+    let (exit, ()) = tokio::join!(run_in(cli.command, &mut here), beside);
+    Said { exit, out: out.text(), err: err.text() }
+}
+
 #[derive(Debug, Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 

@@ -13,6 +13,7 @@ mod invoice;
 mod job;
 mod lists;
 mod log;
+mod login;
 mod make;
 mod policy;
 mod quota;

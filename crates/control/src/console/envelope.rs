@@ -53,6 +53,9 @@ fn worded(failure: &Failure, by_script: bool) -> Response {
     if matches!(failure, Failure::SignedOut) {
         return Redirect::to("/console/sign-in").into_response();
     }
+    if matches!(failure, Failure::Unplaced) {
+        return Redirect::to("/console/welcome").into_response();
+    }
     match (ErrorPage { problem }).render() {
         Ok(page) => (status, Html(page)).into_response(),
         Err(error) => {

@@ -11,6 +11,8 @@ use gregal_api::problem::{Code, Problem};
 pub(crate) enum Failure {
     /// Nobody is signed in, or the key works no more.
     SignedOut,
+    /// Somebody is signed in, and has not chosen for which organisation.
+    Unplaced,
     /// The API, or the console itself, refused.
     Problem(Box<Problem>),
 }
@@ -32,6 +34,7 @@ impl Failure {
     pub(crate) fn problem(&self) -> Problem {
         match self {
             Self::Problem(problem) => (**problem).clone(),
+            Self::Unplaced => Problem::new(Code::Unauthenticated, "no organisation was chosen").hint("choose one"),
             Self::SignedOut => Problem::new(Code::Unauthenticated, "the session has ended").hint("sign in again"),
         }
     }

@@ -25,6 +25,7 @@ pub(crate) enum Here {
     Sites,
     Skus,
     Organisations,
+    Members,
 }
 
 impl Here {
@@ -58,6 +59,8 @@ pub(crate) struct Shell {
     /// What the key is called.
     pub(crate) who: String,
     pub(crate) role: &'static str,
+    /// Whether they may act for another organisation they are in.
+    pub(crate) may_switch: bool,
     pub(crate) groups: Vec<Group>,
     /// The other projects.
     pub(crate) others: Vec<Link>,

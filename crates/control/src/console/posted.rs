@@ -28,10 +28,11 @@ pub(crate) struct Posted<T> {
     pub(crate) form: T,
 }
 
+/// The session's token, among other fields.
 #[derive(Deserialize)]
-struct Token {
+pub(crate) struct Token {
     #[serde(default)]
-    csrf: String,
+    pub(crate) csrf: String,
 }
 
 /// A form without fields of its own.
@@ -88,7 +89,7 @@ impl<T: DeserializeOwned> FromRequest<Console> for PostedUnsigned<T> {
 }
 
 /// Browsers say with every form where it comes from: it has to be the address the console is reached by.
-fn check_origin(headers: &HeaderMap, console: &Console) -> Result<(), Failure> {
+pub(crate) fn check_origin(headers: &HeaderMap, console: &Console) -> Result<(), Failure> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let origin = text(header::ORIGIN).ok_or_else(Failure::not_ours)?;
     let is_public = console.0.origin.as_deref() == Some(origin);
@@ -98,14 +99,14 @@ fn check_origin(headers: &HeaderMap, console: &Console) -> Result<(), Failure> {
     if is_public || is_host { Ok(()) } else { Err(Failure::not_ours()) }
 }
 
-async fn read(body: Body) -> Result<Bytes, Failure> {
+pub(crate) async fn read(body: Body) -> Result<Bytes, Failure> {
     let slow = |_| Failure::invalid("the form did not arrive in time");
     tokio::time::timeout(FORM_TIME_MAX, to_bytes(body, FORM_BYTES_MAX)).await.map_err(slow)?.map_err(|_| {
         Problem::new(Code::TooLarge, format!("the form is larger than {FORM_BYTES_MAX} bytes, or broke off")).into()
     })
 }
 
-async fn parse<T: DeserializeOwned>(bytes: Bytes) -> Result<T, Failure> {
+pub(crate) async fn parse<T: DeserializeOwned>(bytes: Bytes) -> Result<T, Failure> {
     let mut request = Request::new(Body::from(bytes));
     *request.method_mut() = axum::http::Method::POST;
     let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -117,6 +118,6 @@ async fn parse<T: DeserializeOwned>(bytes: Bytes) -> Result<T, Failure> {
 }
 
 /// Compares digests, so that the time it takes tells nothing about the texts.
-fn is_same(left: &str, right: &str) -> bool {
+pub(crate) fn is_same(left: &str, right: &str) -> bool {
     !left.is_empty() && Sha256::digest(left.as_bytes()) == Sha256::digest(right.as_bytes())
 }

@@ -10,8 +10,12 @@ use std::{
 use gregal_core::id::ProjectId;
 use sha2::{Digest, Sha256};
 
+use crate::app::sign_in::Vouched;
+
 /// How long a session lasts without being used.
 const IDLE_MAX: Duration = Duration::from_hours(8);
+/// How long a session that a provider vouched for lasts without being used.
+const VOUCHED_IDLE_MAX: Duration = Duration::from_mins(30);
 /// The most sessions of one key.
 const PER_KEY_MAX: usize = 32;
 /// The most sessions altogether.
@@ -31,12 +35,14 @@ impl SessionId {
 /// Someone who is signed in.
 #[derive(Clone)]
 pub(crate) struct Session {
-    /// The key. It leaves this type only on its way to the API.
+    /// The key; empty until an organisation was chosen. It leaves this type only on its way to the API.
     pub(crate) key: String,
     /// What every form of this session carries.
     pub(crate) csrf: String,
     /// The project looked at last.
     pub(crate) project: Option<ProjectId>,
+    /// Whom a provider vouched for; none for whoever signed in with a key.
+    pub(crate) vouched: Option<Vouched>,
     used_at: Instant,
 }
 
@@ -53,15 +59,25 @@ pub(crate) struct Sessions(Mutex<HashMap<SessionId, Session>>);
 impl Sessions {
     /// Begins a session. Where there are too many, the one unused longest ends: first of the same key, then of all.
     pub(crate) fn begin(&self, token: &str, key: String, csrf: String, now: Instant) {
+        self.insert(token, Session { key, csrf, project: None, vouched: None, used_at: now }, now);
+    }
+
+    /// As [`Sessions::begin`], for somebody a provider vouched for.
+    pub(crate) fn begin_for(&self, token: &str, key: String, csrf: String, vouched: Vouched, now: Instant) {
+        self.insert(token, Session { key, csrf, project: None, vouched: Some(vouched), used_at: now }, now);
+    }
+
+    fn insert(&self, token: &str, begun: Session, now: Instant) {
+        let same = |session: &Session| session.key == begun.key && session.vouched == begun.vouched;
         let mut sessions = self.held();
         sessions.retain(|_, session| is_live(session, now));
-        while sessions.values().filter(|session| session.key == key).count() >= PER_KEY_MAX {
-            drop_oldest(&mut sessions, |session| session.key == key);
+        while sessions.values().filter(|session| same(session)).count() >= PER_KEY_MAX {
+            drop_oldest(&mut sessions, same);
         }
         while sessions.len() >= SESSIONS_MAX {
             drop_oldest(&mut sessions, |_| true);
         }
-        sessions.insert(SessionId::of(token), Session { key, csrf, project: None, used_at: now });
+        sessions.insert(SessionId::of(token), begun);
     }
 
     /// The session, if it lasts; using it makes it last.
@@ -94,7 +110,8 @@ impl Sessions {
 }
 
 fn is_live(session: &Session, now: Instant) -> bool {
-    now.saturating_duration_since(session.used_at) < IDLE_MAX
+    let idle_max = if session.vouched.is_some() { VOUCHED_IDLE_MAX } else { IDLE_MAX };
+    now.saturating_duration_since(session.used_at) < idle_max
 }
 
 fn drop_oldest(sessions: &mut HashMap<SessionId, Session>, of: impl Fn(&Session) -> bool) {

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::{
-    extract::{FromRequestParts as _, Request, State},
+    extract::{FromRequestParts as _, Query, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Redirect, Response},
 };
@@ -14,8 +14,8 @@ use super::{
     Console,
     api::Api,
     failure::Failure,
-    page,
     posted::{Nothing, Posted, PostedUnsigned},
+    provider,
     visitor::{COOKIE, Visitor, session_id},
 };
 
@@ -24,8 +24,20 @@ const KEY_BYTES_MAX: usize = 200;
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
-struct SignInPage {
-    refused: bool,
+pub(crate) struct SignInPage {
+    /// What was not accepted; empty at first.
+    pub(crate) refused: &'static str,
+    /// What the operator's providers are called.
+    pub(crate) providers: Vec<String>,
+    /// Where to go afterwards; empty: to the overview.
+    pub(crate) next: String,
+}
+
+/// The page again, with what was not accepted.
+pub(crate) fn refused(console: &Console, what: &'static str, status: StatusCode) -> Result<Response, Failure> {
+    let mut response = provider::sign_in_page(console, what, "")?;
+    *response.status_mut() = status;
+    Ok(response)
 }
 
 #[derive(Deserialize)]
@@ -33,12 +45,29 @@ pub(crate) struct SignIn {
     key: String,
 }
 
-pub(crate) async fn page(State(console): State<Console>, request: Request) -> Result<Response, Failure> {
+/// Where to go once somebody is signed in.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Next {
+    #[serde(default)]
+    next: String,
+}
+
+/// A page of ours that asks people to sign in first; nothing else is led on to.
+pub(crate) fn next_page(text: &str) -> Option<&str> {
+    let is_ours = text.starts_with("/console/cli?") || text.starts_with("/console/device?");
+    (is_ours && text.len() <= 1_000).then_some(text)
+}
+
+pub(crate) async fn page(
+    State(console): State<Console>,
+    Query(wanted): Query<Next>,
+    request: Request,
+) -> Result<Response, Failure> {
     let (mut parts, _) = request.into_parts();
     if Visitor::from_request_parts(&mut parts, &console).await.is_ok() {
         return Ok(Redirect::to("/console").into_response());
     }
-    page::page(&SignInPage { refused: false })
+    provider::sign_in_page(&console, "", &wanted.next)
 }
 
 pub(crate) async fn sign_in(
@@ -56,9 +85,7 @@ pub(crate) async fn sign_in(
             Err(failure) => return Err(failure),
         };
     if !works {
-        let mut response = page::page(&SignInPage { refused: true })?;
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        return Ok(response);
+        return refused(&console, "key", StatusCode::UNAUTHORIZED);
     }
     // Whoever was signed in here before no longer is.
     if let Some(old) = session_id(&headers) {
@@ -75,12 +102,21 @@ pub(crate) async fn sign_out(
     Posted { .. }: Posted<Nothing>,
 ) -> Result<Response, Failure> {
     if let Some(id) = session_id(&headers) {
+        if let Some(session) = console.0.sessions.used(id, console.0.world.steady()) {
+            // A key that a sign-in made ends with it.
+            console.0.door.session_end(&session.key).await.map_err(provider::told)?;
+        }
         console.0.sessions.end(id);
     }
     with_cookie(&console, Redirect::to("/console/sign-in").into_response(), "", "; Max-Age=0")
 }
 
-fn with_cookie(console: &Console, mut response: Response, token: &str, extra: &str) -> Result<Response, Failure> {
+pub(crate) fn with_cookie(
+    console: &Console,
+    mut response: Response,
+    token: &str,
+    extra: &str,
+) -> Result<Response, Failure> {
     let secure = if console.0.is_secure { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={token}; Path=/console; HttpOnly; SameSite=Strict{secure}{extra}");
     let cookie = HeaderValue::from_str(&cookie).map_err(|_| Failure::invalid("the session could not be made"))?;

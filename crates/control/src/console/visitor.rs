@@ -19,6 +19,8 @@ use gregal_core::{
 };
 use serde::de::DeserializeOwned;
 
+use crate::app::sign_in::Vouched;
+
 use super::{
     Console,
     api::Api,
@@ -41,6 +43,7 @@ pub(crate) struct Visitor {
     pub(crate) csrf: String,
     console: Console,
     id: SessionId,
+    vouched: Option<Vouched>,
     project_last: Option<ProjectId>,
 }
 
@@ -50,7 +53,10 @@ impl FromRequestParts<Console> for Visitor {
     async fn from_request_parts(parts: &mut Parts, console: &Console) -> Result<Self, Failure> {
         let id = session_id(&parts.headers).ok_or(Failure::SignedOut)?;
         let session = console.0.sessions.used(id, console.0.world.steady()).ok_or(Failure::SignedOut)?;
-        let Session { key, csrf, project, .. } = session;
+        let Session { key, csrf, project, vouched, .. } = session;
+        if key.is_empty() {
+            return Err(Failure::Unplaced);
+        }
         let api = Api::new(console.0.api.clone(), key);
         // Asked anew for each page: a key that was revoked ends its sessions at once.
         let me = api.read("whoami", &[]).await.inspect_err(|failure| {
@@ -58,16 +64,21 @@ impl FromRequestParts<Console> for Visitor {
                 console.0.sessions.end(id);
             }
         })?;
-        Ok(Self { api, me, csrf, console: console.clone(), id, project_last: project })
+        Ok(Self { api, me, csrf, console: console.clone(), id, vouched, project_last: project })
     }
 }
 
 /// The session a request's cookie stands for.
 pub(crate) fn session_id(headers: &HeaderMap) -> Option<SessionId> {
+    cookie_of(headers, COOKIE).map(SessionId::of)
+}
+
+/// The random text of a cookie of ours.
+pub(crate) fn cookie_of<'a>(headers: &'a HeaderMap, called: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let token = pairs.find(|(name, _)| *name == COOKIE).map(|(_, token)| token)?;
-    (token.len() == 64).then(|| SessionId::of(token))
+    let token = pairs.find(|(name, _)| *name == called).map(|(_, token)| token)?;
+    (token.len() == 64).then_some(token)
 }
 
 impl Visitor {
@@ -159,7 +170,9 @@ impl Visitor {
         Ok(Shell {
             title: title.to_owned(),
             csrf: self.csrf.clone(),
-            who: self.me.key.name.clone(),
+            // A session's key is called what the log calls its person; they know themselves by their address.
+            who: self.vouched.as_ref().map_or_else(|| self.me.key.name.clone(), |person| person.email.clone()),
+            may_switch: self.vouched.is_some(),
             role: self.me.key.role.as_str(),
             groups,
             others: others.collect(),
@@ -198,6 +211,7 @@ impl Visitor {
             (Here::Quotas, quotas.as_str(), "Quotas", !operator && self.can(Action::QuotaRead)),
             (Here::Usage, "/console/usage", "Usage", bound_usage || self.can_in_organisation(Action::UsageRead)),
             (Here::Invoice, "/console/invoice", "Invoice", self.can_in_organisation(Action::InvoiceRead)),
+            (Here::Members, "/console/members", "Members", self.can_in_organisation(Action::MemberRead)),
             (Here::Organisations, "/console/organisations", "Organisations", operator),
             (Here::Sites, "/console/sites", "Sites", self.can(Action::CatalogueRead)),
             (Here::Skus, "/console/skus", "SKUs", self.can(Action::CatalogueRead)),

@@ -79,6 +79,7 @@ fn kind_of(route: &Route) -> ResourceKind {
     match route.path.split('/').find(|part| part.starts_with('{')) {
         Some("{organisation}") => ResourceKind::Organisation,
         Some("{key}") => ResourceKind::Key(Role::Inference),
+        Some("{invitation}") => ResourceKind::Member(Role::Inference),
         Some("{dataset}") => ResourceKind::Dataset,
         Some("{job}") => ResourceKind::Job,
         Some("{model}") => ResourceKind::Model,
@@ -127,7 +128,7 @@ async fn admitted(control: &Control, route: &Route, request: Request) -> Result<
 }
 
 async fn actor(control: &Control, access: Access, headers: &HeaderMap, now: gregal_core::time::Time) -> Result<Actor> {
-    if matches!(access, Access::Public) {
+    if matches!(access, Access::Public | Access::Proof) {
         return Ok(Actor::Nobody);
     }
     let unknown = || {

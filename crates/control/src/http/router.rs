@@ -21,8 +21,8 @@ use crate::{
     Control, Error, Result,
     console::{self, ConsoleOptions},
     http::{
-        audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation, placement,
-        policy, project, quota, reservation, site, sku, usage,
+        audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation, person,
+        placement, policy, project, quota, reservation, site, sku, token, usage,
     },
 };
 
@@ -79,6 +79,22 @@ fn bindings() -> Vec<Binding> {
         bound("key_create", key::create),
         bound("keys_list", key::list),
         bound("key_revoke", key::revoke),
+        bound("device_begin", token::device),
+        bound("token_create", token::create),
+        bound("token_revoke", token::revoke),
+        bound("person_read", person::read),
+        bound("person_forget", person::forget),
+        bound("person_erase", person::erase),
+        bound("members_list", person::members),
+        bound("member_write", person::member_write),
+        bound("member_remove", person::member_remove),
+        bound("membership_leave", person::leave),
+        bound("invitation_create", person::invitation_create),
+        bound("invitations_list", person::invitations),
+        bound("invitation_revoke", person::invitation_revoke),
+        bound("domains_list", person::domains),
+        bound("domain_write", person::domain_write),
+        bound("domain_remove", person::domain_remove),
         bound("dataset_create", dataset::create),
         bound("datasets_list", dataset::list),
         bound("dataset_read", dataset::read),
@@ -145,7 +161,11 @@ pub(crate) fn check() -> Result<()> {
 impl Control {
     /// Answers requests: the API, and the console beside it. Whoever binds a socket serves this.
     pub fn router(&self) -> Router {
-        let options = ConsoleOptions { world: Arc::clone(&self.options().world), url: self.options().url.clone() };
+        let options = ConsoleOptions {
+            world: Arc::clone(&self.options().world),
+            url: self.options().url.clone(),
+            door: self.clone(),
+        };
         // The console has no private door: it is given the API's router, and calls it as any client would.
         self.api_router().merge(console::router(self.api_router(), options)).layer(from_fn(drained))
     }

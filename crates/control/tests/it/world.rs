@@ -12,15 +12,17 @@ use gregal_api::{
     routes::route,
     signed::verifying_key,
 };
-use gregal_control::{Control, ControlOptions};
+use gregal_control::{Control, ControlOptions, IdentityOptions};
 use gregal_core::{
     access::Role,
     audit::AuditEntry,
-    id::{JobId, KeyId, OrganisationId, ProjectId, SiteId},
+    id::{JobId, KeyId, OrganisationId, PersonId, ProjectId, SiteId},
     job::{Billed, JobEnd},
     key::{Key, KeyKind, Scope, digest_of, secret_from},
     ledger::Balances,
+    member::Member,
     meter::{Meter, UsageEvent},
+    person::{Person, Subject},
     site::Capacity,
     time::Time,
     world::World,
@@ -40,7 +42,7 @@ pub(crate) struct Cloud {
     _folder: tempfile::TempDir,
 }
 
-fn options(store: &Store, world: &Arc<SteppedWorld>) -> ControlOptions {
+fn options(store: &Store, world: &Arc<SteppedWorld>, identity: IdentityOptions) -> ControlOptions {
     ControlOptions {
         store: store.clone(),
         world: world.clone(),
@@ -50,6 +52,7 @@ fn options(store: &Store, world: &Arc<SteppedWorld>) -> ControlOptions {
         origin: "audit.test.example/gregal".into(),
         code_version: "test".into(),
         clean_ms: gregal_core::reservation::CLEAN_MS_DEFAULT,
+        identity,
     }
 }
 
@@ -86,24 +89,29 @@ impl Answer {
 
 impl Cloud {
     pub(crate) async fn open() -> Self {
+        Self::open_with(IdentityOptions::default()).await
+    }
+
+    /// A cloud with providers for people to sign in with.
+    pub(crate) async fn open_with(identity: IdentityOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let world = Arc::new(SteppedWorld::at("2026-11-22T09:30:00Z".parse().unwrap()));
         let path = folder.path().join("control.db");
         let store = Store::open(StoreOptions::new(path.to_str().unwrap())).await.unwrap();
-        let control = Control::open(options(&store, &world)).await.unwrap();
+        let control = Control::open(options(&store, &world, identity)).await.unwrap();
         let operator = control.operator_key_ensure().await.unwrap().unwrap();
         Self { router: control.router(), control, world, store, operator, _folder: folder }
     }
 
     /// The same cloud, whose control plane has started anew over its store.
     pub(crate) async fn restarted(self) -> Self {
-        let control = Control::open(options(&self.store, &self.world)).await.unwrap();
+        let control = Control::open(options(&self.store, &self.world, IdentityOptions::default())).await.unwrap();
         Self { router: control.router(), control, ..self }
     }
 
     /// Another plane over the same store, beside this one.
     pub(crate) async fn beside(&self) -> Self {
-        let control = Control::open(options(&self.store, &self.world)).await.unwrap();
+        let control = Control::open(options(&self.store, &self.world, IdentityOptions::default())).await.unwrap();
         Self {
             router: control.router(),
             control,
@@ -116,7 +124,7 @@ impl Cloud {
 
     /// Another control plane over the same store, as a second replica would be.
     pub(crate) async fn another(&self) -> Control {
-        Control::open(options(&self.store, &self.world)).await.unwrap()
+        Control::open(options(&self.store, &self.world, IdentityOptions::default())).await.unwrap()
     }
 
     /// Sends a request as it is.
@@ -204,6 +212,52 @@ impl Cloud {
         tx.key_insert(&key).await.unwrap();
         tx.commit(&[entry(now, "test:key")]).await.unwrap();
         secret
+    }
+
+    /// Puts somebody into the store as a member, signed in; answers who it is and the key of the session.
+    pub(crate) async fn member(
+        &self,
+        organisation: OrganisationId,
+        project: Option<ProjectId>,
+        role: Role,
+        email: &str,
+    ) -> (PersonId, String) {
+        let (mut entropy, now) = ([0; 32], self.world.now());
+        self.world.fill(&mut entropy);
+        let secret = secret_from(&entropy);
+        let id = PersonId::new(&*self.world);
+        let person = Person {
+            id,
+            subject: Some(Subject { issuer: "https://id.test.example".into(), subject: id.to_string() }),
+            email: email.into(),
+            name: Some("Ada Lovelace".into()),
+            salt: digest_of(&secret),
+            created_at: now,
+            erased_at: None,
+            version: 1,
+        };
+        let member = Member { organisation, person: id, role, project, created_at: now, version: 1 };
+        let key = Key {
+            id: KeyId::new(&*self.world),
+            organisation: Some(organisation),
+            project,
+            name: person.log_name().unwrap(),
+            role,
+            digest: digest_of(&secret),
+            kind: KeyKind::Session,
+            person: Some(id),
+            scope: Scope::default(),
+            created_at: now,
+            expires_at: Some(now.plus_seconds(3600)),
+            revoked_at: None,
+            version: 1,
+        };
+        let tx = self.store.begin().await.unwrap();
+        tx.person_insert(&person).await.unwrap();
+        tx.member_insert(&member).await.unwrap();
+        tx.key_insert(&key).await.unwrap();
+        tx.commit(&[entry(now, "test:member")]).await.unwrap();
+        (id, secret)
     }
 
     /// Registers a site and lets it dial in.

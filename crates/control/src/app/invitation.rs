@@ -1,0 +1,185 @@
+//! Invitations: made by whoever may grant the role, taken up by whoever proves to hold the address. No mail is sent.
+
+use gregal_api::{
+    person::{InvitationCreate, InvitationCreated, InvitationView},
+    problem::Code,
+};
+use gregal_core::{
+    access::{Action, Role},
+    id::{InvitationId, OrganisationId, PersonId},
+    invitation::{INVITATION_PREFIX, INVITATION_S_DEFAULT, INVITATION_S_MAX, Invitation},
+    key,
+    member::Member,
+    person::{Person, email_of},
+};
+use gregal_policy::Resource;
+use gregal_store::{Listed, Page};
+
+use crate::{Control, Cx, Error, Result, app::sign_in::Vouched, context::Facts as _, wakes::Wake};
+
+/// The most invitations of one organisation that stand.
+const STANDING_MAX: usize = 500;
+
+impl Control {
+    /// Offers a membership.
+    pub(crate) async fn invitation_create(
+        &self,
+        cx: &Cx,
+        organisation: OrganisationId,
+        wanted: InvitationCreate,
+    ) -> Result<InvitationCreated> {
+        let found = self.store().organisation_get(organisation).await?;
+        found.ok_or_else(|| Error::missing("organisation", organisation))?;
+        if self.verdict(cx, Action::OrganisationRead, &Resource::organisation(organisation)).hides() {
+            return Err(Error::missing("organisation", organisation));
+        }
+        let id = InvitationId::new(self.world());
+        let resource = Resource::member(organisation, wanted.project, id, wanted.role);
+        let policies = self.authorize(cx, Action::InvitationCreate, &resource).await?;
+        if wanted.role == Role::Operator {
+            return Err(Error::Broken("the policies let somebody invite an operator".into()));
+        }
+        self.project_within(self.store(), organisation, wanted.project).await?;
+        let email = email_of(&wanted.email).ok_or_else(|| Error::invalid("`email` is no address"))?;
+        let seconds = wanted.expires_in_s.unwrap_or(INVITATION_S_DEFAULT);
+        if !(1..=INVITATION_S_MAX).contains(&seconds) {
+            return Err(Error::invalid(format!("`expires_in_s` is not from 1 to {INVITATION_S_MAX}")));
+        }
+        let mut entropy = [0; 32];
+        self.world().fill(&mut entropy);
+        let text = format!("{INVITATION_PREFIX}{}", hex::encode(entropy));
+        let invitation = Invitation {
+            id,
+            organisation,
+            email,
+            role: wanted.role,
+            project: wanted.project,
+            digest: key::digest_of(&text),
+            created_at: cx.now,
+            expires_at: cx.now.plus_seconds(i64::from(seconds)),
+            ended_at: None,
+            version: 1,
+        };
+        let tx = self.begin(cx).await?;
+        let mut standing = 0;
+        for kept in tx.invitations_kept(organisation).await? {
+            // What is over keeps no address.
+            if kept.stands_at(cx.now) {
+                standing += 1;
+            } else {
+                tx.invitation_update(&kept.ended(cx.now)).await?;
+            }
+        }
+        if standing >= STANDING_MAX {
+            let detail = format!("{STANDING_MAX} invitations of this organisation stand already: take some back first");
+            return Err(Error::refused(Code::Conflict, detail));
+        }
+        tx.invitation_insert(&invitation).await?;
+        let answer = |text: Option<String>| InvitationCreated {
+            invitation: (&invitation).into(),
+            text,
+            join_at: format!("{}/console/welcome", self.options().url.trim_end_matches('/')),
+        };
+        let entry = cx
+            .done(Some(organisation), Action::InvitationCreate.as_str(), id)
+            .by(&policies)
+            .fact("role", invitation.role.as_str());
+        // What a repetition is answered is kept, and keeps no address.
+        let mut kept = answer(None);
+        kept.invitation.email = String::new();
+        self.finish_created(cx, tx, &[entry], Wake::Nobody, &kept).await?;
+        Ok(answer(Some(text)))
+    }
+
+    /// An organisation's invitations.
+    pub(crate) async fn invitations_list(
+        &self,
+        cx: &Cx,
+        id: OrganisationId,
+        page: &Page,
+    ) -> Result<Listed<InvitationView>> {
+        self.organisation_seen(cx, id, Action::InvitationRead).await?;
+        let listed = self.store().invitations_list(id, page).await?;
+        Ok(Listed { items: listed.items.iter().map(Into::into).collect(), next: listed.next })
+    }
+
+    /// Takes an invitation back; doing it again changes nothing.
+    pub(crate) async fn invitation_revoke(&self, cx: &Cx, id: InvitationId) -> Result<InvitationView> {
+        let missing = || Error::missing("invitation", id);
+        let found = self.store().invitation_get(id).await?.ok_or_else(missing)?;
+        let resource = Resource::member(found.organisation, found.project, id, found.role);
+        let verdict = self.authorize(cx, Action::InvitationRevoke, &resource).await;
+        let policies = verdict.map_err(|error| {
+            // One noun for both answers, so that nobody learns whether it is there.
+            if error.problem().code == Code::NotFound { missing() } else { error }
+        })?;
+        let tx = self.begin(cx).await?;
+        let before = tx.invitation_get(id).await?.ok_or_else(missing)?;
+        if before.ended_at.is_some() {
+            return Ok((&before).into());
+        }
+        let after = before.ended(cx.now);
+        tx.invitation_update(&after).await?;
+        let entry = cx.done(Some(after.organisation), Action::InvitationRevoke.as_str(), id).by(&policies);
+        self.finish(cx, tx, &[entry], Wake::Nobody).await?;
+        Ok((&after).into())
+    }
+
+    /// Takes an invitation up, for whoever a provider vouched for. One answer for every way it may not fit: nobody learns by
+    /// trying whether a text stands for something.
+    pub(crate) async fn invitation_accept(&self, vouched: &Vouched, text: &str) -> Result<Member> {
+        let refused = || {
+            Error::refused(
+                Code::NotFound,
+                "there is no such invitation for the address you signed in with, or it was used, taken back or has expired",
+            )
+        };
+        let cx = self.system("sign-in");
+        let tx = self.store().begin().await?;
+        let found = tx.invitation_by_digest(&key::digest_of(text.trim())).await?.ok_or_else(refused)?;
+        if !found.is_for(&vouched.email, cx.now) {
+            return Err(refused());
+        }
+        let known = tx.person_by_subject(&vouched.subject).await?;
+        let is_new = known.is_none();
+        let person = known.unwrap_or_else(|| self.person_new(vouched, cx.now));
+        if tx.member_get(found.organisation, person.id).await?.is_some() {
+            return Err(Error::refused(Code::Conflict, "you are a member of this organisation already"));
+        }
+        if is_new {
+            tx.person_insert(&person).await?;
+        }
+        let member = Member {
+            organisation: found.organisation,
+            person: person.id,
+            role: found.role,
+            project: found.project,
+            created_at: cx.now,
+            version: 1,
+        };
+        tx.member_insert(&member).await?;
+        let id = found.id;
+        tx.invitation_update(&found.ended(cx.now)).await?;
+        let mut entry =
+            self.member_entry(&cx, Action::MemberWrite, &member, &person).fact("invitation", id.to_string());
+        entry.action = "invitation:accept".into();
+        entry.actor = person.log_name().unwrap_or_default();
+        self.finish(&cx, tx, &[entry], Wake::Nobody).await?;
+        Ok(member)
+    }
+
+    fn person_new(&self, vouched: &Vouched, now: gregal_core::time::Time) -> Person {
+        let mut salt = [0; 32];
+        self.world().fill(&mut salt);
+        Person {
+            id: PersonId::new(self.world()),
+            subject: Some(vouched.subject.clone()),
+            email: vouched.email.clone(),
+            name: vouched.name.clone(),
+            salt: hex::encode(salt),
+            created_at: now,
+            erased_at: None,
+            version: 1,
+        }
+    }
+}

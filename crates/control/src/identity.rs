@@ -1,0 +1,122 @@
+//! Who vouches for people: providers that speak `OpenID` Connect, those of the operator for everybody and those of
+//! organisations for their domains. Here a sign-in goes out and a provider's word comes back; what it is worth is decided in
+//! `app/sign_in.rs`. Tokens of providers are looked at once, in memory, and never logged or stored.
+
+mod fetch;
+mod flow;
+
+use gregal_core::{person::domain_of, provider::Domain};
+
+pub(crate) use flow::{Flow, Returned};
+
+use crate::{Control, Error, Result};
+
+/// What the control plane needs to let people sign in.
+#[derive(Debug, Clone, Default)]
+pub struct IdentityOptions {
+    /// Providers for everybody whose domain has none of its own.
+    pub providers: Vec<ProviderOptions>,
+    /// Whether providers may be reached without TLS and at addresses that only this network knows.
+    pub private_providers: bool,
+}
+
+/// A provider the operator names.
+#[derive(Clone, Default)]
+pub struct ProviderOptions {
+    /// What the button says.
+    pub name: String,
+    /// Its issuer address.
+    pub issuer: String,
+    /// What the cloud is called there.
+    pub client_id: String,
+    /// The cloud's secret there; none for a public client, which PKCE protects alone.
+    pub client_secret: Option<String>,
+}
+
+// A secret must not reach a log by way of `{:?}`.
+impl std::fmt::Debug for ProviderOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProviderOptions")
+            .field("name", &self.name)
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The provider of one sign-in.
+#[derive(Debug, Clone)]
+pub(crate) struct Provider {
+    pub(crate) options: ProviderOptions,
+    /// The domain it was chosen for; none for one of the operator's.
+    pub(crate) domain: Option<Domain>,
+}
+
+/// What identity works with.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    options: IdentityOptions,
+}
+
+impl Identity {
+    pub(crate) fn new(options: IdentityOptions) -> Result<Self> {
+        // Whoever comes first in the process chooses the provider; being second is no error.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let identity = Self { options };
+        for provider in &identity.options.providers {
+            identity.check_issuer(&provider.issuer)?;
+        }
+        Ok(identity)
+    }
+
+    /// What the operator's providers are called, in their order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.options.providers.iter().map(|provider| provider.name.clone()).collect()
+    }
+
+    /// Checks an issuer's address by its form; where it leads is looked at with every call.
+    pub(crate) fn check_issuer(&self, issuer: &str) -> Result<()> {
+        fetch::address(issuer, self.options.private_providers)
+            .map(|_| ())
+            .map_err(|why| Error::invalid(format!("`issuer` is not usable: {why}")))
+    }
+}
+
+impl Control {
+    /// The provider for an address or for one of the buttons: a domain that has its own takes nobody else's word.
+    pub(crate) async fn provider_for(&self, email: &str, button: &str) -> Result<Option<Provider>> {
+        if let Some(name) = email.rsplit_once('@').and_then(|(_, host)| domain_of(host))
+            && let Some(domain) = self.store().domain_get(&name).await?
+        {
+            return Ok(Some(of_domain(domain)));
+        }
+        let providers = &self.identity().options.providers;
+        let chosen = match (button, providers.as_slice()) {
+            // An address whose domain is nobody's goes to the operator's provider, if there is but one.
+            ("", [only]) => Some(only),
+            (button, all) => all.iter().find(|provider| provider.name == button),
+        };
+        Ok(chosen.map(|options| Provider { options: options.clone(), domain: None }))
+    }
+
+    /// Whether a provider may vouch for an address: for a domain of an organisation only that organisation's provider may,
+    /// and it may for nothing else.
+    pub(crate) async fn may_vouch(&self, provider: &Provider, email: &str) -> Result<bool> {
+        let Some(name) = email.rsplit_once('@').and_then(|(_, host)| domain_of(host)) else { return Ok(false) };
+        let owner = self.store().domain_get(&name).await?;
+        Ok(match (&provider.domain, owner) {
+            (None, None) => true,
+            (None, Some(_)) | (Some(_), None) => false,
+            (Some(asked), Some(owner)) => asked.organisation == owner.organisation && asked.issuer == owner.issuer,
+        })
+    }
+}
+
+fn of_domain(domain: Domain) -> Provider {
+    let options = ProviderOptions {
+        name: domain.name.clone(),
+        issuer: domain.issuer.clone(),
+        client_id: domain.client_id.clone(),
+        client_secret: None,
+    };
+    Provider { options, domain: Some(domain) }
+}
