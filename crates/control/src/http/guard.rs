@@ -108,7 +108,7 @@ async fn admitted(control: &Control, route: &Route, request: Request) -> Result<
     let own = control.own_of_actor(&actor).await?;
     let source = match route.access {
         Access::Site => Source::Site,
-        Access::Public | Access::Key(_) | Access::AnyKey => {
+        Access::Public | Access::Key(_) | Access::AnyKey | Access::Proof => {
             parts.extensions.get::<Source>().copied().unwrap_or(Source::Api)
         }
     };
