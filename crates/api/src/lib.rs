@@ -21,6 +21,7 @@ pub mod protocol;
 pub mod quota;
 pub mod reservation;
 pub mod routes;
+pub mod scope;
 pub mod signed;
 pub mod site;
 pub mod sku;

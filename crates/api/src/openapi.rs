@@ -24,6 +24,8 @@ fn schemas() -> Vec<(String, RefOr<utoipa::openapi::Schema>)> {
         crate::key::WhoAmI,
         crate::key::KeyCreate,
         crate::key::KeyCreated,
+        crate::key::KeyRotate,
+        crate::scope::ScopeView,
         crate::key::KeyView,
         crate::organisation::OrganisationCreate,
         crate::organisation::OrganisationCreated,

@@ -12,6 +12,7 @@ use gregal_core::{
     money::Nano,
     price::PriceBook,
     residency::ResidencyPolicy,
+    scope::Scope,
     site::{Capacity, Site},
     sku::Sku,
     time::Time,
@@ -341,6 +342,9 @@ pub struct SiteKey {
     pub organisation: OrganisationId,
     /// The one project it is bound to; none reaches every project of the organisation.
     pub project: Option<ProjectId>,
+    /// What it is narrowed to.
+    #[serde(default, skip_serializing_if = "Scope::is_open")]
+    pub scope: Scope,
     /// When it stops working by itself.
     pub expires_at: Option<Time>,
 }

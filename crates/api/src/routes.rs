@@ -319,6 +319,13 @@ pub const ROUTES: &[Route] = &[
         "Make a key of a project; its secret is shown once.",
     ),
     read("keys_list", "/api/v1/projects/{project}/keys", Key(A::KeyRead), "KeyList", "List keys, never their secrets."),
+    create(
+        "key_rotate",
+        "/api/v1/keys/{key}/rotate",
+        A::KeyRotate,
+        ("KeyRotate", "KeyCreated"),
+        "Give a key's place to a new one, of the same role, project and scope; the old one works until the overlap ends.",
+    ),
     delete("key_revoke", "/api/v1/keys/{key}", A::KeyRevoke, "KeyView", "Revoke a key everywhere."),
     // Datasets
     create(

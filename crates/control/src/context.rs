@@ -2,14 +2,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gregal_api::problem::Code;
+use gregal_api::problem::{Code, Problem};
 use gregal_core::{
     access::Action,
     audit::AuditEntry,
     id::{OrganisationId, RequestId},
     key::{self, Key},
+    network::Network,
     price::PriceBook,
     residency::Jurisdiction,
+    scope::Part,
     site::Site,
     time::Time,
     world::World,
@@ -23,7 +25,8 @@ use crate::{
     Error, Result,
     app::audit::Log,
     denials::Denials,
-    founding, http,
+    founding,
+    http::{self, peer::Peer},
     metrics::{Metric, Metrics},
     signer::Signer,
     tasks::schedule::Passes,
@@ -51,6 +54,15 @@ pub struct ControlOptions {
     /// Cleaning time before and after every reservation that is booked from now on, in milliseconds; at most
     /// [`gregal_core::reservation::CLEAN_MS_MAX`].
     pub clean_ms: u32,
+    /// Who gets in, from where and for how long.
+    pub access: AccessOptions,
+}
+
+/// Who gets in, from where and for how long.
+#[derive(Debug, Clone, Default)]
+pub struct AccessOptions {
+    /// Proxies whose `X-Forwarded-For` is believed. From anybody else it is not read.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// The control plane. Cheap to clone; all clones are the same one.
@@ -119,6 +131,8 @@ pub struct Cx {
     pub now: Time,
     /// Who asks.
     pub actor: Actor,
+    /// Where it came from.
+    pub(crate) peer: Peer,
     pub(crate) claim: Option<Arc<Claim>>,
     /// What permission was asked for and given, so that a route can be held to having asked for its own.
     granted: Arc<Mutex<Vec<Action>>>,
@@ -126,7 +140,7 @@ pub struct Cx {
 
 impl Cx {
     pub(crate) fn new(request: RequestId, now: Time, actor: Actor) -> Self {
-        Self { request, now, actor, claim: None, granted: Arc::default() }
+        Self { request, now, actor, peer: Peer::default(), claim: None, granted: Arc::default() }
     }
 
     /// The key that asks; use cases that need one sit behind routes that need one.
@@ -292,28 +306,44 @@ impl Control {
                 if verdict.hides() {
                     return Err(Error::missing(&noun, &resource.id));
                 }
-                let mut problem = gregal_api::problem::Problem::new(
-                    Code::Forbidden,
-                    format!("this key's role does not carry `{}` on this {noun}", action.as_str()),
-                );
-                problem.rule = verdict.policies().first().cloned();
-                Err(problem.hint("ask with a key of a role that carries it; `whoami` says what a key may do").into())
+                Err(forbidden(action, &noun, &verdict).into())
             }
         }
     }
 
     /// Asks the policies without consequences.
     pub(crate) fn verdict(&self, cx: &Cx, action: Action, resource: &Resource) -> Verdict {
-        let principal = match &cx.actor {
-            Actor::Key(key) => Principal::from(&**key),
-            Actor::Site(site) => Principal::Site(site.id),
+        match &cx.actor {
+            Actor::Key(key) => self.policies().authorize_within(&key.scope, &Principal::from(&**key), action, resource),
+            Actor::Site(site) => self.policies().authorize(&Principal::Site(site.id), action, resource),
             // Nobody has no role, and our own tasks never come through this door.
             Actor::Nobody | Actor::System(_) => {
                 let reason = gregal_policy::DenyReason::NoPermit;
-                return Verdict::Deny { policies: Vec::new(), reason };
+                Verdict::Deny { policies: Vec::new(), reason }
             }
-        };
-        self.policies().authorize(&principal, action, resource)
+        }
+    }
+
+    /// Turns away a key that came from outside its networks, and writes it down.
+    pub(crate) async fn admit_peer(&self, cx: &Cx) -> Result<()> {
+        let Actor::Key(key) = &cx.actor else { return Ok(()) };
+        if key.scope.works_from(cx.peer.0) {
+            return Ok(());
+        }
+        self.metrics().count(Metric::Denials);
+        let rule = Part::Networks.rule();
+        let said = format!("{}\n{rule}", cx.actor.name());
+        if let Some(left_out) = self.0.denials.admit(&said, cx.now) {
+            let policies = [rule.to_owned()];
+            let mut entry = cx.done(key.organisation, "key:use", key.id).by(&policies);
+            entry.result = "denied".into();
+            entry.reason = Some("forbidden".into());
+            let entry = if left_out > 0 { entry.fact("left_out_before", left_out) } else { entry };
+            self.store().begin().await?.commit(&[entry]).await?;
+        }
+        let mut problem = Problem::new(Code::Forbidden, "this key works only from the networks it was made for");
+        problem.rule = Some(rule.to_owned());
+        Err(problem.hint("ask from one of them, or with another key").into())
     }
 
     async fn denied(&self, cx: &Cx, action: Action, resource: &Resource, verdict: &Verdict) -> Result<()> {
@@ -389,4 +419,20 @@ impl Control {
         }
         self.finish(cx, tx, entries, wake).await
     }
+}
+
+/// Why a key may not do what it may see.
+fn forbidden(action: Action, noun: &str, verdict: &Verdict) -> Problem {
+    let rule = verdict.policies().first().cloned();
+    let is_scope = rule.as_deref().is_some_and(|rule| rule.starts_with("key.scope."));
+    let (detail, hint) = if is_scope {
+        let detail = format!("this key's scope leaves out `{}` on this {noun}", action.as_str());
+        (detail, "`whoami` shows a key's scope; ask within it, naming the site or model, or with another key")
+    } else {
+        let detail = format!("this key's role does not carry `{}` on this {noun}", action.as_str());
+        (detail, "ask with a key of a role that carries it; `whoami` says what a key may do")
+    };
+    let mut problem = Problem::new(Code::Forbidden, detail).hint(hint);
+    problem.rule = rule;
+    problem
 }

@@ -13,6 +13,7 @@ mod job;
 mod key;
 mod model;
 mod organisation;
+pub(crate) mod peer;
 mod placement;
 mod project;
 mod quota;

@@ -19,7 +19,7 @@ mod sync;
 mod tasks;
 mod wakes;
 
-pub use context::{Actor, Control, ControlOptions, Cx};
+pub use context::{AccessOptions, Actor, Control, ControlOptions, Cx};
 pub use error::Error;
 
 /// What every call of this room answers.

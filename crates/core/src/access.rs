@@ -47,6 +47,8 @@ actions! {
     KeyRead "key:read";
     /// Revoke a key.
     KeyRevoke "key:revoke";
+    /// Give a key's place to a new one, with both working for a while.
+    KeyRotate "key:rotate";
     /// Register a site (operators).
     SiteCreate "site:create";
     /// Dial in: renew the lease, take intents, report progress and usage (the site itself).

@@ -17,7 +17,7 @@ use gregal_api::{
     client::Client,
     site::{SiteCreate, SiteCreated},
 };
-use gregal_control::{Control, ControlOptions};
+use gregal_control::{AccessOptions, Control, ControlOptions};
 use gregal_core::{
     price,
     site::{Accelerator, Capacity},
@@ -103,6 +103,7 @@ impl Cloud {
                 core_mw: u64::from(settings.engine.milliwatts_per_core),
                 code_version: CODE_VERSION.into(),
                 console_origin: Some(control_url.clone()),
+                trusted_proxies: settings.access.trusted_proxies.clone(),
                 tuning: Tuning::default(),
             })
             .await
@@ -210,6 +211,7 @@ async fn open_control(settings: &Settings, dir: &Path, url: &str) -> Result<Cont
         origin: settings.control.origin.clone(),
         code_version: CODE_VERSION.into(),
         clean_ms: settings.control.clean_s.saturating_mul(1000),
+        access: AccessOptions { trusted_proxies: settings.access.trusted_proxies.clone() },
     })
     .await
     .context("the control plane could not be opened")
@@ -314,7 +316,8 @@ async fn site_secret(
 fn serve_control(control: Control, listener: TcpListener, stop: CancellationToken) -> JoinHandle<Result<()>> {
     // Kind: plane. Ends only when it is told to; its failure ends the process through `Cloud::stop` or `up`.
     tokio::spawn(async move {
-        let served = axum::serve(listener, control.router()).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let served = axum::serve(listener, control.router().into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(stop.clone().cancelled_owned());
         let (served, ()) =
             tokio::join!(bounded(served.into_future(), &stop), control.run(stop.clone().cancelled_owned()));
         served
@@ -324,7 +327,8 @@ fn serve_control(control: Control, listener: TcpListener, stop: CancellationToke
 fn serve_site(site: Site, listener: TcpListener, stop: CancellationToken) -> JoinHandle<Result<()>> {
     // Kind: plane, as above.
     tokio::spawn(async move {
-        let served = axum::serve(listener, site.router()).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let served = axum::serve(listener, site.router().into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(stop.clone().cancelled_owned());
         let (served, ()) = tokio::join!(bounded(served.into_future(), &stop), site.run(stop.clone().cancelled_owned()));
         served
     })

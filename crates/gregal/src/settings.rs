@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use gregal_core::{reservation::CLEAN_MS_MAX, residency::Jurisdiction};
+use gregal_core::{network::Network, reservation::CLEAN_MS_MAX, residency::Jurisdiction};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -48,6 +48,7 @@ pub(crate) struct Settings {
     pub control: ControlSettings,
     pub site: SiteSettings,
     pub engine: EngineSettings,
+    pub access: AccessSettings,
     pub log: LogSettings,
 }
 
@@ -101,6 +102,13 @@ pub(crate) struct EngineSettings {
     pub memory_mib: u64,
     pub milliwatts_per_core: u32,
     pub visible: Vec<PathBuf>,
+}
+
+/// Who gets in, from where.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccessSettings {
+    pub trusted_proxies: Vec<Network>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

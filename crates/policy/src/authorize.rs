@@ -9,6 +9,8 @@ use crate::{Policies, facts, facts::World, load::Loaded, principal::Principal, r
 const ISOLATION: &str = "tenant.isolation";
 /// The guardrail that keeps a bound key in its project.
 const BOUND_KEY: &str = "key.bound_to_project";
+/// The part of a key's scope that says which projects it reaches.
+const PROJECTS: &str = "key.scope.projects";
 /// The guardrail that keeps operators out of what tenants own.
 const OPERATOR: &str = "operator.no_tenant_objects";
 
@@ -71,7 +73,7 @@ impl Verdict {
             Self::Allow { .. } => false,
             Self::Deny { reason: DenyReason::Error(_), .. } => true,
             Self::Deny { policies, .. } => {
-                policies.iter().any(|id| [ISOLATION, BOUND_KEY, OPERATOR].contains(&id.as_str()))
+                policies.iter().any(|id| [ISOLATION, BOUND_KEY, PROJECTS, OPERATOR].contains(&id.as_str()))
             }
         }
     }

@@ -17,6 +17,7 @@ mod load;
 mod place;
 mod principal;
 mod resource;
+mod scope;
 
 use std::sync::Arc;
 

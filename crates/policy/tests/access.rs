@@ -91,7 +91,7 @@ fn nobody_makes_or_revokes_a_key_above_what_he_may_grant() {
     for role in Role::ALL.iter().filter(|role| **role != Role::Operator) {
         for other in Role::ALL {
             let key = Resource::key(OURS, Some(HERE), KeyId::from_u128(5), *other);
-            for action in [Action::KeyCreate, Action::KeyRevoke] {
+            for action in [Action::KeyCreate, Action::KeyRotate, Action::KeyRevoke] {
                 let verdict = policies.authorize(&holder(*role, None), action, &key);
                 assert_eq!(verdict.is_allowed(), role.may_grant(*other), "{role:?} {action:?} {other:?}: {verdict:?}");
             }
@@ -186,7 +186,7 @@ fn any_resource() -> impl Strategy<Value = Resource> {
             organisation.map_or_else(|| SiteId::from_u128(41).to_string(), |id| id.to_string()),
             project.map_or_else(|| OrganisationId::from_u128(1).to_string(), |id| id.to_string()),
         ];
-        Resource { kind, id: ids[pick].clone(), organisation, project }
+        Resource { kind, id: ids[pick].clone(), organisation, project, site: None, names: Vec::new() }
     })
 }
 
@@ -232,8 +232,10 @@ fn within_ceiling(principal: &Principal, action: Action, resource: &Resource) ->
                 _ => resource.project == Some(bound),
             });
             let granted = match (action, resource.kind) {
-                (Action::KeyCreate | Action::KeyRevoke, ResourceKind::Key(other)) => role.may_grant(other),
-                (Action::KeyCreate | Action::KeyRevoke, _) => false,
+                (Action::KeyCreate | Action::KeyRotate | Action::KeyRevoke, ResourceKind::Key(other)) => {
+                    role.may_grant(other)
+                }
+                (Action::KeyCreate | Action::KeyRotate | Action::KeyRevoke, _) => false,
                 _ => true,
             };
             at_home && in_project && granted

@@ -21,7 +21,7 @@ use axum::{
     routing::{any, get, post, put},
 };
 use gregal_api::{client::Client, unread};
-use gregal_core::{id::RequestId, site::Capacity, world::World};
+use gregal_core::{id::RequestId, network::Network, site::Capacity, world::World};
 use gregal_engine::Engine;
 use gregal_policy::Policies;
 use serde_json::{Value, json};
@@ -70,6 +70,8 @@ pub struct SiteOptions {
     pub code_version: String,
     /// The console's origin (`http://127.0.0.1:7480`), whose pages may call this site from a browser.
     pub console_origin: Option<String>,
+    /// Proxies whose `X-Forwarded-For` is believed. From anybody else it is not read.
+    pub trusted_proxies: Vec<Network>,
     /// Times and limits.
     pub tuning: Tuning,
 }

@@ -178,6 +178,7 @@ impl Bench {
             origin: "audit.bench.example/gregal".into(),
             code_version: "bench".into(),
             clean_ms: gregal_core::reservation::CLEAN_MS_DEFAULT,
+            access: gregal_control::AccessOptions::default(),
         })
         .await
         .unwrap()

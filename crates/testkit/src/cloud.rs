@@ -119,6 +119,7 @@ impl Cloud {
                 origin: "audit.test.example/gregal".into(),
                 code_version: "test".into(),
                 clean_ms: gregal_core::reservation::CLEAN_MS_DEFAULT,
+                access: gregal_control::AccessOptions::default(),
             })
             .await
             .unwrap();
@@ -197,6 +198,7 @@ pub fn staged_site(folder: &Path, url: &str, stage: &Stage) -> SiteOptions {
         core_mw: 10_000,
         code_version: "test".into(),
         console_origin: None,
+        trusted_proxies: Vec::new(),
         tuning: quick_tuning(),
     }
 }

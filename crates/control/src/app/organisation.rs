@@ -57,6 +57,8 @@ impl Control {
             created_at: cx.now,
             expires_at: None,
             revoked_at: None,
+            replaces: None,
+            replaced_by: None,
             version: 1,
         };
         let tx = self.begin(cx).await?;

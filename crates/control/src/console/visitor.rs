@@ -26,6 +26,7 @@ use super::{
     page::{Group, Here, Link, Shell},
     session::{Session, SessionId},
 };
+use crate::http::peer::Peer;
 
 /// Name of the cookie. Its text is random and stands for nothing outside this process.
 pub(crate) const COOKIE: &str = "gregal_console";
@@ -51,7 +52,7 @@ impl FromRequestParts<Console> for Visitor {
         let id = session_id(&parts.headers).ok_or(Failure::SignedOut)?;
         let session = console.0.sessions.used(id, console.0.world.steady()).ok_or(Failure::SignedOut)?;
         let Session { key, csrf, project, .. } = session;
-        let api = Api::new(console.0.api.clone(), key);
+        let api = Api::new(console.0.api.clone(), key, Peer::of(&parts.extensions));
         // Asked anew for each page: a key that was revoked ends its sessions at once.
         let me = api.read("whoami", &[]).await.inspect_err(|failure| {
             if matches!(failure, Failure::SignedOut) {

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     Control, Error, Result,
     context::{Actor, Claim, Cx},
+    http::peer::Peer,
 };
 
 /// The largest body a route takes, in bytes.
@@ -69,6 +70,8 @@ async fn admitted(control: &Control, route: &Route, request: Request) -> Result<
     let now = control.now();
     let actor = actor(control, route.access, &parts.headers, now).await?;
     let mut cx = Cx::new(id, now, actor);
+    cx.peer = Peer::of(&parts.extensions);
+    control.admit_peer(&cx).await?;
     let body = if route.request.is_some() {
         let bytes = read(route.access, body).await?;
         if route.creates() {

@@ -21,8 +21,8 @@ use crate::{
     Control, Error, Result,
     console::{self, ConsoleOptions},
     http::{
-        audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation, placement,
-        project, quota, reservation, site, sku, usage,
+        audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation, peer,
+        placement, project, quota, reservation, site, sku, usage,
     },
 };
 
@@ -69,6 +69,7 @@ fn bindings() -> Vec<Binding> {
         bound("project_quota_remove", quota::project_remove),
         bound("key_create", key::create),
         bound("keys_list", key::list),
+        bound("key_rotate", key::rotate),
         bound("key_revoke", key::revoke),
         bound("dataset_create", dataset::create),
         bound("datasets_list", dataset::list),
@@ -135,7 +136,10 @@ impl Control {
     pub fn router(&self) -> Router {
         let options = ConsoleOptions { world: Arc::clone(&self.options().world), url: self.options().url.clone() };
         // The console has no private door: it is given the API's router, and calls it as any client would.
-        self.api_router().merge(console::router(self.api_router(), options)).layer(from_fn(drained))
+        self.api_router()
+            .merge(console::router(self.api_router(), options))
+            .layer(from_fn(drained))
+            .layer(from_fn_with_state(self.clone(), peer::find))
     }
 
     /// The API alone.

@@ -101,7 +101,7 @@ impl Control {
             jobs_kept,
             endpoints,
             datasets,
-            keys: self.keys_wanted(view, &serving).await?,
+            keys: self.keys_wanted(view, id, &serving).await?,
             organisations,
             allowances: allowance::granted_at(view, id).await?,
             price_books: view.price_books_all().await?,
@@ -109,7 +109,7 @@ impl Control {
     }
 
     /// The keys that may ask for inference: of the organisations served here, in roles that policy lets ask.
-    async fn keys_wanted(&self, view: &View, serving: &BTreeSet<OrganisationId>) -> Result<Vec<SiteKey>> {
+    async fn keys_wanted(&self, view: &View, site: SiteId, serving: &BTreeSet<OrganisationId>) -> Result<Vec<SiteKey>> {
         if serving.is_empty() {
             return Ok(Vec::new());
         }
@@ -122,6 +122,12 @@ impl Control {
             working.extend(keys.into_iter().map(|key| (*organisation, key)));
         }
         for (organisation, key) in working {
+            // What a key leaves out at this site altogether is not told to it.
+            let asks = key.scope.actions.as_ref().is_none_or(|actions| actions.contains(&Action::EndpointInfer));
+            let comes_here = key.scope.sites.as_ref().is_none_or(|sites| sites.contains(&site));
+            if !(asks && comes_here) {
+                continue;
+            }
             let project = key.project.unwrap_or(gregal_core::id::ProjectId::from_u128(0));
             let may_infer = *answers.entry(key.role).or_insert_with(|| {
                 let any = Resource::within(ResourceKind::Endpoint, organisation, project, EndpointId::from_u128(0));
@@ -134,6 +140,7 @@ impl Control {
                     role: key.role,
                     organisation,
                     project: key.project,
+                    scope: key.scope,
                     expires_at: key.expires_at,
                 });
             }

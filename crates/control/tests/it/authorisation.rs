@@ -97,6 +97,7 @@ const ROWS: &[Row] = &[
     row("project_read", About::Project, &[Owner, Admin, Developer, Viewer, Billing, Auditor]),
     row("key_create", About::Project, MAKERS),
     row("keys_list", About::Project, EVERY_FACT),
+    row("key_rotate", About::Project, MAKERS),
     row("key_revoke", About::Project, MAKERS),
     row("dataset_create", About::Project, MAKERS),
     row("datasets_list", About::Project, EVERY_FACT),
@@ -139,6 +140,8 @@ struct World {
     endpoint: String,
     reservation: String,
     key: String,
+    /// Each is rotated once.
+    rotated: std::cell::RefCell<Vec<String>>,
     made: std::cell::Cell<u32>,
 }
 
@@ -155,6 +158,12 @@ impl World {
         let wanted = json!({ "name": "k", "role": "inference" });
         let made = cloud.call(&tenant.owner, "key_create", &[&tenant.project()], wanted).await.good();
         let key = made["key"]["id"].as_str().unwrap().to_owned();
+        let mut rotated = Vec::new();
+        for number in 0..2 * Role::ALL.len() {
+            let wanted = json!({ "name": format!("r{number}"), "role": "inference" });
+            let made = cloud.call(&tenant.owner, "key_create", &[&tenant.project()], wanted).await.good();
+            rotated.push(made["key"]["id"].as_str().unwrap().to_owned());
+        }
         let wanted = crate::reservation::wanted(&cloud, "block", ("cpu.1", 1), 1, 2);
         let made = cloud.call(&tenant.owner, "reservation_create", &[&tenant.project()], wanted).await.good();
         let reservation = made["id"].as_str().unwrap().to_owned();
@@ -169,6 +178,7 @@ impl World {
             endpoint,
             reservation,
             key,
+            rotated: rotated.into(),
             made: std::cell::Cell::new(0),
         }
     }
@@ -179,6 +189,7 @@ impl World {
             "{organisation}" => self.tenant.organisation(),
             "{project}" => self.tenant.project(),
             "{site}" => self.site.id.to_string(),
+            "{key}" if route.id == "key_rotate" => self.rotated.borrow_mut().pop().unwrap(),
             "{key}" => self.key.clone(),
             "{dataset}" if route.id == "dataset_delete" => self.spare.clone(),
             "{dataset}" => self.dataset.clone(),
@@ -210,6 +221,7 @@ impl World {
             Some("ResidencyView") => json!({ "jurisdictions": ["EU"] }),
             Some("ProjectCreate" | "DatasetCreate") => json!({ "name": name }),
             Some("KeyCreate") => json!({ "name": name, "role": "inference" }),
+            Some("KeyRotate") => json!({}),
             Some("JobCreate") => crate::world::training(&self.dataset, &name),
             Some("JobPreempt") => json!({ "why": "a machine is taken out" }),
             Some("QuotaWrite") => json!({ "guarantee": 0 }),

@@ -10,6 +10,7 @@ mod endpoint;
 mod http;
 mod idempotency;
 mod job;
+mod key;
 mod money;
 mod organisation;
 mod preempt;

@@ -12,7 +12,7 @@ use gregal_api::{
     routes::route,
     signed::verifying_key,
 };
-use gregal_control::{Control, ControlOptions};
+use gregal_control::{AccessOptions, Control, ControlOptions};
 use gregal_core::{
     access::Role,
     audit::AuditEntry,
@@ -50,6 +50,7 @@ fn options(store: &Store, world: &Arc<SteppedWorld>) -> ControlOptions {
         origin: "audit.test.example/gregal".into(),
         code_version: "test".into(),
         clean_ms: gregal_core::reservation::CLEAN_MS_DEFAULT,
+        access: AccessOptions::default(),
     }
 }
 
@@ -97,6 +98,13 @@ impl Cloud {
     /// The same cloud, whose control plane has started anew over its store.
     pub(crate) async fn restarted(self) -> Self {
         let control = Control::open(options(&self.store, &self.world)).await.unwrap();
+        Self { router: control.router(), control, ..self }
+    }
+
+    /// As [`Cloud::restarted`], with other settings of who gets in.
+    pub(crate) async fn restarted_with(self, access: AccessOptions) -> Self {
+        let options = ControlOptions { access, ..options(&self.store, &self.world) };
+        let control = Control::open(options).await.unwrap();
         Self { router: control.router(), control, ..self }
     }
 
@@ -180,6 +188,21 @@ impl Cloud {
         project: Option<ProjectId>,
         role: Role,
     ) -> String {
+        self.key_put(organisation, project, role, Scope::default()).await
+    }
+
+    /// Puts a narrowed key of a whole organisation into the store.
+    pub(crate) async fn key_of(&self, organisation: OrganisationId, role: Role, scope: Scope) -> String {
+        self.key_put(Some(organisation), None, role, scope).await
+    }
+
+    async fn key_put(
+        &self,
+        organisation: Option<OrganisationId>,
+        project: Option<ProjectId>,
+        role: Role,
+        scope: Scope,
+    ) -> String {
         let (mut entropy, now) = ([0; 32], self.world.now());
         self.world.fill(&mut entropy);
         let secret = secret_from(&entropy);
@@ -192,10 +215,12 @@ impl Cloud {
             digest: digest_of(&secret),
             kind: KeyKind::Made,
             person: None,
-            scope: Scope::default(),
+            scope,
             created_at: now,
             expires_at: None,
             revoked_at: None,
+            replaces: None,
+            replaced_by: None,
             version: 1,
         };
         let tx = self.store.begin().await.unwrap();

@@ -1,6 +1,6 @@
 //! Who asks, and which endpoint that is for. Decides from the intent alone; nothing on a request's path calls home.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use gregal_api::{
     grant::{GRANT_PURPOSE, GRANT_SECONDS_MAX, GrantBody, GrantPurpose},
@@ -9,22 +9,24 @@ use gregal_api::{
 };
 use gregal_core::{
     access::Action,
-    id::{EndpointId, OrganisationId, ProjectId},
+    id::{EndpointId, OrganisationId, ProjectId, SiteId},
     key::{SECRET_PREFIX, digest_of},
+    network::Network,
+    scope::{Part, Scope},
     time::Time,
 };
 use gregal_policy::{Placement, Policies, Principal, Resource, ResourceKind};
 
-use super::openai::error::ApiError;
+use super::{openai::error::ApiError, presented::Presented};
 use crate::agent::intent::Standing;
 
 /// Who asks for inference.
 #[derive(Debug, Clone)]
 pub(crate) enum Caller {
     /// The holder of a key, who may do what its role carries.
-    Key { principal: Principal, organisation: OrganisationId, project: Option<ProjectId> },
+    Key { principal: Principal, organisation: OrganisationId, project: Option<ProjectId>, scope: Scope },
     /// The holder of a grant for one endpoint: control has authorised it.
-    Grant { organisation: OrganisationId, project: ProjectId, endpoint: EndpointId },
+    Grant { organisation: OrganisationId, project: ProjectId, endpoint: EndpointId, scope: Scope },
 }
 
 /// Checks a grant: control's signature, this site, this purpose, and time.
@@ -34,26 +36,51 @@ pub(crate) fn grant(standing: &Standing, line: &str, purpose: GrantPurpose, now:
     (Some(body.site) == standing.site && body.purpose == purpose && in_time).then_some(body)
 }
 
+/// Whether a grant works from this address.
+pub(crate) fn works_from(networks: Option<&BTreeSet<Network>>, peer: Option<IpAddr>) -> bool {
+    let scope = Scope { networks: networks.cloned(), ..Scope::default() };
+    scope.works_from(peer)
+}
+
+fn out_of_scope(part: Part) -> ApiError {
+    out_of_scope_by(part.rule())
+}
+
+fn out_of_scope_by(rule: &str) -> ApiError {
+    ApiError::forbidden(&format!("the key is narrowed and leaves this out (`{rule}`)"))
+}
+
 /// Finds out who carries this credential. What is unknown, revoked, expired or forged is nobody.
-pub(crate) fn caller(standing: &Standing, credential: Option<&str>, now: Time) -> Result<Caller, ApiError> {
-    let credential = credential.ok_or_else(ApiError::no_key)?;
+pub(crate) fn caller(standing: &Standing, presented: &Presented, now: Time) -> Result<Caller, ApiError> {
+    let credential = presented.credential.as_deref().ok_or_else(ApiError::no_key)?;
     if !credential.starts_with(SECRET_PREFIX) {
         let body = grant(standing, credential, GrantPurpose::Infer, now).ok_or_else(ApiError::bad_key)?;
         // A grant ends with the key that asked for it: revoking the one takes the other back.
         let working = |key: &SiteKey| key.key == body.key && key.expires_at.is_none_or(|end| now < end);
-        if !standing.intent.as_ref().is_some_and(|intent| intent.keys.iter().any(working)) {
-            return Err(ApiError::bad_key());
+        let key = standing.intent.as_ref().and_then(|intent| intent.keys.iter().find(|key| working(key)));
+        let key = key.ok_or_else(ApiError::bad_key)?;
+        // What the key was narrowed to when the grant was given, and what it is narrowed to now.
+        if !(works_from(body.networks.as_ref(), presented.peer) && key.scope.works_from(presented.peer)) {
+            return Err(out_of_scope(Part::Networks));
         }
         let endpoint = body.object.parse().map_err(|_| ApiError::bad_key())?;
-        return Ok(Caller::Grant { organisation: body.organisation, project: body.project, endpoint });
+        return Ok(Caller::Grant {
+            organisation: body.organisation,
+            project: body.project,
+            endpoint,
+            scope: key.scope.clone(),
+        });
     }
     let key = standing.key(&digest_of(credential)).ok_or_else(ApiError::bad_key)?;
     if key.expires_at.is_some_and(|end| end <= now) {
         return Err(ApiError::bad_key());
     }
+    if !key.scope.works_from(presented.peer) {
+        return Err(out_of_scope(Part::Networks));
+    }
     let (organisation, project) = (key.organisation, key.project);
     let principal = Principal::Key { key: key.key, role: key.role, organisation: Some(organisation), project };
-    Ok(Caller::Key { principal, organisation, project })
+    Ok(Caller::Key { principal, organisation, project, scope: key.scope.clone() })
 }
 
 impl Caller {
@@ -63,22 +90,32 @@ impl Caller {
             Self::Key { organisation, project, .. } => {
                 endpoint.organisation == *organisation && project.is_none_or(|project| project == endpoint.project)
             }
-            Self::Grant { organisation, project, endpoint: granted } => {
+            Self::Grant { organisation, project, endpoint: granted, .. } => {
                 endpoint.endpoint == *granted && endpoint.organisation == *organisation && endpoint.project == *project
             }
         }
     }
 
     /// Whether its role lets it ask this endpoint.
-    fn may_infer(&self, policies: &Policies, endpoint: &WantedEndpoint) -> Result<(), ApiError> {
-        let Self::Key { principal, .. } = self else { return Ok(()) };
+    fn may_infer(&self, policies: &Policies, endpoint: &WantedEndpoint, site: Option<SiteId>) -> Result<(), ApiError> {
+        let names = [endpoint.endpoint.to_string(), endpoint.name.clone(), endpoint.model.to_string()];
         let resource =
-            Resource::within(ResourceKind::Endpoint, endpoint.organisation, endpoint.project, endpoint.endpoint);
-        let verdict = policies.authorize(principal, Action::EndpointInfer, &resource);
+            Resource::within(ResourceKind::Endpoint, endpoint.organisation, endpoint.project, endpoint.endpoint)
+                .at(site)
+                .called(names);
+        let verdict = match self {
+            Self::Key { principal, scope, .. } => {
+                policies.authorize_within(scope, principal, Action::EndpointInfer, &resource)
+            }
+            Self::Grant { scope, .. } => policies.within(scope, Action::EndpointInfer, &resource),
+        };
+        let rule = verdict.policies().first().filter(|rule| rule.starts_with("key.scope."));
         if verdict.is_allowed() {
             Ok(())
         } else if verdict.hides() {
             Err(ApiError::model_not_found(&endpoint.name))
+        } else if let Some(rule) = rule {
+            Err(out_of_scope_by(rule))
         } else {
             Err(ApiError::forbidden("the key's role may not ask served models (`endpoint:infer`)"))
         }
@@ -90,7 +127,9 @@ pub(crate) fn endpoints<'a>(standing: &'a Standing, policies: &Policies, caller:
     let mut found: Vec<_> = standing
         .endpoints()
         .iter()
-        .filter(|endpoint| !endpoint.drain && caller.reaches(endpoint) && caller.may_infer(policies, endpoint).is_ok())
+        .filter(|endpoint| {
+            !endpoint.drain && caller.reaches(endpoint) && caller.may_infer(policies, endpoint, standing.site).is_ok()
+        })
         .collect();
     found.sort_unstable_by_key(|endpoint| (&endpoint.name, endpoint.endpoint));
     found
@@ -122,7 +161,7 @@ pub(crate) fn endpoint(
             ),
         ));
     }
-    caller.may_infer(policies, endpoint)?;
+    caller.may_infer(policies, endpoint, standing.site)?;
     let site = standing.intent.as_ref().map(|intent| &intent.site);
     if let (Some(residency), Some(site)) = (standing.residency(endpoint.organisation), site) {
         let verdict = policies.place(residency, site, Placement::Route);

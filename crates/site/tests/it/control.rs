@@ -164,6 +164,7 @@ impl FakeControl {
             organisation,
             project,
             key: KeyId::from_u128(1),
+            networks: None,
             expires_at: RealWorld.now().plus_seconds(seconds),
         };
         Signed::seal(&self.state.key, GRANT_PURPOSE, &body).to_line()
@@ -269,6 +270,7 @@ fn first_intent() -> Intent {
         role,
         organisation,
         project,
+        scope: gregal_core::scope::Scope::default(),
         expires_at,
     };
     let residency =

@@ -7,6 +7,7 @@ use gregal_api::grant::GrantPurpose;
 use gregal_core::{
     meter::{Meter, UsageEvent},
     money::Nano,
+    scope::Scope,
 };
 use gregal_testkit::replica::PROMPT_TOKENS;
 use serde_json::{Value, json};
@@ -323,6 +324,50 @@ async fn a_revoked_key_and_a_narrowed_residency_work_no_more_with_the_next_inten
     .await;
     let text = refused.text().await.unwrap();
     assert!(text.contains("residency_refused") && text.contains("residency.site_jurisdiction"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_narrowed_key_is_held_to_its_scope_at_the_site_and_so_are_its_grants() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let body = ask("count:1", json!({}));
+    let granted = world.control.grant(GrantPurpose::Infer, ENDPOINT);
+    assert_eq!(site.chat(OWNER, &body).await.status(), 200);
+    let asked = world.stage.counts.asked.load(Ordering::SeqCst);
+    // These tests ask from loopback.
+    for (scope, rule) in [
+        (json!({ "models": ["other"] }), "key.scope.models"),
+        (json!({ "actions": ["model:read"] }), "key.scope.actions"),
+        (json!({ "sites": ["site_00000000000000000000000009"] }), "key.scope.sites"),
+        (json!({ "networks": ["10.0.0.0/8"] }), "key.scope.networks"),
+        (json!({ "projects": ["prj_00000000000000000000000009"] }), ""),
+    ] {
+        let narrowed: Scope = serde_json::from_value(scope.clone()).unwrap();
+        world.control.change(|intent| intent.keys[0].scope = narrowed);
+        let status = if rule.is_empty() { 404 } else { 403 };
+        for credential in [secret(OWNER), granted.clone()] {
+            // The rule before may still hold for a moment.
+            until("the narrowed key to be refused by its rule", async || {
+                let told = site.post("/v1/chat/completions", &credential, &body).await;
+                (told.status() == status && told.text().await.unwrap().contains(rule)).then_some(())
+            })
+            .await;
+        }
+        // What it may not ask is not in its list either.
+        let list = site.get("/v1/models", &secret(OWNER)).await.text().await.unwrap();
+        assert!(!list.contains("chat"), "{list}");
+    }
+    assert_eq!(world.stage.counts.asked.load(Ordering::SeqCst), asked, "none of these reached the engine");
+    for scope in [json!({ "models": ["chat"], "networks": ["127.0.0.0/8"] }), json!({ "models": [ENDPOINT] })] {
+        let narrowed: Scope = serde_json::from_value(scope.clone()).unwrap();
+        world.control.change(|intent| intent.keys[0].scope = narrowed);
+        for credential in [secret(OWNER), granted.clone()] {
+            until("the key to work again", async || {
+                (site.post("/v1/chat/completions", &credential, &body).await.status() == 200).then_some(())
+            })
+            .await;
+        }
+    }
 }
 
 /// What a chat of `tokens` with this prompt may cost at most: what is held for it.

@@ -114,6 +114,8 @@ pub(crate) fn key(number: u128, secret: &str) -> Key {
         created_at: NOW,
         expires_at: None,
         revoked_at: None,
+        replaces: None,
+        replaced_by: None,
         version: 1,
     }
 }
