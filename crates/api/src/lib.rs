@@ -1,6 +1,7 @@
 //! The contract: wire types, routes, problem codes, grants, `OpenAPI` and the typed client.
 //! Never here: handlers, decisions, or anything that touches a database.
 
+pub mod access;
 pub mod audit;
 pub mod catalogue;
 pub mod client;
@@ -12,6 +13,7 @@ pub mod job;
 pub mod key;
 pub mod model;
 pub mod openapi;
+pub mod operator_key;
 pub mod organisation;
 pub mod page;
 pub mod placement;

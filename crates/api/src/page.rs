@@ -40,6 +40,8 @@ lists! {
     ProjectList of crate::project::ProjectView;
     /// A page of keys.
     KeyList of crate::key::KeyView;
+    /// A page of support accesses.
+    AccessList of crate::access::AccessView;
     /// A page of sites.
     SiteList of crate::site::SiteView;
     /// A page of SKUs.

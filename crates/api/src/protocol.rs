@@ -240,6 +240,9 @@ pub struct Intent {
     pub datasets: Vec<WantedDataset>,
     /// Keys that may ask for inference here. Absent or expired ones may not.
     pub keys: Vec<SiteKey>,
+    /// Keys that were revoked so lately that a grant of theirs could still be in time. Those grants are over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys_revoked: Vec<KeyId>,
     /// Organisations with content here, and their ceilings.
     pub organisations: Vec<SiteOrganisation>,
     /// Credit the site may serve against by itself.

@@ -107,20 +107,7 @@ pub(crate) async fn run(cx: &mut Cx<'_>, verb: KeyVerb) -> Result<(), Failure> {
         KeyVerb::List => {
             let project = cx.project().await?;
             let all: Vec<KeyView> = cx.list("keys_list", &[&project]).await?;
-            cx.show_list("keys", &all, |all| {
-                let mut table = Table::new(["id", "name", "role", "created", "expires", "revoked"]);
-                for one in all {
-                    table.row([
-                        one.id.to_string(),
-                        one.name.clone(),
-                        one.role.as_str().into(),
-                        one.created_at.to_string(),
-                        words::dash(one.expires_at),
-                        words::dash(one.revoked_at),
-                    ]);
-                }
-                table
-            })
+            cx.show_list("keys", &all, table)
         }
         KeyVerb::Revoke { reference } => {
             let gone: KeyView = cx.read("key_revoke", &[&reference]).await?;
@@ -134,7 +121,7 @@ fn overlap(text: &str) -> Result<u32, String> {
     if matches!(text, "0" | "0s") { Ok(0) } else { words::stretch(text) }
 }
 
-fn show_made(cx: &mut Cx<'_>, made: &KeyCreated) -> Result<(), Failure> {
+pub(crate) fn show_made(cx: &mut Cx<'_>, made: &KeyCreated) -> Result<(), Failure> {
     cx.printer().data(made, |made| facts(&made.key).maybe("secret", made.secret.as_ref()).text())?;
     cx.printer().note(match made.secret {
         Some(_) => "the secret is shown only now",
@@ -154,7 +141,23 @@ pub(crate) fn with_scope(facts: Facts, scope: &ScopeView) -> Facts {
         .maybe("only networks", listed(&scope.networks))
 }
 
-fn facts(one: &KeyView) -> Facts {
+/// Keys as a table.
+pub(crate) fn table(all: &[KeyView]) -> Table {
+    let mut table = Table::new(["id", "name", "role", "created", "expires", "revoked"]);
+    for one in all {
+        table.row([
+            one.id.to_string(),
+            one.name.clone(),
+            one.role.as_str().into(),
+            one.created_at.to_string(),
+            words::dash(one.expires_at),
+            words::dash(one.revoked_at),
+        ]);
+    }
+    table
+}
+
+pub(crate) fn facts(one: &KeyView) -> Facts {
     let facts = Facts::new()
         .with("id", one.id)
         .with("name", &one.name)
@@ -169,7 +172,7 @@ fn facts(one: &KeyView) -> Facts {
     with_scope(facts, &one.scope)
 }
 
-fn role(text: &str) -> Result<Role, String> {
+pub(crate) fn role(text: &str) -> Result<Role, String> {
     let found = Role::ALL.iter().copied().find(|role| role.as_str() == text);
     found.ok_or_else(|| {
         let names: Vec<&str> = Role::ALL.iter().map(|role| role.as_str()).collect();

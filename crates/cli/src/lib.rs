@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, FromArgMatches, Subcommand};
 
+mod access;
 mod audit;
 mod catalogue;
 mod chat;
@@ -20,6 +21,7 @@ mod key;
 mod ledger;
 mod lines;
 mod model;
+mod operator;
 mod options;
 mod organisation;
 mod placement;
@@ -56,8 +58,12 @@ pub enum Command {
     Reservation(Noun<reservation::ReservationVerb>),
     /// Read what is free at a site, and when
     Calendar(reservation::CalendarArgs),
-    /// Make, list and revoke keys
+    /// Make, list, rotate and revoke keys
     Key(Noun<key::KeyVerb>),
+    /// Looks that operators ask for into what an organisation owns
+    Access(Noun<access::AccessVerb>),
+    /// The keys of those who run the cloud
+    Operator(Noun<operator::OperatorVerb>),
     /// Register, list and read sites
     Site(Noun<site::SiteVerb>),
     /// What can be rented
@@ -122,6 +128,8 @@ async fn carry_out(command: Command, here: &mut Surroundings) -> Result<(), Fail
         Command::Reservation(noun) => reservation::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Calendar(args) => reservation::run_calendar(&mut Cx::open(args.options, here)?, args.calendar).await,
         Command::Key(noun) => key::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Access(noun) => access::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Operator(noun) => operator::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Site(noun) => site::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Sku(noun) => sku::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Price(noun) => catalogue::run_price(&mut Cx::open(noun.options, here)?, noun.verb).await,

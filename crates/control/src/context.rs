@@ -12,7 +12,8 @@ use gregal_core::{
     price::PriceBook,
     residency::Jurisdiction,
     scope::Part,
-    site::Site,
+    site::{Site, SiteOperator},
+    support::{SUPPORT_S_MAX, SupportAccess},
     time::Time,
     world::World,
 };
@@ -23,7 +24,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     Error, Result,
-    app::audit::Log,
+    app::{access, audit::Log},
     denials::Denials,
     founding,
     http::{self, peer::Peer},
@@ -59,10 +60,21 @@ pub struct ControlOptions {
 }
 
 /// Who gets in, from where and for how long.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct AccessOptions {
     /// Proxies whose `X-Forwarded-For` is believed. From anybody else it is not read.
     pub trusted_proxies: Vec<Network>,
+    /// Whoever runs this cloud, and the law they answer to: what an organisation's ceiling says of support's looks. None lets
+    /// support look at nothing.
+    pub operator: Option<SiteOperator>,
+    /// The longest look, in seconds; never more than [`gregal_core::support::SUPPORT_S_MAX`].
+    pub support_s_max: u32,
+}
+
+impl Default for AccessOptions {
+    fn default() -> Self {
+        Self { trusted_proxies: Vec::new(), operator: None, support_s_max: SUPPORT_S_MAX }
+    }
 }
 
 /// The control plane. Cheap to clone; all clones are the same one.
@@ -134,13 +146,23 @@ pub struct Cx {
     /// Where it came from.
     pub(crate) peer: Peer,
     pub(crate) claim: Option<Arc<Claim>>,
+    /// Looks that the asker may use now.
+    pub(crate) accesses: Arc<Vec<SupportAccess>>,
     /// What permission was asked for and given, so that a route can be held to having asked for its own.
     granted: Arc<Mutex<Vec<Action>>>,
 }
 
 impl Cx {
     pub(crate) fn new(request: RequestId, now: Time, actor: Actor) -> Self {
-        Self { request, now, actor, peer: Peer::default(), claim: None, granted: Arc::default() }
+        Self {
+            request,
+            now,
+            actor,
+            peer: Peer::default(),
+            claim: None,
+            accesses: Arc::default(),
+            granted: Arc::default(),
+        }
     }
 
     /// The key that asks; use cases that need one sit behind routes that need one.
@@ -294,7 +316,14 @@ impl Control {
     /// Asks the policies. Allowed: the ids of the policies that permit it. Denied: "not found" for what the asker may not
     /// know of, "forbidden" for what it may see but not do; written down either way.
     pub(crate) async fn authorize(&self, cx: &Cx, action: Action, resource: &Resource) -> Result<Vec<String>> {
-        match self.verdict(cx, action, resource) {
+        let verdict = self.verdict(cx, action, resource);
+        if let Some((access, Verdict::Allow { policies })) = self.opened(cx, &verdict, action, resource) {
+            // Written down before anything is shown.
+            self.access_used(cx, access, action, resource).await?;
+            cx.granted.lock().unwrap_or_else(PoisonError::into_inner).push(action);
+            return Ok(policies);
+        }
+        match verdict {
             Verdict::Allow { policies } => {
                 cx.granted.lock().unwrap_or_else(PoisonError::into_inner).push(action);
                 Ok(policies)
@@ -322,6 +351,21 @@ impl Control {
                 Verdict::Deny { policies: Vec::new(), reason }
             }
         }
+    }
+
+    /// The look that opens what the asker's own role does not.
+    fn opened<'a>(
+        &self,
+        cx: &'a Cx,
+        own: &Verdict,
+        action: Action,
+        resource: &Resource,
+    ) -> Option<(&'a SupportAccess, Verdict)> {
+        let Actor::Key(key) = &cx.actor else { return None };
+        if own.is_allowed() || cx.accesses.is_empty() {
+            return None;
+        }
+        access::opened(self.policies(), &cx.accesses, key, action, resource)
     }
 
     /// Turns away a key that came from outside its networks, and writes it down.

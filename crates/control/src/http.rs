@@ -1,5 +1,6 @@
 //! HTTP: translate what came in, call the use case, translate back. No decisions, no store.
 
+mod access;
 mod audit;
 mod catalogue;
 mod dataset;

@@ -30,6 +30,7 @@ pub mod schedule;
 pub mod scope;
 pub mod site;
 pub mod sku;
+pub mod support;
 pub mod time;
 pub mod vat;
 pub mod world;

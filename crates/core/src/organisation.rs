@@ -7,6 +7,7 @@ use crate::{
     job::PRIORITY_DEFAULT,
     money::Nano,
     residency::{Jurisdiction, ResidencyPolicy},
+    support::SupportSetting,
     time::Time,
 };
 
@@ -58,6 +59,9 @@ pub struct Organisation {
     /// How it stands to the others.
     #[serde(default)]
     pub share: FairShare,
+    /// What operators may see of its facts, and who has to agree.
+    #[serde(default)]
+    pub support: SupportSetting,
     /// When it was made.
     pub created_at: Time,
     /// Grows by one with every change.

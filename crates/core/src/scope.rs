@@ -281,7 +281,9 @@ mod tests {
             peer in proptest::option::of(proptest::sample::select(vec!["10.1.2.3", "10.9.9.9", "192.0.2.1", "::9"])),
         ) {
             let inner = inner.filled_from(&outer);
-            prop_assume!(inner.wider_than(&outer).is_none());
+            if inner.wider_than(&outer).is_some() {
+                return Ok(());
+            }
             let asked = Asked { action, is_public: false, project, site, names: &names };
             if inner.refuses(&asked).is_none() {
                 prop_assert_eq!(outer.refuses(&asked), None);

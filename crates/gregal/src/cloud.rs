@@ -20,7 +20,7 @@ use gregal_api::{
 use gregal_control::{AccessOptions, Control, ControlOptions};
 use gregal_core::{
     price,
-    site::{Accelerator, Capacity},
+    site::{Accelerator, Capacity, SiteOperator},
     time::Time,
     world::RealWorld,
 };
@@ -104,7 +104,10 @@ impl Cloud {
                 code_version: CODE_VERSION.into(),
                 console_origin: Some(control_url.clone()),
                 trusted_proxies: settings.access.trusted_proxies.clone(),
-                tuning: Tuning::default(),
+                tuning: Tuning {
+                    keys_believed_ms: u64::from(settings.access.keys_believed_s) * 1000,
+                    ..Tuning::default()
+                },
             })
             .await
             .context("the site could not be opened")?;
@@ -211,7 +214,15 @@ async fn open_control(settings: &Settings, dir: &Path, url: &str) -> Result<Cont
         origin: settings.control.origin.clone(),
         code_version: CODE_VERSION.into(),
         clean_ms: settings.control.clean_s.saturating_mul(1000),
-        access: AccessOptions { trusted_proxies: settings.access.trusted_proxies.clone() },
+        access: AccessOptions {
+            trusted_proxies: settings.access.trusted_proxies.clone(),
+            operator: Some(SiteOperator {
+                name: settings.site.operator_name.clone(),
+                jurisdiction: settings.site.operator_jurisdiction,
+                parent_jurisdiction: settings.site.operator_parent_jurisdiction,
+            }),
+            support_s_max: settings.access.support_s_max,
+        },
     })
     .await
     .context("the control plane could not be opened")

@@ -292,6 +292,7 @@ fn organisation(number: u128) -> Organisation {
         credit: Nano::ZERO,
         residency: ResidencyPolicy::eu(),
         share: FairShare::default(),
+        support: gregal_core::support::SupportSetting::default(),
         created_at: Time::from_millis(BEGAN_MS),
         version: 1,
     }

@@ -126,7 +126,7 @@ impl Control {
     }
 
     /// The scope a key shall have: as wished, and narrowed as its maker where nothing was wished. Never wider than that.
-    async fn scope_wanted(&self, cx: &Cx, mut wished: ScopeView) -> Result<Scope> {
+    pub(crate) async fn scope_wanted(&self, cx: &Cx, mut wished: ScopeView) -> Result<Scope> {
         for site in wished.sites.iter_mut().flatten() {
             *site = site_found(self.store(), site).await?.id.to_string();
         }
@@ -158,7 +158,7 @@ impl Control {
 }
 
 /// When a key ends that somebody makes now: as wished, and not after the key that makes it.
-fn ends_with_maker(cx: &Cx, wished_s: Option<u32>) -> Result<Option<Time>> {
+pub(crate) fn ends_with_maker(cx: &Cx, wished_s: Option<u32>) -> Result<Option<Time>> {
     let maker = cx.key()?.expires_at;
     let Some(seconds) = wished_s else { return Ok(maker) };
     if seconds == 0 {
@@ -178,7 +178,7 @@ fn ends_with_maker(cx: &Cx, wished_s: Option<u32>) -> Result<Option<Time>> {
     }
 }
 
-fn out_of_scope(part: Part, detail: &str) -> Error {
+pub(crate) fn out_of_scope(part: Part, detail: &str) -> Error {
     let mut problem = Problem::new(Code::Forbidden, format!("{detail}: `{}`", part.rule()));
     problem.rule = Some(part.rule().into());
     problem.hint("nobody hands out or takes away more than he holds; `whoami` shows a key's scope").into()

@@ -40,6 +40,7 @@ impl Control {
             vat_id: wanted.vat_id,
             credit,
             share: FairShare::default(),
+            support: gregal_core::support::SupportSetting::default(),
             created_at: cx.now,
             version: 1,
         };

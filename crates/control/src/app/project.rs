@@ -26,10 +26,7 @@ impl Control {
         let tx = self.begin(cx).await?;
         tx.project_insert(&project).await?;
         let answer = ProjectView::from(&project);
-        let entry = cx
-            .done(Some(organisation), Action::ProjectCreate.as_str(), id)
-            .by(&policies)
-            .fact("name", project.name.as_str());
+        let entry = cx.done(Some(organisation), Action::ProjectCreate.as_str(), id).by(&policies);
         self.finish_created(cx, tx, &[entry], Wake::Nobody, &answer).await?;
         Ok(answer)
     }

@@ -14,7 +14,7 @@ use gregal_api::{
     site::SiteView,
 };
 use gregal_core::{
-    access::{Action, Role},
+    access::Action,
     id::{OrganisationId, ProjectId, SiteId},
 };
 use serde::de::DeserializeOwned;
@@ -98,7 +98,7 @@ impl Visitor {
 
     /// Whether this is an operator.
     pub(crate) fn is_operator(&self) -> bool {
-        self.me.key.role == Role::Operator
+        self.me.key.role.is_operator()
     }
 
     /// Text that nobody can guess, for what must not be made twice.
@@ -198,7 +198,12 @@ impl Visitor {
             (Here::Quotas, quotas.as_str(), "Quotas", !operator && self.can(Action::QuotaRead)),
             (Here::Usage, "/console/usage", "Usage", bound_usage || self.can_in_organisation(Action::UsageRead)),
             (Here::Invoice, "/console/invoice", "Invoice", self.can_in_organisation(Action::InvoiceRead)),
-            (Here::Organisations, "/console/organisations", "Organisations", operator),
+            (
+                Here::Organisations,
+                "/console/organisations",
+                "Organisations",
+                operator && self.can(Action::OrganisationRead),
+            ),
             (Here::Sites, "/console/sites", "Sites", self.can(Action::CatalogueRead)),
             (Here::Skus, "/console/skus", "SKUs", self.can(Action::CatalogueRead)),
             (

@@ -72,6 +72,7 @@ async fn admitted(control: &Control, route: &Route, request: Request) -> Result<
     let mut cx = Cx::new(id, now, actor);
     cx.peer = Peer::of(&parts.extensions);
     control.admit_peer(&cx).await?;
+    cx.accesses = control.accesses_in_use(&cx).await?;
     let body = if route.request.is_some() {
         let bytes = read(route.access, body).await?;
         if route.creates() {

@@ -21,8 +21,8 @@ use crate::{
     Control, Error, Result,
     console::{self, ConsoleOptions},
     http::{
-        audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation, peer,
-        placement, project, quota, reservation, site, sku, usage,
+        access, audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation,
+        peer, placement, project, quota, reservation, site, sku, usage,
     },
 };
 
@@ -71,6 +71,16 @@ fn bindings() -> Vec<Binding> {
         bound("keys_list", key::list),
         bound("key_rotate", key::rotate),
         bound("key_revoke", key::revoke),
+        bound("operator_key_create", access::operator_key_create),
+        bound("operator_keys_list", access::operator_keys_list),
+        bound("operator_key_revoke", access::operator_key_revoke),
+        bound("access_request", access::request),
+        bound("accesses_list", access::list),
+        bound("access_approve", access::approve),
+        bound("access_consent", access::consent),
+        bound("access_end", access::end),
+        bound("access_setting_read", access::setting_read),
+        bound("access_setting_write", access::setting_write),
         bound("dataset_create", dataset::create),
         bound("datasets_list", dataset::list),
         bound("dataset_read", dataset::read),

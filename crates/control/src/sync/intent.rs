@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gregal_api::{
+    grant::GRANT_SECONDS_MAX,
     protocol::{Allowance, Intent, SiteKey, SiteOrganisation, WantedAttempt, WantedDataset, WantedEndpoint},
     signed::Signed,
 };
@@ -88,6 +89,8 @@ impl Control {
         let mut present = serving.clone();
         present.extend(attempts.iter().map(|attempt| attempt.organisation));
         present.extend(datasets.iter().filter(|dataset| !dataset.delete).map(|dataset| dataset.organisation));
+        let since = self.now().plus_seconds(-(GRANT_SECONDS_MAX + 60));
+        let keys_revoked = view.keys_revoked_since(&present, since).await?;
         let mut organisations = Vec::with_capacity(present.len());
         for organisation in present {
             let residency = self.organisation_of(view, organisation).await?.residency;
@@ -101,6 +104,7 @@ impl Control {
             jobs_kept,
             endpoints,
             datasets,
+            keys_revoked,
             keys: self.keys_wanted(view, id, &serving).await?,
             organisations,
             allowances: allowance::granted_at(view, id).await?,

@@ -1,7 +1,10 @@
 //! One case a route: who may, and what everyone else is told. A route without a row here fails.
 
 use gregal_api::routes::{Access, ROUTES, Route};
-use gregal_core::access::Role::{self, Admin, Auditor, Billing, Developer, Inference, Operator, Owner, Viewer};
+use gregal_core::access::Role::{
+    self, Admin, Auditor, Billing, BillingOperator, DataProtectionOfficer, Developer, Inference, Operator,
+    OperatorAuditor, Owner, SiteOperator, Support, Viewer, Visitor,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -39,9 +42,42 @@ const fn row(route: &'static str, about: About, may: &'static [Role]) -> Row {
     Row { route, about, may, sibling: 404 }
 }
 
-const CATALOGUE: &[Role] = &[Operator, Owner, Admin, Developer, Viewer, Billing, Auditor];
-const OPERATORS: &[Role] = &[Operator];
-const EVERY_FACT: &[Role] = &[Owner, Admin, Developer, Viewer, Auditor];
+const CATALOGUE: &[Role] = &[
+    Operator,
+    SiteOperator,
+    BillingOperator,
+    Support,
+    OperatorAuditor,
+    Owner,
+    Admin,
+    Developer,
+    Viewer,
+    Billing,
+    Auditor,
+    DataProtectionOfficer,
+];
+const FOUNDER: &[Role] = &[Operator];
+const MACHINES: &[Role] = &[Operator, SiteOperator];
+const BUSINESS: &[Role] = &[Operator, BillingOperator];
+const HELPERS: &[Role] = &[Operator, Support];
+const LOOKS: &[Role] = &[Operator, Support, OperatorAuditor, Owner, Admin, Auditor, DataProtectionOfficer];
+const ORGANISATION: &[Role] = &[
+    Operator,
+    BillingOperator,
+    Support,
+    OperatorAuditor,
+    Owner,
+    Admin,
+    Developer,
+    Viewer,
+    Billing,
+    Auditor,
+    DataProtectionOfficer,
+    Visitor,
+];
+const EVERY_FACT: &[Role] = &[Owner, Admin, Developer, Viewer, Auditor, DataProtectionOfficer, Visitor];
+const SERVED: &[Role] = &[Owner, Admin, Developer, Inference, Viewer, Auditor, DataProtectionOfficer, Visitor];
+const RESERVED: &[Role] = &[Owner, Admin, Developer, Viewer, Auditor, Visitor];
 const MAKERS: &[Role] = &[Owner, Admin, Developer];
 const ADMINS: &[Role] = &[Owner, Admin];
 
@@ -54,33 +90,38 @@ const ROWS: &[Row] = &[
     row("whoami", About::Self_, Role::ALL),
     row("skus_list", About::Cloud, CATALOGUE),
     row("sku_read", About::Cloud, CATALOGUE),
-    row("sku_create", About::Cloud, OPERATORS),
-    row("sku_price", About::Cloud, OPERATORS),
-    row("sku_retire", About::Cloud, OPERATORS),
+    row("sku_create", About::Cloud, BUSINESS),
+    row("sku_price", About::Cloud, BUSINESS),
+    row("sku_retire", About::Cloud, BUSINESS),
     row("prices_list", About::Cloud, CATALOGUE),
     row("sites_list", About::Cloud, CATALOGUE),
     row("site_read", About::Cloud, CATALOGUE),
-    row("site_create", About::Cloud, OPERATORS),
-    row("site_quarantine", About::Cloud, OPERATORS),
-    row("organisation_create", About::Cloud, OPERATORS),
-    row("audit_list_all", About::Cloud, OPERATORS),
-    Row {
-        sibling: 200,
-        ..row("organisations_list", About::Cloud, &[Operator, Owner, Admin, Developer, Viewer, Billing, Auditor])
-    },
-    row("organisation_read", About::Organisation, &[Operator, Owner, Admin, Developer, Viewer, Billing, Auditor]),
+    row("site_create", About::Cloud, MACHINES),
+    row("site_quarantine", About::Cloud, &[Operator, SiteOperator, OperatorAuditor]),
+    row("organisation_create", About::Cloud, BUSINESS),
+    row("audit_list_all", About::Cloud, &[Operator, OperatorAuditor]),
+    Row { sibling: 200, ..row("organisations_list", About::Cloud, ORGANISATION) },
+    row("organisation_read", About::Organisation, ORGANISATION),
     row("residency_write", About::Organisation, &[Owner]),
-    row("quotas_list", About::Organisation, &[Operator, Owner, Admin, Developer, Viewer, Billing, Auditor]),
-    row("quota_write", About::Organisation, OPERATORS),
-    row("quota_remove", About::Organisation, OPERATORS),
-    row("share_write", About::Organisation, OPERATORS),
-    row("project_quotas_list", About::Project, &[Owner, Admin, Developer, Viewer, Billing, Auditor]),
+    row(
+        "quotas_list",
+        About::Organisation,
+        &[Operator, BillingOperator, Owner, Admin, Developer, Viewer, Billing, Auditor, Visitor],
+    ),
+    row("quota_write", About::Organisation, BUSINESS),
+    row("quota_remove", About::Organisation, BUSINESS),
+    row("share_write", About::Organisation, BUSINESS),
+    row("project_quotas_list", About::Project, &[Owner, Admin, Developer, Viewer, Billing, Auditor, Visitor]),
     row("project_quota_write", About::Project, ADMINS),
     row("project_quota_remove", About::Project, ADMINS),
     row("project_create", About::Organisation, ADMINS),
     Row {
         sibling: 200,
-        ..row("projects_list", About::Organisation, &[Owner, Admin, Developer, Viewer, Billing, Auditor])
+        ..row(
+            "projects_list",
+            About::Organisation,
+            &[Owner, Admin, Developer, Viewer, Billing, Auditor, DataProtectionOfficer, Visitor],
+        )
     },
     Row {
         sibling: 200,
@@ -93,12 +134,26 @@ const ROWS: &[Row] = &[
     row("invoice_draft", About::Organisation, &[Owner, Billing]),
     row("balance_read", About::Organisation, &[Owner, Billing]),
     row("postings_list", About::Organisation, &[Owner, Billing]),
-    row("audit_list", About::Organisation, &[Owner, Admin, Auditor]),
-    row("project_read", About::Project, &[Owner, Admin, Developer, Viewer, Billing, Auditor]),
+    row("audit_list", About::Organisation, &[Owner, Admin, Auditor, DataProtectionOfficer]),
+    row(
+        "project_read",
+        About::Project,
+        &[Owner, Admin, Developer, Viewer, Billing, Auditor, DataProtectionOfficer, Visitor],
+    ),
     row("key_create", About::Project, MAKERS),
-    row("keys_list", About::Project, EVERY_FACT),
+    row("keys_list", About::Project, &[Owner, Admin, Developer, Viewer, Auditor, DataProtectionOfficer]),
     row("key_rotate", About::Project, MAKERS),
     row("key_revoke", About::Project, MAKERS),
+    row("operator_key_create", About::Cloud, FOUNDER),
+    row("operator_keys_list", About::Cloud, &[Operator, OperatorAuditor]),
+    row("operator_key_revoke", About::Cloud, FOUNDER),
+    row("access_request", About::Organisation, HELPERS),
+    row("accesses_list", About::Organisation, LOOKS),
+    row("access_approve", About::Organisation, HELPERS),
+    row("access_consent", About::Organisation, &[Owner, DataProtectionOfficer]),
+    row("access_end", About::Organisation, &[Operator, Support, Owner, Admin, DataProtectionOfficer]),
+    row("access_setting_read", About::Organisation, LOOKS),
+    row("access_setting_write", About::Organisation, &[Owner, DataProtectionOfficer]),
     row("dataset_create", About::Project, MAKERS),
     row("datasets_list", About::Project, EVERY_FACT),
     row("dataset_read", About::Project, EVERY_FACT),
@@ -109,18 +164,18 @@ const ROWS: &[Row] = &[
     row("job_progress", About::Project, EVERY_FACT),
     row("job_explain", About::Project, EVERY_FACT),
     row("job_cancel", About::Project, MAKERS),
-    row("job_preempt", About::Cloud, OPERATORS),
+    row("job_preempt", About::Cloud, MACHINES),
     row("calendar_read", About::Cloud, CATALOGUE),
     row("reservation_create", About::Project, MAKERS),
     row("reservation_quote", About::Project, MAKERS),
-    row("reservations_list", About::Project, EVERY_FACT),
-    row("reservation_read", About::Project, EVERY_FACT),
+    row("reservations_list", About::Project, RESERVED),
+    row("reservation_read", About::Project, RESERVED),
     row("reservation_cancel", About::Project, MAKERS),
-    row("models_list", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
-    row("model_read", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
+    row("models_list", About::Project, SERVED),
+    row("model_read", About::Project, SERVED),
     row("endpoint_create", About::Project, MAKERS),
-    row("endpoints_list", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
-    row("endpoint_read", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
+    row("endpoints_list", About::Project, SERVED),
+    row("endpoint_read", About::Project, SERVED),
     row("endpoint_delete", About::Project, MAKERS),
     row("grant_create", About::Project, MAKERS),
     row("placement_explain", About::Project, EVERY_FACT),
@@ -142,6 +197,10 @@ struct World {
     key: String,
     /// Each is rotated once.
     rotated: std::cell::RefCell<Vec<String>>,
+    /// Operators' keys, each revoked once.
+    operators: std::cell::RefCell<Vec<String>>,
+    /// Each takes one step.
+    accesses: std::cell::RefCell<Vec<String>>,
     made: std::cell::Cell<u32>,
 }
 
@@ -158,6 +217,18 @@ impl World {
         let wanted = json!({ "name": "k", "role": "inference" });
         let made = cloud.call(&tenant.owner, "key_create", &[&tenant.project()], wanted).await.good();
         let key = made["key"]["id"].as_str().unwrap().to_owned();
+        let (mut operators, mut accesses) = (Vec::new(), Vec::new());
+        for number in 0..2 * Role::ALL.len() {
+            let wanted = json!({ "name": format!("o{number}"), "role": "support" });
+            let made = cloud.call(&cloud.operator, "operator_key_create", &[], wanted).await.good();
+            operators.push(made["key"]["id"].as_str().unwrap().to_owned());
+            let secret = made["secret"].as_str().unwrap();
+            for _ in 0..3 {
+                let wanted = json!({ "reason": "an example of a wish", "seconds": 60 });
+                let asked = cloud.call(secret, "access_request", &[&tenant.organisation()], wanted).await.good();
+                accesses.push(asked["id"].as_str().unwrap().to_owned());
+            }
+        }
         let mut rotated = Vec::new();
         for number in 0..2 * Role::ALL.len() {
             let wanted = json!({ "name": format!("r{number}"), "role": "inference" });
@@ -179,6 +250,8 @@ impl World {
             reservation,
             key,
             rotated: rotated.into(),
+            operators: operators.into(),
+            accesses: accesses.into(),
             made: std::cell::Cell::new(0),
         }
     }
@@ -190,6 +263,8 @@ impl World {
             "{project}" => self.tenant.project(),
             "{site}" => self.site.id.to_string(),
             "{key}" if route.id == "key_rotate" => self.rotated.borrow_mut().pop().unwrap(),
+            "{key}" if route.id == "operator_key_revoke" => self.operators.borrow_mut().pop().unwrap(),
+            "{access}" => self.accesses.borrow_mut().pop().unwrap(),
             "{key}" => self.key.clone(),
             "{dataset}" if route.id == "dataset_delete" => self.spare.clone(),
             "{dataset}" => self.dataset.clone(),
@@ -222,6 +297,9 @@ impl World {
             Some("ProjectCreate" | "DatasetCreate") => json!({ "name": name }),
             Some("KeyCreate") => json!({ "name": name, "role": "inference" }),
             Some("KeyRotate") => json!({}),
+            Some("OperatorKeyCreate") => json!({ "name": name, "role": "support" }),
+            Some("AccessRequest") => json!({ "reason": "an example of a wish", "seconds": 60 }),
+            Some("AccessSetting") => json!({ "setting": "consent" }),
             Some("JobCreate") => crate::world::training(&self.dataset, &name),
             Some("JobPreempt") => json!({ "why": "a machine is taken out" }),
             Some("QuotaWrite") => json!({ "guarantee": 0 }),
@@ -261,7 +339,7 @@ fn expected(row: &Row, role: Role, good: u16) -> u16 {
         About::Site => 401,
         _ if row.may.contains(&role) => good,
         // What tenants own does not exist for operators.
-        _ if role == Operator && is_tenants => 404,
+        _ if role.is_operator() && is_tenants && !row.may.iter().any(|role| role.is_operator()) => 404,
         _ => 403,
     }
 }
@@ -276,7 +354,8 @@ async fn every_route_lets_in_whom_it_should_and_tells_everyone_else_the_right_th
     let sibling = world.cloud.key(Some(world.tenant.organisation), Some(sibling_project), Owner).await;
     let mut keys = vec![(Operator, world.cloud.operator.clone())];
     for role in Role::ALL.iter().copied().filter(|role| *role != Operator) {
-        keys.push((role, world.cloud.key(Some(world.tenant.organisation), None, role).await));
+        let organisation = (!role.is_operator()).then_some(world.tenant.organisation);
+        keys.push((role, world.cloud.key(organisation, None, role).await));
     }
     let mut wrong = Vec::new();
     for route in ROUTES {

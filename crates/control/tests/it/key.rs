@@ -276,6 +276,47 @@ async fn a_rotated_key_works_until_the_overlap_ends_and_its_successor_after_that
 }
 
 #[tokio::test]
+async fn a_revoked_key_wakes_its_sites_at_once_and_its_grants_end_there_too() {
+    let cloud = Cloud::open().await;
+    let mut site = cloud.site("lyon", "FR").await;
+    let tenant = cloud.tenant("Acme", 10_000).await;
+    let model = endpoint::model(&cloud, &tenant, &mut site).await;
+    endpoint::serving(&cloud, &tenant, &mut site, &model).await;
+    let wanted = json!({ "name": "leaked", "role": "developer" });
+    let made = cloud.call(&tenant.owner, "key_create", &[&tenant.project()], wanted).await.good();
+    let id: KeyId = made["key"]["id"].as_str().unwrap().parse().unwrap();
+    let secret = made["secret"].as_str().unwrap();
+    site.sync(&cloud).await;
+    assert!(site.intent().keys.iter().any(|key| key.key == id));
+    // The site waits for news longer than any test; only the revocation wakes it.
+    site.report.wait_ms = 25_000;
+    let (revoked, ()) = tokio::join!(
+        async {
+            // The key's own request is on its way when it is revoked: nothing of it may revive the key.
+            let own = cloud.call(secret, "project_read", &[&tenant.project()], Value::Null).await;
+            assert_eq!(own.status, 200);
+            cloud.call(&tenant.owner, "key_revoke", &[&id.to_string()], Value::Null).await
+        },
+        async {
+            site.sync(&cloud).await;
+        },
+    );
+    assert_eq!(revoked.status, 200);
+    assert!(site.intent().keys.iter().all(|key| key.key != id), "the next word the site hears is without it");
+    assert_eq!(site.intent().keys_revoked, [id]);
+    for _ in 0..3 {
+        assert_eq!(cloud.call(secret, "whoami", &[], Value::Null).await.status, 401);
+    }
+    site.report.wait_ms = 0;
+    site.sync(&cloud).await;
+    assert!(site.intent().keys.iter().all(|key| key.key != id));
+    // Once no grant of it can be in time, sites are told of it no more.
+    cloud.world.pass_seconds(961);
+    site.sync(&cloud).await;
+    assert!(site.intent().keys_revoked.is_empty());
+}
+
+#[tokio::test]
 async fn rotating_gives_nobody_a_role_or_a_life_he_could_not_hand_out() {
     let cloud = Cloud::open().await;
     let tenant = cloud.tenant("Acme", 0).await;

@@ -21,7 +21,7 @@ use gregal_core::{
     key::{Key, KeyKind, Scope, digest_of, secret_from},
     ledger::Balances,
     meter::{Meter, UsageEvent},
-    site::Capacity,
+    site::{Capacity, SiteOperator},
     time::Time,
     world::World,
 };
@@ -50,8 +50,14 @@ fn options(store: &Store, world: &Arc<SteppedWorld>) -> ControlOptions {
         origin: "audit.test.example/gregal".into(),
         code_version: "test".into(),
         clean_ms: gregal_core::reservation::CLEAN_MS_DEFAULT,
-        access: AccessOptions::default(),
+        access: AccessOptions { operator: Some(french()), ..AccessOptions::default() },
     }
+}
+
+/// Who runs it.
+fn french() -> SiteOperator {
+    let law = "FR".parse().unwrap();
+    SiteOperator { name: "Hoster".into(), jurisdiction: law, parent_jurisdiction: law }
 }
 
 /// What was answered.

@@ -35,6 +35,7 @@ pub(crate) fn organisation(country: &str, vat_id: Option<&str>) -> Organisation 
         credit: Nano::from_euro(100),
         residency: ResidencyPolicy::eu(),
         share: gregal_core::organisation::FairShare::default(),
+        support: gregal_core::support::SupportSetting::default(),
         created_at: Time::default(),
         version: 1,
     }

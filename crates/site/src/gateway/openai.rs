@@ -25,7 +25,7 @@ use self::{
 use super::{
     admit::Refusal,
     presented::Presented,
-    route,
+    route::{self, Caller},
     stream::{Exchange, Piece},
     usage,
 };
@@ -41,7 +41,7 @@ type App = State<Arc<Shared>>;
 /// `GET /v1/models`
 pub(crate) async fn models(State(shared): App, presented: Presented) -> Result<Response, ApiError> {
     let standing = shared.desk.current();
-    let caller = route::caller(&standing, &presented, shared.options.world.now())?;
+    let caller = known(&shared, &standing, &presented)?;
     let found = route::endpoints(&standing, &shared.policies, &caller);
     let data: Vec<Value> = found.into_iter().map(|endpoint| model(&endpoint.name, &standing)).collect();
     Ok(Json(json!({"object": "list", "data": data})).into_response())
@@ -54,7 +54,7 @@ pub(crate) async fn model_read(
     presented: Presented,
 ) -> Result<Response, ApiError> {
     let standing = shared.desk.current();
-    let caller = route::caller(&standing, &presented, shared.options.world.now())?;
+    let caller = known(&shared, &standing, &presented)?;
     let endpoint = route::endpoint(&standing, &shared.policies, &caller, &name)?;
     Ok(Json(model(&endpoint.name, &standing)).into_response())
 }
@@ -99,7 +99,7 @@ async fn complete(
 ) -> Result<Response, ApiError> {
     let standing = shared.desk.current();
     // Who asks comes first: nobody may make the site read a megabyte without a key.
-    route::caller(&standing, &presented, shared.options.world.now())?;
+    known(&shared, &standing, &presented)?;
     let ask = Ask::read(kind, &read(body).await?)?;
     // The body may have taken its time; what holds is what holds now.
     let standing = shared.desk.current();
@@ -110,6 +110,15 @@ async fn complete(
     let (out, pieces) = mpsc::channel(PIECES_WAITING_MAX);
     shared.tasks.spawn(exchange.run(out));
     if ask.stream { streamed(ask, pieces).await } else { whole(ask, pieces).await }
+}
+
+/// Who asks, as far as this site may still believe it.
+fn known(shared: &Shared, standing: &Standing, presented: &Presented) -> Result<Caller, ApiError> {
+    if !shared.believes_keys() {
+        let detail = "this site has not heard from its control plane for too long to know which keys still work";
+        return Err(ApiError::unavailable(detail));
+    }
+    route::caller(standing, presented, shared.options.world.now())
 }
 
 async fn read(body: Body) -> Result<Bytes, ApiError> {
@@ -129,7 +138,7 @@ fn admit(
     presented: &Presented,
 ) -> Result<Exchange, ApiError> {
     let now = shared.options.world.now();
-    let caller = route::caller(standing, presented, now)?;
+    let caller = known(shared, standing, presented)?;
     let endpoint = route::endpoint(standing, &shared.policies, &caller, &ask.model)?;
     if shared.stop.is_cancelled() {
         return Err(gone());

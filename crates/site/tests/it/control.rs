@@ -308,6 +308,7 @@ fn first_intent() -> Intent {
             key(STRANGER, Role::Owner, OTHER_ORG, None, None),
             key(EXPIRED, Role::Owner, ORG, None, Some(past)),
         ],
+        keys_revoked: Vec::new(),
         organisations: vec![residency(ORG), residency(OTHER_ORG)],
         allowances: vec![allowance(Nano::from_euro(1))],
         price_books: vec![price::default_book(Time::from_millis(0))],

@@ -46,6 +46,7 @@ pub(crate) fn organisation(number: u128, name: &str) -> Organisation {
         credit: Nano::ZERO,
         residency: ResidencyPolicy::eu(),
         share: gregal_core::organisation::FairShare::default(),
+        support: gregal_core::support::SupportSetting::default(),
         created_at: NOW,
         version: 1,
     }

@@ -58,6 +58,8 @@ impl Control {
         let ends = cx.now.plus_seconds(i64::from(overlap_s));
         let ends = old.expires_at.map_or(ends, |end| end.min(ends));
         let after = Key { expires_at: Some(ends), replaced_by: Some(new.id), version: old.version + 1, ..old };
+        // What has no overlap was taken back, and so were its grants.
+        let after = Key { revoked_at: (overlap_s == 0).then_some(cx.now), ..after };
         tx.key_insert(&new).await?;
         tx.key_update(&after).await?;
         let answer = |secret: Option<String>| KeyCreated { key: (&new).into(), secret };
