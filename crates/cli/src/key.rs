@@ -59,7 +59,7 @@ pub(crate) struct ScopeArgs {
     /// Only at this site, by name or id
     #[arg(long, value_name = "SITE")]
     site: Vec<String>,
-    /// Only from this network: 10.0.0.0/8, 2001:db8::/32, or one address
+    /// Only from this network: `10.0.0.0/8`, `2001:db8::/32`, or one address
     #[arg(long, value_name = "NETWORK")]
     network: Vec<String>,
 }

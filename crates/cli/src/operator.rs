@@ -35,13 +35,13 @@ pub enum OperatorKeyVerb {
 pub struct Create {
     /// What it is called, 1 to 80 characters
     name: String,
-    /// What it may do: site_operator, billing_operator, support, operator_auditor, or operator for all of that
+    /// What it may do: `site_operator`, `billing_operator`, `support`, `operator_auditor`, or `operator` for all of that
     #[arg(long, value_parser = key::role)]
     role: Role,
     /// Stops working by itself after this long: `12h`, `30d`
     #[arg(long, visible_alias = "expires", value_name = "SPAN", value_parser = words::stretch)]
     expires_in: Option<u32>,
-    /// Only from this network: 10.0.0.0/8, 2001:db8::/32, or one address; several times for several
+    /// Only from this network: `10.0.0.0/8`, `2001:db8::/32`, or one address; several times for several
     #[arg(long, value_name = "NETWORK")]
     network: Vec<String>,
 }

@@ -201,6 +201,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "it makes a part of a scope, which is optional")]
     fn set<T: Ord>(values: impl IntoIterator<Item = T>) -> Option<BTreeSet<T>> {
         Some(values.into_iter().collect())
     }

@@ -151,7 +151,7 @@ impl Control {
         let whole = Principal::from(key);
         let carried = |action| places.iter().any(|place| self.policies().authorize(&whole, action, place).is_allowed());
         let left_in = |action: &Action| key.scope.actions.as_ref().is_none_or(|actions| actions.contains(action));
-        let may = |action: &&Action| left_in(*action) && carried(**action);
+        let may = |action: &&Action| left_in(action) && carried(**action);
         let actions = Action::ALL.iter().filter(may).map(|action| action.as_str().to_owned()).collect();
         Ok(WhoAmI { key: key.into(), actions })
     }

@@ -285,7 +285,7 @@ impl World {
         let name = format!("n{}", self.made.get());
         match route.request {
             None => Value::Null,
-            Some("Empty" | "PlacementAsk") => json!({}),
+            Some("Empty" | "PlacementAsk" | "KeyRotate") => json!({}),
             Some("SiteCreate") => json!({
                 "name": name, "jurisdiction": "FR", "operator_name": "Hoster", "operator_jurisdiction": "FR",
                 "operator_parent_jurisdiction": "FR",
@@ -296,7 +296,6 @@ impl World {
             Some("ResidencyView") => json!({ "jurisdictions": ["EU"] }),
             Some("ProjectCreate" | "DatasetCreate") => json!({ "name": name }),
             Some("KeyCreate") => json!({ "name": name, "role": "inference" }),
-            Some("KeyRotate") => json!({}),
             Some("OperatorKeyCreate") => json!({ "name": name, "role": "support" }),
             Some("AccessRequest") => json!({ "reason": "an example of a wish", "seconds": 60 }),
             Some("AccessSetting") => json!({ "setting": "consent" }),

@@ -156,7 +156,7 @@ impl Desk {
         // Without a note of it, the intent itself is the last word there is proof of.
         let noted = read(&folder.join(HEARD))?.and_then(|text| serde_json::from_slice::<Time>(&text).ok());
         let made = standing.borrow().intent.as_ref().map(|intent| intent.made_at);
-        let heard_at = noted.max(made).map_or(0, |at| at.as_millis());
+        let heard_at = noted.max(made).map_or(0, Time::as_millis);
         Ok(Self {
             folder: folder.to_owned(),
             standing,
