@@ -1,7 +1,10 @@
 //! Grants: short-lived leave to read or write content at a site. Content never passes through control.
 
+use std::collections::BTreeSet;
+
 use gregal_core::{
     id::{KeyId, OrganisationId, ProjectId, SiteId},
+    network::Network,
     time::Time,
 };
 use serde::{Deserialize, Serialize};
@@ -74,6 +77,9 @@ pub struct GrantBody {
     pub project: ProjectId,
     /// Who asked.
     pub key: KeyId,
+    /// The only networks it works from; none: as any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub networks: Option<BTreeSet<Network>>,
     /// When it ends.
     pub expires_at: Time,
 }

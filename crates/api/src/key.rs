@@ -9,6 +9,8 @@ use gregal_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::scope::ScopeView;
+
 /// Makes a key of a project.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -18,7 +20,22 @@ pub struct KeyCreate {
     /// What it may do; nobody can grant more than he holds.
     #[schema(value_type = String, example = "developer")]
     pub role: Role,
-    /// Seconds until it stops working by itself; absent: never.
+    /// Seconds until it stops working by itself; absent: when the key that asks does, or never.
+    #[serde(default)]
+    pub expires_in_s: Option<u32>,
+    /// What it is narrowed to. A part left out is narrowed as the key that asks; none may be wider than that.
+    #[serde(default, skip_serializing_if = "ScopeView::is_open")]
+    pub scope: ScopeView,
+}
+
+/// Gives a key's place to a new one.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRotate {
+    /// Seconds during which both work, at most 30 days; absent: a day. 0 ends the old one at once.
+    #[serde(default)]
+    pub overlap_s: Option<u32>,
+    /// Seconds until the new one stops working by itself; absent: when the old one would have.
     #[serde(default)]
     pub expires_in_s: Option<u32>,
 }
@@ -53,6 +70,17 @@ pub struct KeyView {
     /// When it was revoked.
     #[schema(value_type = Option<String>)]
     pub revoked_at: Option<Time>,
+    /// What it is narrowed to, within what its role carries.
+    #[serde(default, skip_serializing_if = "ScopeView::is_open")]
+    pub scope: ScopeView,
+    /// The key whose place it took.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<KeyId>,
+    /// The key that takes its place; this one ends by itself.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<KeyId>,
 }
 
 impl From<&Key> for KeyView {
@@ -67,6 +95,9 @@ impl From<&Key> for KeyView {
             created_at: key.created_at,
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,
+            scope: (&key.scope).into(),
+            replaces: key.replaces,
+            replaced_by: key.replaced_by,
         }
     }
 }
@@ -92,6 +123,6 @@ impl std::fmt::Debug for KeyCreated {
 pub struct WhoAmI {
     /// The key.
     pub key: KeyView,
-    /// What its role allows, as `noun:verb`.
+    /// What its role allows and its scope leaves in, as `noun:verb`.
     pub actions: Vec<String>,
 }

@@ -1,6 +1,7 @@
 //! The contract: wire types, routes, problem codes, grants, `OpenAPI` and the typed client.
 //! Never here: handlers, decisions, or anything that touches a database.
 
+pub mod access;
 pub mod audit;
 pub mod catalogue;
 pub mod client;
@@ -12,6 +13,7 @@ pub mod job;
 pub mod key;
 pub mod model;
 pub mod openapi;
+pub mod operator_key;
 pub mod organisation;
 pub mod page;
 pub mod person;
@@ -23,6 +25,7 @@ pub mod protocol;
 pub mod quota;
 pub mod reservation;
 pub mod routes;
+pub mod scope;
 pub mod signed;
 pub mod site;
 pub mod sku;

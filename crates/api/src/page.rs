@@ -46,6 +46,8 @@ lists! {
     InvitationList of crate::person::InvitationView;
     /// An organisation's domains, all of them.
     DomainList of crate::person::DomainView;
+    /// A page of support accesses.
+    AccessList of crate::access::AccessView;
     /// A page of sites.
     SiteList of crate::site::SiteView;
     /// A page of SKUs.

@@ -12,6 +12,7 @@ use gregal_core::{
     money::Nano,
     price::PriceBook,
     residency::ResidencyPolicy,
+    scope::Scope,
     site::{Capacity, Site},
     sku::Sku,
     time::Time,
@@ -239,6 +240,9 @@ pub struct Intent {
     pub datasets: Vec<WantedDataset>,
     /// Keys that may ask for inference here. Absent or expired ones may not.
     pub keys: Vec<SiteKey>,
+    /// Keys that were revoked so lately that a grant of theirs could still be in time. Those grants are over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys_revoked: Vec<KeyId>,
     /// Organisations with content here, and their ceilings.
     pub organisations: Vec<SiteOrganisation>,
     /// Credit the site may serve against by itself.
@@ -341,6 +345,9 @@ pub struct SiteKey {
     pub organisation: OrganisationId,
     /// The one project it is bound to; none reaches every project of the organisation.
     pub project: Option<ProjectId>,
+    /// What it is narrowed to.
+    #[serde(default, skip_serializing_if = "Scope::is_open")]
+    pub scope: Scope,
     /// When it stops working by itself.
     pub expires_at: Option<Time>,
 }

@@ -388,6 +388,13 @@ pub const ROUTES: &[Route] = &[
         "Make a key of a project; its secret is shown once.",
     ),
     read("keys_list", "/api/v1/projects/{project}/keys", Key(A::KeyRead), "KeyList", "List keys, never their secrets."),
+    create(
+        "key_rotate",
+        "/api/v1/keys/{key}/rotate",
+        A::KeyRotate,
+        ("KeyRotate", "KeyCreated"),
+        "Give a key's place to a new one, of the same role, project and scope; the old one works until the overlap ends.",
+    ),
     delete("key_revoke", "/api/v1/keys/{key}", A::KeyRevoke, "KeyView", "Revoke a key everywhere."),
     // People
     ask(
@@ -500,6 +507,79 @@ pub const ROUTES: &[Route] = &[
         A::DomainWrite,
         "DomainView",
         "Take a domain away from an organisation. For operators.",
+    ),
+    // Operators' keys and their looks at tenants' facts
+    create(
+        "operator_key_create",
+        "/api/v1/operator-keys",
+        A::OperatorKeyCreate,
+        ("OperatorKeyCreate", "KeyCreated"),
+        "Make an operator's key; its secret is shown once. For the founding operator.",
+    ),
+    read(
+        "operator_keys_list",
+        "/api/v1/operator-keys",
+        Key(A::OperatorKeyRead),
+        "KeyList",
+        "List operators' keys, never their secrets. For operators.",
+    ),
+    delete(
+        "operator_key_revoke",
+        "/api/v1/operator-keys/{key}",
+        A::OperatorKeyRevoke,
+        "KeyView",
+        "Revoke an operator's key; never the last that can make others. For the founding operator.",
+    ),
+    create(
+        "access_request",
+        "/api/v1/organisations/{organisation}/accesses",
+        A::AccessRequest,
+        ("AccessRequest", "AccessView"),
+        "Ask for a look at an organisation's facts, for a time and with a reason that it reads. For support.",
+    ),
+    read(
+        "accesses_list",
+        "/api/v1/organisations/{organisation}/accesses",
+        Key(A::AccessRead),
+        "AccessList",
+        "List the looks that operators asked for, and where each stands.",
+    ),
+    ask(
+        "access_approve",
+        "/api/v1/accesses/{access}/approve",
+        Key(A::AccessApprove),
+        ("Empty", "AccessView"),
+        true,
+        "Approve the look that another operator asked for. For operators.",
+    ),
+    ask(
+        "access_consent",
+        "/api/v1/accesses/{access}/consent",
+        Key(A::AccessConsent),
+        ("Empty", "AccessView"),
+        true,
+        "Approve, for the organisation, the look that an operator asked for.",
+    ),
+    delete(
+        "access_end",
+        "/api/v1/accesses/{access}",
+        A::AccessEnd,
+        "AccessView",
+        "End a look, or turn the wish for one down.",
+    ),
+    read(
+        "access_setting_read",
+        "/api/v1/organisations/{organisation}/access-setting",
+        Key(A::AccessRead),
+        "AccessSetting",
+        "Read what operators may see of the organisation's facts, and who has to agree.",
+    ),
+    put(
+        "access_setting_write",
+        "/api/v1/organisations/{organisation}/access-setting",
+        A::AccessConfigure,
+        ("AccessSetting", "AccessSetting"),
+        "Say what operators may see of the organisation's facts, and who has to agree.",
     ),
     // Datasets
     create(

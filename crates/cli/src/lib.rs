@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, FromArgMatches, Subcommand};
 
+mod access;
 mod audit;
 mod catalogue;
 mod chat;
@@ -22,6 +23,7 @@ mod lines;
 mod login;
 mod member;
 mod model;
+mod operator;
 mod options;
 mod organisation;
 mod placement;
@@ -60,12 +62,16 @@ pub enum Command {
     Reservation(Noun<reservation::ReservationVerb>),
     /// Read what is free at a site, and when
     Calendar(reservation::CalendarArgs),
-    /// Make, list and revoke keys
+    /// Make, list, rotate and revoke keys
     Key(Noun<key::KeyVerb>),
     /// Invite, list, change and take out members of an organisation
     Member(Noun<member::MemberVerb>),
     /// Say which domains sign in with a provider of their organisation's own
     Domain(Noun<member::DomainVerb>),
+    /// Looks that operators ask for into what an organisation owns
+    Access(Noun<access::AccessVerb>),
+    /// The keys of those who run the cloud
+    Operator(Noun<operator::OperatorVerb>),
     /// Register, list and read sites
     Site(Noun<site::SiteVerb>),
     /// What can be rented
@@ -148,6 +154,8 @@ async fn carry_out(mut command: Command, here: &mut Surroundings) -> Result<(), 
         Command::Domain(noun) => member::run_domain(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Login(args) => login::login(args, here).await,
         Command::Logout(args) => login::logout(args, here).await,
+        Command::Access(noun) => access::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::Operator(noun) => operator::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Site(noun) => site::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Sku(noun) => sku::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Price(noun) => catalogue::run_price(&mut Cx::open(noun.options, here)?, noun.verb).await,
@@ -178,6 +186,9 @@ const fn options(command: &mut Command) -> Option<&mut Options> {
         Command::Key(noun) => Some(&mut noun.options),
         Command::Member(noun) => Some(&mut noun.options),
         Command::Domain(noun) => Some(&mut noun.options),
+        Command::Access(noun) => Some(&mut noun.options),
+        Command::Operator(noun) => Some(&mut noun.options),
+        Command::Policy(noun) => Some(&mut noun.options),
         Command::Site(noun) => Some(&mut noun.options),
         Command::Sku(noun) => Some(&mut noun.options),
         Command::Price(noun) => Some(&mut noun.options),

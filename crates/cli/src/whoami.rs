@@ -13,14 +13,14 @@ pub struct WhoamiArgs {
 pub(crate) async fn run(cx: &mut Cx<'_>) -> Result<(), Failure> {
     let who = cx.whoami().await?;
     cx.printer().data(&who, |who| {
-        Facts::new()
+        let facts = Facts::new()
             .with("key", who.key.id)
             .with("name", &who.key.name)
             .with("role", who.key.role.as_str())
             .maybe("organisation", who.key.organisation)
             .maybe("project", who.key.project)
             .maybe("expires", who.key.expires_at)
-            .with("may", who.actions.join(", "))
-            .text()
+            .with("may", who.actions.join(", "));
+        crate::key::with_scope(facts, &who.key.scope).text()
     })
 }

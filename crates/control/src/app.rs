@@ -1,5 +1,6 @@
 //! The use cases, one file a noun: ask permission, decide (core), write row, audit entry and outbox message at once.
 
+pub(crate) mod access;
 pub(crate) mod allowance;
 pub(crate) mod audit;
 mod catalogue;
@@ -16,6 +17,7 @@ mod limit;
 mod member;
 mod model;
 pub(crate) mod money;
+mod operator_key;
 pub(crate) mod organisation;
 mod person;
 mod placement;

@@ -5,15 +5,18 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use gregal_api::problem::Code;
+use gregal_api::problem::{Code, Problem};
 use gregal_core::{
     access::Action,
     audit::AuditEntry,
     id::{OrganisationId, ProjectId, RequestId},
     key::{self, Key, KeyKind},
+    network::Network,
     price::PriceBook,
     residency::Jurisdiction,
-    site::Site,
+    scope::Part,
+    site::{Site, SiteOperator},
+    support::{SUPPORT_S_MAX, SupportAccess},
     time::Time,
     world::World,
 };
@@ -25,10 +28,11 @@ use tokio::sync::Semaphore;
 
 use crate::{
     Error, Result,
-    app::audit::Log,
+    app::{access, audit::Log},
     asks::Asks,
     denials::Denials,
-    founding, http,
+    founding,
+    http::{self, peer::Peer},
     identity::{Identity, IdentityOptions},
     metrics::{Metric, Metrics},
     own::Kept,
@@ -60,6 +64,26 @@ pub struct ControlOptions {
     pub clean_ms: u32,
     /// Who vouches for people.
     pub identity: IdentityOptions,
+    /// Who gets in, from where and for how long.
+    pub access: AccessOptions,
+}
+
+/// Who gets in, from where and for how long.
+#[derive(Debug, Clone)]
+pub struct AccessOptions {
+    /// Proxies whose `X-Forwarded-For` is believed. From anybody else it is not read.
+    pub trusted_proxies: Vec<Network>,
+    /// Whoever runs this cloud, and the law they answer to: what an organisation's ceiling says of support's looks. None lets
+    /// support look at nothing.
+    pub operator: Option<SiteOperator>,
+    /// The longest look, in seconds; never more than [`gregal_core::support::SUPPORT_S_MAX`].
+    pub support_s_max: u32,
+}
+
+impl Default for AccessOptions {
+    fn default() -> Self {
+        Self { trusted_proxies: Vec::new(), operator: None, support_s_max: SUPPORT_S_MAX }
+    }
 }
 
 /// The control plane. Cheap to clone; all clones are the same one.
@@ -178,9 +202,13 @@ pub struct Cx {
     pub now: Time,
     /// Who asks.
     pub actor: Actor,
+    /// Where it came from.
+    pub(crate) peer: Peer,
     pub(crate) claim: Option<Arc<Claim>>,
     /// What the organisation of whoever asks wrote for itself.
     pub(crate) own: Option<OwnPolicies>,
+    /// Looks that the asker may use now.
+    pub(crate) accesses: Arc<Vec<access::Look>>,
     /// What permission was asked for and given, so that a route can be held to having asked for its own.
     granted: Arc<Mutex<Vec<Action>>>,
     /// Whether the policies said that it must be told "not found".
@@ -191,8 +219,19 @@ pub struct Cx {
 
 impl Cx {
     pub(crate) fn new(world: &dyn World, request: RequestId, now: Time, actor: Actor, source: Source) -> Self {
-        let salts = Arc::new(Salts::new(world));
-        Self { request, now, actor, claim: None, own: None, granted: Arc::default(), hidden: Arc::default(), source, salts }
+        Self {
+            request,
+            now,
+            actor,
+            peer: Peer::default(),
+            claim: None,
+            own: None,
+            accesses: Arc::default(),
+            granted: Arc::default(),
+            hidden: Arc::default(),
+            source,
+            salts: Arc::new(Salts::new(world)),
+        }
     }
 
     /// The key that asks; use cases that need one sit behind routes that need one.
@@ -381,7 +420,14 @@ impl Control {
     /// Asks the policies. Allowed: the ids of the policies that permit it. Denied: "not found" for what the asker may not
     /// know of, "forbidden" for what it may see but not do; written down either way.
     pub(crate) async fn authorize(&self, cx: &Cx, action: Action, resource: &Resource) -> Result<Vec<String>> {
-        match self.verdict(cx, action, resource) {
+        let verdict = self.verdict(cx, action, resource);
+        if let Some((access, Verdict::Allow { policies })) = self.opened(cx, &verdict, action, resource) {
+            // Written down before anything is shown.
+            self.access_used(cx, access, action, resource).await?;
+            cx.granted.lock().unwrap_or_else(PoisonError::into_inner).push(action);
+            return Ok(policies);
+        }
+        match verdict {
             Verdict::Allow { policies } => {
                 cx.granted.lock().unwrap_or_else(PoisonError::into_inner).push(action);
                 Ok(policies)
@@ -400,16 +446,49 @@ impl Control {
 
     /// Asks the policies without consequences.
     pub(crate) fn verdict(&self, cx: &Cx, action: Action, resource: &Resource) -> Verdict {
-        let principal = match &cx.actor {
-            Actor::Key(key) => Principal::from(&**key),
-            Actor::Site(site) => Principal::Site(site.id),
+        match &cx.actor {
+            Actor::Key(key) => {
+                let principal = Principal::from(&**key);
+                self.policies().authorize_narrowed(&key.scope, &principal, action, resource, cx.own())
+            }
+            Actor::Site(site) => self.policies().authorize(&Principal::Site(site.id), action, resource),
             // Nobody has no role, and our own tasks never come through this door.
             Actor::Nobody | Actor::System(_) => {
                 let reason = gregal_policy::DenyReason::NoPermit;
-                return Verdict::Deny { policies: Vec::new(), reason };
+                Verdict::Deny { policies: Vec::new(), reason }
             }
-        };
-        self.policies().authorize_within(&principal, action, resource, cx.own())
+        }
+    }
+
+    /// The look that opens what the asker's own role does not.
+    fn opened<'a>(
+        &self,
+        cx: &'a Cx,
+        own: &Verdict,
+        action: Action,
+        resource: &Resource,
+    ) -> Option<(&'a SupportAccess, Verdict)> {
+        let Actor::Key(key) = &cx.actor else { return None };
+        if own.is_allowed() || cx.accesses.is_empty() {
+            return None;
+        }
+        access::opened(self.policies(), &cx.accesses, key, action, resource)
+    }
+
+    /// Turns away a key that came from outside its networks, and writes it down.
+    pub(crate) async fn admit_peer(&self, cx: &Cx) -> Result<()> {
+        let Actor::Key(key) = &cx.actor else { return Ok(()) };
+        if key.scope.works_from(cx.peer.0) {
+            return Ok(());
+        }
+        self.metrics().count(Metric::Denials);
+        let rule = Part::Networks.rule();
+        let mut entry = cx.done(key.organisation, "key:use", key.id).by(&[rule.to_owned()]);
+        entry.reason = Some("forbidden".into());
+        self.denial_written(cx, entry).await?;
+        let mut problem = Problem::new(Code::Forbidden, "this key works only from the networks it was made for");
+        problem.rule = Some(rule.to_owned());
+        Err(problem.hint("ask from one of them, or with another key").into())
     }
 
     async fn denied(&self, cx: &Cx, action: Action, resource: &Resource, verdict: &Verdict) -> Result<()> {
@@ -538,15 +617,18 @@ impl Control {
 
 /// What whoever asks is told of a denial that hides nothing: whose rule it is, and who can help.
 fn forbidden(action: Action, noun: &str, verdict: &Verdict) -> Error {
-    use gregal_api::problem::Problem;
     let (action, rule) = (action.as_str(), verdict.policies().first());
-    let problem = match rule.filter(|rule| rule.contains(':')) {
-        Some(own) => Problem::new(
+    let problem = match rule {
+        Some(own) if own.contains(':') => Problem::new(
             Code::Forbidden,
             format!("the organisation's own policy `{own}` forbids `{action}` on this {noun}"),
         )
         .hint("ask an owner; `gregal policy explain` says what would have to change"),
-        None => Problem::new(Code::Forbidden, format!("this key's role does not carry `{action}` on this {noun}"))
+        Some(part) if part.starts_with("key.scope.") => {
+            Problem::new(Code::Forbidden, format!("this key's scope leaves out `{action}` on this {noun}"))
+                .hint("`whoami` shows a key's scope; ask within it, naming the site or model, or with another key")
+        }
+        _ => Problem::new(Code::Forbidden, format!("this key's role does not carry `{action}` on this {noun}"))
             .hint("ask with a key of a role that carries it; `whoami` says what a key may do"),
     };
     match rule {

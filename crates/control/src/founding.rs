@@ -107,6 +107,8 @@ impl Control {
             created_at: cx.now,
             expires_at: None,
             revoked_at: None,
+            replaces: None,
+            replaced_by: None,
             version: 1,
         };
         tx.key_insert(&key).await?;

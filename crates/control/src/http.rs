@@ -1,5 +1,6 @@
 //! HTTP: translate what came in, call the use case, translate back. No decisions, no store.
 
+mod access;
 mod audit;
 mod catalogue;
 mod dataset;
@@ -13,6 +14,7 @@ mod job;
 mod key;
 mod model;
 mod organisation;
+pub(crate) mod peer;
 mod person;
 mod placement;
 mod policy;

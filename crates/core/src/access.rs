@@ -51,6 +51,8 @@ actions! {
     KeyRead "key:read";
     /// Revoke a key.
     KeyRevoke "key:revoke";
+    /// Give a key's place to a new one, with both working for a while.
+    KeyRotate "key:rotate";
     /// Read who the members of an organisation are.
     MemberRead "member:read";
     /// Change what a member may do.
@@ -115,6 +117,24 @@ actions! {
     AuditRead "audit:read";
     /// Read the whole cloud's audit log (operators).
     AuditReadAll "audit:read_all";
+    /// List operators' keys (never their secrets).
+    OperatorKeyRead "operator_key:read";
+    /// Make operators' keys (the founding operator).
+    OperatorKeyCreate "operator_key:create";
+    /// Revoke operators' keys (the founding operator).
+    OperatorKeyRevoke "operator_key:revoke";
+    /// Ask for a look at an organisation's facts (support).
+    AccessRequest "access:request";
+    /// Approve the look another operator asked for.
+    AccessApprove "access:approve";
+    /// Approve, for the organisation, the look an operator asked for.
+    AccessConsent "access:consent";
+    /// Read which looks were asked for, and what became of them.
+    AccessRead "access:read";
+    /// End a look, or turn the wish for one down.
+    AccessEnd "access:end";
+    /// Say what operators may see of an organisation's facts, and who has to agree.
+    AccessConfigure "access:configure";
     /// Read the usage a site sent that could not be counted (operators).
     QuarantineRead "quarantine:read";
 }
@@ -123,8 +143,17 @@ actions! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Runs the cloud: makes organisations and sites. No access to tenants' content or objects.
+    /// Founded the cloud: everything the other operators may do, and makes their keys. No access to tenants' content or
+    /// objects, and no operator has any.
     Operator,
+    /// Runs machines: registers sites, makes room on them.
+    SiteOperator,
+    /// Runs the business: organisations, prices, quotas.
+    BillingOperator,
+    /// Helps tenants: asks for a look at their facts, and approves the looks of others.
+    Support,
+    /// Reads the whole cloud's audit log.
+    OperatorAuditor,
     /// Everything in the organisation.
     Owner,
     /// Everything but money and residency.
@@ -139,12 +168,20 @@ pub enum Role {
     Billing,
     /// Reads facts and the audit log.
     Auditor,
+    /// Reads facts, the audit log and the residency policy, and decides on operators' wishes to look.
+    DataProtectionOfficer,
+    /// Reads facts for as long as an access lasts. No key carries it.
+    Visitor,
 }
 
 impl Role {
     /// Every role there is.
     pub const ALL: &'static [Self] = &[
         Self::Operator,
+        Self::SiteOperator,
+        Self::BillingOperator,
+        Self::Support,
+        Self::OperatorAuditor,
         Self::Owner,
         Self::Admin,
         Self::Developer,
@@ -152,12 +189,18 @@ impl Role {
         Self::Viewer,
         Self::Billing,
         Self::Auditor,
+        Self::DataProtectionOfficer,
+        Self::Visitor,
     ];
 
     /// How policies and people spell it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Operator => "operator",
+            Self::SiteOperator => "site_operator",
+            Self::BillingOperator => "billing_operator",
+            Self::Support => "support",
+            Self::OperatorAuditor => "operator_auditor",
             Self::Owner => "owner",
             Self::Admin => "admin",
             Self::Developer => "developer",
@@ -165,16 +208,36 @@ impl Role {
             Self::Viewer => "viewer",
             Self::Billing => "billing",
             Self::Auditor => "auditor",
+            Self::DataProtectionOfficer => "data_protection_officer",
+            Self::Visitor => "visitor",
         }
+    }
+
+    /// Whether it is a role of those who run the cloud: keys of no organisation.
+    pub const fn is_operator(self) -> bool {
+        matches!(
+            self,
+            Self::Operator | Self::SiteOperator | Self::BillingOperator | Self::Support | Self::OperatorAuditor
+        )
     }
 
     /// Whether a holder of this role may hand out `other`: nobody grants more than he holds.
     pub const fn may_grant(self, other: Self) -> bool {
         match self {
-            Self::Owner => !matches!(other, Self::Operator),
+            Self::Operator => other.is_operator(),
+            Self::Owner => !other.is_operator() && !matches!(other, Self::Visitor),
             Self::Admin => matches!(other, Self::Developer | Self::Inference | Self::Viewer),
             Self::Developer => matches!(other, Self::Inference),
-            Self::Operator | Self::Inference | Self::Viewer | Self::Billing | Self::Auditor => false,
+            Self::SiteOperator
+            | Self::BillingOperator
+            | Self::Support
+            | Self::OperatorAuditor
+            | Self::Inference
+            | Self::Viewer
+            | Self::Billing
+            | Self::Auditor
+            | Self::DataProtectionOfficer
+            | Self::Visitor => false,
         }
     }
 }

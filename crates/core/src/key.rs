@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use crate::scope::Scope;
 use crate::{
     access::Role,
     id::{KeyId, OrganisationId, PersonId, ProjectId},
@@ -26,18 +27,6 @@ impl KeyKind {
     /// Whether it was made by hand; what the wire and the rows leave out.
     pub const fn is_made(&self) -> bool {
         matches!(self, Self::Made)
-    }
-}
-
-/// What a key is narrowed to, within what its role carries. The default narrows nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Scope {}
-
-impl Scope {
-    /// Whether it narrows nothing.
-    pub fn is_open(&self) -> bool {
-        *self == Self::default()
     }
 }
 
@@ -71,6 +60,12 @@ pub struct Key {
     pub expires_at: Option<Time>,
     /// When it was revoked.
     pub revoked_at: Option<Time>,
+    /// The key whose place it takes: made by rotating that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<KeyId>,
+    /// The key that takes its place. It ends by itself when the overlap of the two is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<KeyId>,
     /// Grows by one with every change.
     pub version: u64,
 }

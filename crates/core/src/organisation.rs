@@ -7,6 +7,7 @@ use crate::{
     job::PRIORITY_DEFAULT,
     money::Nano,
     residency::{Jurisdiction, ResidencyPolicy},
+    support::SupportSetting,
     time::Time,
 };
 
@@ -61,6 +62,9 @@ pub struct Organisation {
     /// How often its own policies, its projects' among them, were written or removed: none has any at zero.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub policies: u64,
+    /// What operators may see of its facts, and who has to agree.
+    #[serde(default)]
+    pub support: SupportSetting,
     /// When it was made.
     pub created_at: Time,
     /// Grows by one with every change.

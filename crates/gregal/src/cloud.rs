@@ -17,10 +17,10 @@ use gregal_api::{
     client::Client,
     site::{SiteCreate, SiteCreated},
 };
-use gregal_control::{Control, ControlOptions, IdentityOptions, ProviderOptions};
+use gregal_control::{AccessOptions, Control, ControlOptions, IdentityOptions, ProviderOptions};
 use gregal_core::{
     price,
-    site::{Accelerator, Capacity},
+    site::{Accelerator, Capacity, SiteOperator},
     time::Time,
     world::RealWorld,
 };
@@ -103,7 +103,11 @@ impl Cloud {
                 core_mw: u64::from(settings.engine.milliwatts_per_core),
                 code_version: CODE_VERSION.into(),
                 console_origin: Some(control_url.clone()),
-                tuning: Tuning::default(),
+                trusted_proxies: settings.access.trusted_proxies.clone(),
+                tuning: Tuning {
+                    keys_believed_ms: u64::from(settings.access.keys_believed_s) * 1000,
+                    ..Tuning::default()
+                },
             })
             .await
             .context("the site could not be opened")?;
@@ -211,6 +215,15 @@ async fn open_control(settings: &Settings, dir: &Path, url: &str) -> Result<Cont
         code_version: CODE_VERSION.into(),
         clean_ms: settings.control.clean_s.saturating_mul(1000),
         identity: identity(&settings.identity)?,
+        access: AccessOptions {
+            trusted_proxies: settings.access.trusted_proxies.clone(),
+            operator: Some(SiteOperator {
+                name: settings.site.operator_name.clone(),
+                jurisdiction: settings.site.operator_jurisdiction,
+                parent_jurisdiction: settings.site.operator_parent_jurisdiction,
+            }),
+            support_s_max: settings.access.support_s_max,
+        },
     })
     .await
     .context("the control plane could not be opened")
@@ -332,7 +345,8 @@ async fn site_secret(
 fn serve_control(control: Control, listener: TcpListener, stop: CancellationToken) -> JoinHandle<Result<()>> {
     // Kind: plane. Ends only when it is told to; its failure ends the process through `Cloud::stop` or `up`.
     tokio::spawn(async move {
-        let served = axum::serve(listener, control.router()).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let served = axum::serve(listener, control.router().into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(stop.clone().cancelled_owned());
         let (served, ()) =
             tokio::join!(bounded(served.into_future(), &stop), control.run(stop.clone().cancelled_owned()));
         served
@@ -342,7 +356,8 @@ fn serve_control(control: Control, listener: TcpListener, stop: CancellationToke
 fn serve_site(site: Site, listener: TcpListener, stop: CancellationToken) -> JoinHandle<Result<()>> {
     // Kind: plane, as above.
     tokio::spawn(async move {
-        let served = axum::serve(listener, site.router()).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let served = axum::serve(listener, site.router().into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(stop.clone().cancelled_owned());
         let (served, ()) = tokio::join!(bounded(served.into_future(), &stop), site.run(stop.clone().cancelled_owned()));
         served
     })

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use gregal_core::{reservation::CLEAN_MS_MAX, residency::Jurisdiction};
+use gregal_core::{network::Network, reservation::CLEAN_MS_MAX, residency::Jurisdiction, support::SUPPORT_S_MAX};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -49,6 +49,7 @@ pub(crate) struct Settings {
     pub identity: IdentitySettings,
     pub site: SiteSettings,
     pub engine: EngineSettings,
+    pub access: AccessSettings,
     pub log: LogSettings,
 }
 
@@ -129,6 +130,15 @@ pub(crate) struct EngineSettings {
     pub memory_mib: u64,
     pub milliwatts_per_core: u32,
     pub visible: Vec<PathBuf>,
+}
+
+/// Who gets in, from where.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccessSettings {
+    pub trusted_proxies: Vec<Network>,
+    pub support_s_max: u32,
+    pub keys_believed_s: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -299,6 +309,17 @@ impl Settings {
             "`control.clean_s` is {}, more than a day of cleaning\n\nhint: say at most {}",
             self.control.clean_s,
             CLEAN_MS_MAX / 1000
+        );
+        let access = &self.access;
+        ensure!(
+            (1..=SUPPORT_S_MAX).contains(&access.support_s_max),
+            "`access.support_s_max` is {}\n\nhint: say 1 to {SUPPORT_S_MAX}, four hours",
+            access.support_s_max
+        );
+        ensure!(
+            (60..=86_400).contains(&access.keys_believed_s),
+            "`access.keys_believed_s` is {}\n\nhint: say 60 to 86400, a day: the credit a site is leased ends then too",
+            access.keys_believed_s
         );
         ensure!(!self.site.name.trim().is_empty(), "`site.name` is empty: a site needs a name");
         ensure!(!self.control.origin.trim().is_empty(), "`control.origin` is empty: the audit log needs a name");

@@ -11,6 +11,8 @@ const ISOLATION: &str = "tenant.isolation";
 pub(crate) const BOUND_KEY: &str = "key.bound_to_project";
 /// The guardrail that keeps keys from making keys above them.
 pub(crate) const NO_MORE_THAN_HELD: &str = "key.no_more_than_held";
+/// The part of a key's scope that says which projects it reaches.
+const PROJECTS: &str = "key.scope.projects";
 /// The guardrail that keeps operators out of what tenants own.
 const OPERATOR: &str = "operator.no_tenant_objects";
 
@@ -76,7 +78,7 @@ impl Verdict {
                 policies.is_empty() || !policies.iter().all(is_own)
             }
             Self::Deny { policies, .. } => {
-                policies.iter().any(|id| [ISOLATION, BOUND_KEY, OPERATOR].contains(&id.as_str()))
+                policies.iter().any(|id| [ISOLATION, BOUND_KEY, PROJECTS, OPERATOR].contains(&id.as_str()))
             }
         }
     }

@@ -43,7 +43,8 @@ pub(crate) fn holders(organisation: OrganisationId, names: &Names, own: Option<P
         [KeyId::from_u128(5)].into_iter().chain(parsed(names, "Holder")).chain(parsed(names, "Key")).collect();
     let mut bounds: Vec<Option<ProjectId>> = vec![None, Some(SOME[0])];
     bounds.extend(own.into_iter().chain(parsed(names, "Project")).map(Some));
-    let roles = Role::ALL.iter().copied().filter(|role| *role != Role::Operator);
+    // Visitors carry no key of the organisation, and no permit reaches them.
+    let roles = Role::ALL.iter().copied().filter(|role| !role.is_operator() && *role != Role::Visitor);
     let mut all = Vec::new();
     for role in roles {
         for &key in &keys {

@@ -157,7 +157,7 @@ impl Loaded {
             let (kind, id) = (uid.type_name().basename().to_owned(), uid.id().unescaped().to_owned());
             let known = match kind.as_str() {
                 "Action" => continue,
-                "Role" => Role::ALL.iter().any(|role| *role != Role::Operator && role.as_str() == id),
+                "Role" => Role::ALL.iter().any(|role| !role.is_operator() && role.as_str() == id),
                 "Organisation" => id == organisation.to_string(),
                 "Cloud" => id == "cloud",
                 "Operator" | "Ceiling" => false,

@@ -27,8 +27,8 @@ const BESIDE: ProjectId = ProjectId::from_u128(12);
 const ABROAD: ProjectId = ProjectId::from_u128(21);
 
 fn holder(role: Role, project: Option<ProjectId>) -> Principal {
-    let organisation = (role != Role::Operator).then_some(OURS);
-    let project = project.filter(|_| role != Role::Operator);
+    let organisation = (!role.is_operator()).then_some(OURS);
+    let project = project.filter(|_| !role.is_operator());
     Principal::Key { key: KeyId::from_u128(31), role, organisation, project }
 }
 

@@ -60,7 +60,7 @@ impl Policies {
             return Vec::new();
         };
         let as_role = |role: Role| Principal::Key { key, role, organisation: Some(organisation), project };
-        let tenants = Role::ALL.iter().copied().filter(|role| *role != Role::Operator);
+        let tenants = Role::ALL.iter().copied().filter(|role| !role.is_operator() && *role != Role::Visitor);
         let carry = tenants.filter(|role| self.authorize_within(&as_role(*role), action, resource, own).is_allowed());
         let roles: Vec<String> = carry.map(|role| format!("`{}`", role.as_str())).collect();
         let mut all = Vec::new();

@@ -132,10 +132,11 @@ pub(crate) fn of_access(
 fn asker(names: &Names, principal: &Principal) -> Result<Entity, FactError> {
     match *principal {
         Principal::Site(site) => Ok(Entity::with_uid(uid(&names.site, &site))),
-        Principal::Key { key, role: Role::Operator, organisation: None, project: None } => {
-            Ok(Entity::with_uid(uid(&names.operator, &key)))
+        Principal::Key { key, role, organisation: None, project: None } if role.is_operator() => {
+            let operator = uid(&names.operator, &key);
+            entity(operator, HashMap::new(), HashSet::from([names.role(role)]))
         }
-        Principal::Key { role: Role::Operator, .. } => Err(FactError::Bound),
+        Principal::Key { role, .. } if role.is_operator() => Err(FactError::Bound),
         Principal::Key { role, organisation: None, .. } => Err(FactError::Homeless(role.as_str())),
         Principal::Key { key, role, organisation: Some(organisation), project } => {
             let grants = Role::ALL.iter().filter(|other| role.may_grant(**other));

@@ -21,6 +21,7 @@ mod own;
 mod place;
 mod principal;
 mod resource;
+mod scope;
 
 use std::sync::Arc;
 

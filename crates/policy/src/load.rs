@@ -192,7 +192,7 @@ mod tests {
             // Optional facts may not be read without asking whether they are there.
             "@id(\"unsure\") permit (principal is Holder, action, resource) when { resource in principal.project };",
             // Can never apply: a rule that is not there.
-            "@id(\"never\") permit (principal is Operator in Role::\"owner\", action, resource);",
+            "@id(\"never\") permit (principal is Site in Role::\"owner\", action, resource);",
         ] {
             let error = loaded_with(text).unwrap_err();
             assert!(matches!(error, Error::Invalid { file: "more.cedar", .. }), "{text}: {error}");

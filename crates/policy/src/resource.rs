@@ -67,44 +67,85 @@ pub struct Resource {
     pub organisation: Option<OrganisationId>,
     /// The project it belongs to, if to one. A project belongs to itself.
     pub project: Option<ProjectId>,
+    /// The site it is at or would be at, if that is known. Only scopes of keys look at it.
+    pub site: Option<SiteId>,
+    /// What a model or endpoint is called, ids included. Only scopes of keys look at it.
+    pub names: Vec<String>,
 }
 
 impl Resource {
     /// The cloud itself.
     pub fn cloud() -> Self {
-        Self { kind: ResourceKind::Cloud, id: "cloud".into(), organisation: None, project: None }
+        Self { kind: ResourceKind::Cloud, id: "cloud".into(), organisation: None, ..Self::nothing() }
     }
 
     /// A site.
     pub fn site(id: SiteId) -> Self {
-        Self { kind: ResourceKind::Site, id: id.to_string(), organisation: None, project: None }
+        Self { kind: ResourceKind::Site, id: id.to_string(), organisation: None, ..Self::nothing() }
     }
 
     /// An organisation.
     pub fn organisation(id: OrganisationId) -> Self {
-        Self { kind: ResourceKind::Organisation, id: id.to_string(), organisation: Some(id), project: None }
+        Self { kind: ResourceKind::Organisation, id: id.to_string(), organisation: Some(id), ..Self::nothing() }
     }
 
     /// A project.
     pub fn project(organisation: OrganisationId, id: ProjectId) -> Self {
-        Self { kind: ResourceKind::Project, id: id.to_string(), organisation: Some(organisation), project: Some(id) }
+        Self {
+            kind: ResourceKind::Project,
+            id: id.to_string(),
+            organisation: Some(organisation),
+            project: Some(id),
+            ..Self::nothing()
+        }
     }
 
     /// A key that exists or is to be made, with the role it carries and the project it is bound to, if to one.
     pub fn key(organisation: OrganisationId, project: Option<ProjectId>, id: KeyId, role: Role) -> Self {
-        Self { kind: ResourceKind::Key(role), id: id.to_string(), organisation: Some(organisation), project }
+        Self {
+            kind: ResourceKind::Key(role),
+            id: id.to_string(),
+            organisation: Some(organisation),
+            project,
+            ..Self::nothing()
+        }
     }
 
     /// A member or an invitation that is there or is to be made, with the role it carries and its one project, if it has one.
     #[expect(clippy::needless_pass_by_value, reason = "ids are small and callers have them by value or by reference")]
     pub fn member(organisation: OrganisationId, project: Option<ProjectId>, id: impl ToString, role: Role) -> Self {
         let kind = ResourceKind::Member(role);
-        Self { kind, id: id.to_string(), organisation: Some(organisation), project }
+        Self { kind, id: id.to_string(), organisation: Some(organisation), project, site: None, names: Vec::new() }
     }
 
     /// Anything that lives in a project: a dataset, job, model or endpoint, by its id.
     #[expect(clippy::needless_pass_by_value, reason = "ids are small and callers have them by value or by reference")]
     pub fn within(kind: ResourceKind, organisation: OrganisationId, project: ProjectId, id: impl ToString) -> Self {
-        Self { kind, id: id.to_string(), organisation: Some(organisation), project: Some(project) }
+        Self { kind, id: id.to_string(), organisation: Some(organisation), project: Some(project), ..Self::nothing() }
+    }
+
+    /// At a site, if it is known at which.
+    #[must_use]
+    pub fn at(self, site: impl Into<Option<SiteId>>) -> Self {
+        Self { site: site.into(), ..self }
+    }
+
+    /// Known by these names too.
+    #[must_use]
+    pub fn called(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.names.extend(names);
+        self
+    }
+
+    /// What every resource begins as.
+    const fn nothing() -> Self {
+        Self {
+            kind: ResourceKind::Cloud,
+            id: String::new(),
+            organisation: None,
+            project: None,
+            site: None,
+            names: Vec::new(),
+        }
     }
 }

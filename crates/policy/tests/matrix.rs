@@ -68,7 +68,7 @@ fn resource(kind: ResourceKind, scene: &Scene) -> Resource {
 
 fn principal(role: Role, scene: &Scene) -> Principal {
     let key = KeyId::from_u128(31);
-    if role == Role::Operator {
+    if role.is_operator() {
         return Principal::Key { key, role, organisation: None, project: None };
     }
     Principal::Key { key, role, organisation: Some(OURS), project: scene.bound_to }
@@ -84,6 +84,11 @@ fn cell(policies: &Policies, action: Action, kind: ResourceKind, role: Role) -> 
             Verdict::Deny { .. } => Some('.'),
         })
         .collect()
+}
+
+/// The width of a role's column.
+fn width(role: Role) -> usize {
+    role.as_str().len().max(9)
 }
 
 /// The rows of an action: a noun and a cell a role. Keys of every role share one row where their role makes no difference.
@@ -114,14 +119,14 @@ fn noun(kind: ResourceKind) -> String {
 fn table(policies: &Policies) -> String {
     let mut text = format!("{HEAD}\n{:<20} {:<14}", "action", "resource");
     for role in Role::ALL {
-        write!(text, " {:<9}", role.as_str()).expect("a string takes text");
+        write!(text, " {:<1$}", role.as_str(), width(*role)).expect("a string takes text");
     }
     text.push('\n');
     for action in Action::ALL {
         for (noun, cells) in rows(policies, *action) {
             write!(text, "{:<20} {noun:<14}", action.as_str()).expect("a string takes text");
-            for cell in cells {
-                write!(text, " {cell:<9}").expect("a string takes text");
+            for (role, cell) in Role::ALL.iter().zip(cells) {
+                write!(text, " {cell:<0$}", width(*role)).expect("a string takes text");
             }
             text.push('\n');
         }
@@ -168,7 +173,7 @@ fn the_table_opens_no_sibling_and_no_foreign_thing_to_a_tenant() {
         let belongs_to_nobody = ["Cloud", "Site"].contains(&words[1]);
         for (role, cell) in Role::ALL.iter().zip(&words[2..]) {
             let reaches_out = cell.contains(['s', 'f']);
-            assert!(!reaches_out || belongs_to_nobody || *role == Role::Operator, "{}: {line}", role.as_str());
+            assert!(!reaches_out || belongs_to_nobody || role.is_operator(), "{}: {line}", role.as_str());
         }
     }
 }

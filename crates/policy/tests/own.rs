@@ -231,7 +231,7 @@ fn any_texts() -> impl Strategy<Value = Texts> {
 fn any_principal() -> impl Strategy<Value = Principal> {
     let bound = prop_oneof![2 => Just(None), 1 => Just(Some(HERE)), 1 => Just(Some(ABROAD))];
     let tenant = (any_of(Role::ALL), bound).prop_map(|(role, project)| match role {
-        Role::Operator => Principal::Key { key: KEY, role, organisation: None, project: None },
+        role if role.is_operator() => Principal::Key { key: KEY, role, organisation: None, project: None },
         role => holder(role, project),
     });
     prop_oneof![12 => tenant, 1 => Just(Principal::Site(SiteId::from_u128(41)))]
@@ -272,7 +272,26 @@ fn may_be_permitted(action: Action) -> bool {
             | Action::QuotaWrite
             | Action::QuotaShare
             | Action::KeyCreate
+            | Action::KeyRotate
             | Action::KeyRevoke
+            | Action::MemberRead
+            | Action::MemberWrite
+            | Action::MemberRemove
+            | Action::InvitationCreate
+            | Action::InvitationRead
+            | Action::InvitationRevoke
+            | Action::DomainRead
+            | Action::DomainWrite
+            | Action::PersonErase
+            | Action::OperatorKeyCreate
+            | Action::OperatorKeyRead
+            | Action::OperatorKeyRevoke
+            | Action::AccessRequest
+            | Action::AccessApprove
+            | Action::AccessConsent
+            | Action::AccessConfigure
+            | Action::AccessRead
+            | Action::AccessEnd
             | Action::SiteCreate
             | Action::SiteSync
             | Action::JobPreempt
@@ -289,8 +308,13 @@ fn within_reach(role: Role, bound: Option<ProjectId>, action: Action, resource: 
     }
     let in_project = bound.is_none_or(|bound| resource.project == Some(bound));
     let held = match (action, resource.kind) {
-        (Action::KeyCreate | Action::KeyRevoke, ResourceKind::Key(other)) => role.may_grant(other),
-        (Action::KeyCreate | Action::KeyRevoke, _) => false,
+        (Action::KeyCreate | Action::KeyRotate | Action::KeyRevoke, ResourceKind::Key(other)) => role.may_grant(other),
+        (Action::KeyCreate | Action::KeyRotate | Action::KeyRevoke, _) => false,
+        (
+            Action::MemberWrite | Action::MemberRemove | Action::InvitationCreate | Action::InvitationRevoke,
+            ResourceKind::Member(other),
+        ) => role.may_grant(other),
+        (Action::MemberWrite | Action::MemberRemove | Action::InvitationCreate | Action::InvitationRevoke, _) => false,
         _ => true,
     };
     resource.organisation == Some(OURS) && in_project && held

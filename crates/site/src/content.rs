@@ -19,7 +19,10 @@ use gregal_api::{
     grant::{GrantBody, GrantPurpose},
     problem::Code,
 };
-use gregal_core::id::{DatasetId, JobId};
+use gregal_core::{
+    id::{DatasetId, JobId},
+    scope::Part,
+};
 use gregal_policy::Placement;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -31,7 +34,7 @@ use tokio::{
 use crate::{
     agent::datasets::DatasetRecord,
     error::Answer,
-    gateway::route,
+    gateway::{presented::Presented, route},
     objects::{self, Reader, Stored, Writer},
     site::Shared,
 };
@@ -60,25 +63,21 @@ pub struct DatasetStored {
     pub bytes: u64,
 }
 
-/// The credential a request carries.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, credential) = value.split_once(' ')?;
-    let credential = credential.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !credential.is_empty()).then_some(credential)
-}
-
 /// The grant of a request, if it is for this purpose and object. One for another object is not found, not forbidden.
-fn granted(shared: &Shared, headers: &HeaderMap, purpose: GrantPurpose, object: &str) -> Result<GrantBody, Answer> {
+fn granted(shared: &Shared, presented: &Presented, purpose: GrantPurpose, object: &str) -> Result<GrantBody, Answer> {
     let unauthenticated = |detail: &str| {
         Answer::new(Code::Unauthenticated, detail)
             .hint("ask the control plane for a fresh grant; each lives a few minutes")
     };
-    let line = bearer(headers).ok_or_else(|| unauthenticated("no grant came with the request"))?;
+    let line = presented.credential.as_deref().ok_or_else(|| unauthenticated("no grant came with the request"))?;
     let standing = shared.desk.current();
     let grant = route::grant(&standing, line, purpose, shared.options.world.now()).ok_or_else(|| {
         unauthenticated("the grant does not work here: it is expired, or for another site or purpose")
     })?;
+    if !route::works_from(grant.networks.as_ref(), presented.peer) {
+        let detail = "the key that asked for this grant works only from its own networks";
+        return Err(Answer::new(Code::Forbidden, detail).rule(Some(Part::Networks.rule().into())));
+    }
     if grant.object == object { Ok(grant) } else { Err(not_found()) }
 }
 
@@ -124,10 +123,11 @@ impl Drop for WritingTurn {
 pub(crate) async fn dataset_write(
     State(shared): App,
     Path(id): Path<DatasetId>,
+    presented: Presented,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<DatasetStored>, Answer> {
-    let grant = granted(&shared, &headers, GrantPurpose::DatasetWrite, &id.to_string())?;
+    let grant = granted(&shared, &presented, GrantPurpose::DatasetWrite, &id.to_string())?;
     // In this order: what is found to be written by nobody is not begun afterwards by an intent from before.
     let turn = WritingTurn::begin(&shared, id)?;
     may_be_here(&shared, &grant, id)?;
@@ -256,9 +256,9 @@ async fn store(
 pub(crate) async fn dataset_read(
     State(shared): App,
     Path(id): Path<DatasetId>,
-    headers: HeaderMap,
+    presented: Presented,
 ) -> Result<Response, Answer> {
-    let grant = granted(&shared, &headers, GrantPurpose::DatasetRead, &id.to_string())?;
+    let grant = granted(&shared, &presented, GrantPurpose::DatasetRead, &id.to_string())?;
     let record = shared.datasets.get(id).filter(|record| record.organisation == grant.organisation);
     let record = record.ok_or_else(not_found)?;
     let keep = shared.keep.clone();
@@ -313,9 +313,9 @@ pub(crate) async fn job_logs(
     State(shared): App,
     Path(id): Path<JobId>,
     Query(query): Query<LogQuery>,
-    headers: HeaderMap,
+    presented: Presented,
 ) -> Result<Response, Answer> {
-    granted(&shared, &headers, GrantPurpose::JobLogs, &id.to_string())?;
+    granted(&shared, &presented, GrantPurpose::JobLogs, &id.to_string())?;
     let place = Arc::clone(&shared.followers).try_acquire_owned();
     let place =
         place.map_err(|_| Answer::new(Code::Overloaded, format!("{FOLLOWERS_MAX} logs are being read already")))?;

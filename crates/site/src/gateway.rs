@@ -2,6 +2,7 @@
 
 pub(crate) mod admit;
 pub(crate) mod openai;
+pub(crate) mod presented;
 pub(crate) mod route;
 pub(crate) mod stream;
 pub(crate) mod usage;

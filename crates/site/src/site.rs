@@ -21,7 +21,7 @@ use axum::{
     routing::{any, get, post, put},
 };
 use gregal_api::{client::Client, unread};
-use gregal_core::{id::RequestId, site::Capacity, world::World};
+use gregal_core::{id::RequestId, network::Network, site::Capacity, world::World};
 use gregal_engine::Engine;
 use gregal_policy::Policies;
 use serde_json::{Value, json};
@@ -70,6 +70,8 @@ pub struct SiteOptions {
     pub code_version: String,
     /// The console's origin (`http://127.0.0.1:7480`), whose pages may call this site from a browser.
     pub console_origin: Option<String>,
+    /// Proxies whose `X-Forwarded-For` is believed. From anybody else it is not read.
+    pub trusted_proxies: Vec<Network>,
     /// Times and limits.
     pub tuning: Tuning,
 }
@@ -115,6 +117,8 @@ pub struct Tuning {
     pub dataset_bytes_max: u64,
     /// How much usage may wait.
     pub spool: spool::Limits,
+    /// How long keys are believed after the last word from control, in milliseconds.
+    pub keys_believed_ms: u64,
     /// The longest a stop may take, in milliseconds.
     pub stop_ms_max: u64,
 }
@@ -138,6 +142,7 @@ impl Default for Tuning {
             network_for_jobs: false,
             dataset_bytes_max: 16 << 30,
             spool: spool::Limits::default(),
+            keys_believed_ms: 3_600_000,
             stop_ms_max: 45_000,
         }
     }
@@ -173,7 +178,16 @@ pub(crate) struct Shared {
 impl Shared {
     /// Notes that control answered.
     pub(crate) fn synced(&self) {
-        self.synced_at.store(self.options.world.now().as_millis(), Ordering::Relaxed);
+        let now = self.options.world.now();
+        self.synced_at.store(now.as_millis(), Ordering::Relaxed);
+        self.desk.heard(now);
+    }
+
+    /// Whether keys may be believed: control's last word is not too long ago. What it took back since is not known here.
+    pub(crate) fn believes_keys(&self) -> bool {
+        // A clock that was set back a little is no reason to refuse; one set far back is.
+        let silent_ms = self.options.world.now().as_millis().abs_diff(self.desk.heard_at());
+        silent_ms <= self.options.tuning.keys_believed_ms
     }
 }
 

@@ -1,5 +1,7 @@
 //! Keys: credentials, known by their digest alone.
 
+use std::collections::BTreeSet;
+
 use gregal_core::{
     id::{KeyId, OrganisationId, PersonId, ProjectId},
     key::Key,
@@ -72,6 +74,22 @@ impl View {
             match listed.next {
                 Some(next) => page = Page::after(next, PAGE_MAX),
                 None => return Ok(working),
+            }
+        }
+    }
+
+    /// The keys of these organisations that were revoked at a time or after it, in the order of their ids.
+    pub async fn keys_revoked_since(&self, of: &BTreeSet<OrganisationId>, since: Time) -> Result<Vec<KeyId>> {
+        let theirs = row::Column::Organisation.is_in(of.iter().map(ToString::to_string));
+        let late = row::Column::RevokedAt.gte(since.as_millis());
+        let (mut revoked, mut page) = (Vec::new(), Page::first(PAGE_MAX));
+        loop {
+            let condition = Condition::all().add(theirs.clone()).add(late.clone());
+            let listed = self.nouns_page::<Key>(condition, &page).await?;
+            revoked.extend(listed.items.iter().map(|key| key.id));
+            match listed.next {
+                Some(next) => page = Page::after(next, PAGE_MAX),
+                None => return Ok(revoked),
             }
         }
     }

@@ -7,6 +7,7 @@
 //! transaction. Rows carry typed columns for what is looked up and the whole domain value as one JSON `document`: the
 //! document is the truth, the columns are its index and are written from it in the same statement.
 
+mod access;
 mod audit;
 mod dataset;
 mod endpoint;

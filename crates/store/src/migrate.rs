@@ -68,6 +68,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: "",
     },
     Migration {
+        number: 10,
+        name: "accesses",
+        both: include_str!("../migrations/0010_accesses.sql"),
+        sqlite: "",
+        postgres: "",
+    },
+    Migration {
         number: 11,
         name: "people",
         both: include_str!("../migrations/0011_people.sql"),

@@ -102,6 +102,7 @@ async fn main() {
         first_prices: price::default_book(Time::from_millis(0)),
         clean_ms: 300_000,
         identity: gregal_control::IdentityOptions::default(),
+        access: gregal_control::AccessOptions::default(),
         origin: "audit.bench.example/gregal".into(),
         code_version: "bench".into(),
     })

@@ -56,6 +56,7 @@ async fn main() {
         seller: "FR".parse().unwrap(),
         first_prices: price::default_book(Time::from_millis(0)),
         clean_ms: 300_000,
+        access: gregal_control::AccessOptions::default(),
         identity: gregal_control::IdentityOptions::default(),
         origin: "audit.bench.example/gregal".into(),
         code_version: "bench".into(),

@@ -179,6 +179,7 @@ impl Bench {
             code_version: "bench".into(),
             clean_ms: gregal_core::reservation::CLEAN_MS_DEFAULT,
             identity: gregal_control::IdentityOptions::default(),
+            access: gregal_control::AccessOptions::default(),
         })
         .await
         .unwrap()
@@ -296,6 +297,7 @@ fn organisation(number: u128) -> Organisation {
         residency: ResidencyPolicy::eu(),
         share: FairShare::default(),
         policies: 0,
+        support: gregal_core::support::SupportSetting::default(),
         created_at: Time::from_millis(BEGAN_MS),
         version: 1,
     }

@@ -120,6 +120,7 @@ impl Cloud {
                 code_version: "test".into(),
                 clean_ms: gregal_core::reservation::CLEAN_MS_DEFAULT,
                 identity: gregal_control::IdentityOptions::default(),
+                access: gregal_control::AccessOptions::default(),
             })
             .await
             .unwrap();
@@ -198,6 +199,7 @@ pub fn staged_site(folder: &Path, url: &str, stage: &Stage) -> SiteOptions {
         core_mw: 10_000,
         code_version: "test".into(),
         console_origin: None,
+        trusted_proxies: Vec::new(),
         tuning: quick_tuning(),
     }
 }

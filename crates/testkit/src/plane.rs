@@ -1,6 +1,6 @@
 //! A plane in a runtime of its own, so that it can be ended like a killed process: at once, with nothing said or saved.
 
-use std::future::Future;
+use std::{future::Future, net::SocketAddr};
 
 use axum::Router;
 use tokio::{
@@ -47,7 +47,7 @@ impl Plane {
         let (done, ended) = oneshot::channel();
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            axum::serve(listener, router).await.unwrap();
+            axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await.unwrap();
         });
         let running = run(stopped);
         runtime.spawn(async move {

@@ -32,7 +32,8 @@ impl Control {
         project: ProjectId,
         wanted: DatasetCreate,
     ) -> Result<DatasetCreated> {
-        let (project, policies) = self.project_seen(cx, project, Action::DatasetCreate).await?;
+        let (project, policies) =
+            self.project_seen_for(cx, project, Action::DatasetCreate, wanted.site.as_deref(), Vec::new()).await?;
         names::file_label("name", &wanted.name)?;
         let tx = self.begin(cx).await?;
         let (site, url) = self.dataset_site(cx, &tx, &project, wanted.site.as_deref()).await?;
@@ -117,6 +118,7 @@ impl Control {
     async fn dataset_seen(&self, cx: &Cx, id: DatasetId, action: Action) -> Result<(Dataset, Vec<String>)> {
         let dataset = self.store().dataset_get(id).await?.ok_or_else(|| Error::missing("dataset", id))?;
         let resource = Resource::within(ResourceKind::Dataset, dataset.organisation, dataset.project, id);
+        let resource = resource.at(dataset.site);
         let policies = self.authorize(cx, action, &resource).await?;
         Ok((dataset, policies))
     }

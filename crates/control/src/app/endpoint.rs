@@ -25,6 +25,11 @@ use crate::{
     wakes::Wake,
 };
 
+/// What an endpoint is known by, for keys narrowed to models.
+pub(crate) fn names_of(endpoint: &Endpoint) -> [String; 3] {
+    [endpoint.id.to_string(), endpoint.name.clone(), endpoint.model.to_string()]
+}
+
 impl Control {
     /// Asks for a model to be served, at the site where its weights are.
     pub(crate) async fn endpoint_create(
@@ -33,7 +38,10 @@ impl Control {
         project: ProjectId,
         wanted: EndpointCreate,
     ) -> Result<EndpointView> {
-        let (project, policies) = self.project_seen(cx, project, Action::EndpointCreate).await?;
+        let (project, policies) = {
+            let names = vec![wanted.name.clone(), wanted.model.to_string()];
+            self.project_seen_for(cx, project, Action::EndpointCreate, wanted.site.as_deref(), names).await?
+        };
         names::label("name", &wanted.name)?;
         let tx = self.begin(cx).await?;
         let found = tx.model_get(wanted.model).await?.filter(|model| model.project == project.id);
@@ -120,6 +128,7 @@ impl Control {
     async fn endpoint_seen(&self, cx: &Cx, id: EndpointId, action: Action) -> Result<(Endpoint, Vec<String>)> {
         let endpoint = self.store().endpoint_get(id).await?.ok_or_else(|| Error::missing("endpoint", id))?;
         let resource = Resource::within(ResourceKind::Endpoint, endpoint.organisation, endpoint.project, id);
+        let resource = resource.at(endpoint.site).called(names_of(&endpoint));
         let policies = self.authorize(cx, action, &resource).await?;
         Ok((endpoint, policies))
     }

@@ -12,7 +12,12 @@ use gregal_core::{
 };
 use gregal_policy::{Resource, ResourceKind};
 
-use crate::{Control, Cx, Error, Result, app::dataset::never_dialled_in, context::Facts as _, wakes::Wake};
+use crate::{
+    Control, Cx, Error, Result,
+    app::{dataset::never_dialled_in, endpoint::names_of},
+    context::Facts as _,
+    wakes::Wake,
+};
 
 /// What a grant is about, found and fit for it.
 struct About {
@@ -20,6 +25,8 @@ struct About {
     id: String,
     project: ProjectId,
     site: Option<SiteId>,
+    /// What it is called, where keys may be narrowed to names.
+    names: Vec<String>,
     /// Why it cannot be granted now, if so.
     unfit: Option<&'static str>,
 }
@@ -27,13 +34,19 @@ struct About {
 impl Control {
     /// Gives a grant, if the key may do at the site what the grant allows.
     pub(crate) async fn grant_create(&self, cx: &Cx, project: ProjectId, wanted: GrantCreate) -> Result<GrantCreated> {
-        let (project, mut policies) = self.project_seen(cx, project, Action::GrantCreate).await?;
-        let about = self.grant_about(&wanted).await?;
+        let project = self.store().project_get(project).await?.ok_or_else(|| Error::missing("project", project))?;
+        // Found first, because a key may be narrowed to some sites and models; told only to whoever sees the project.
+        let about = self.grant_about(&wanted).await;
+        let (site, names) = about.as_ref().map_or((None, Vec::new()), |about| (about.site, about.names.clone()));
+        let whole = Resource::project(project.organisation, project.id).at(site).called(names);
+        let mut policies = self.authorize(cx, Action::GrantCreate, &whole).await?;
+        let about = about?;
         let noun = about.kind.as_str().to_lowercase();
         if about.project != project.id {
             return Err(Error::missing(&noun, &about.id));
         }
         let resource = Resource::within(about.kind, project.organisation, project.id, &about.id);
+        let resource = resource.at(about.site).called(about.names.clone());
         policies.extend(self.authorize(cx, action_of(wanted.purpose), &resource).await?);
         if let Some(why) = about.unfit {
             return Err(Error::refused(Code::Conflict, format!("{noun} `{}` {why}", about.id)));
@@ -73,6 +86,8 @@ impl Control {
         (project, site, url): (&Project, SiteId, String),
     ) -> Result<GrantCreated> {
         let expires_at = cx.now.plus_seconds(GRANT_SECONDS_MAX);
+        // What a key opens ends with it.
+        let expires_at = cx.key()?.expires_at.map_or(expires_at, |end| end.min(expires_at));
         let body = GrantBody {
             site,
             purpose,
@@ -80,6 +95,7 @@ impl Control {
             organisation: project.organisation,
             project: project.id,
             key: cx.key()?.id,
+            networks: cx.key()?.scope.networks.clone(),
             expires_at,
         };
         Ok(GrantCreated { grant: self.signer().grant(&body), url, expires_at })
@@ -105,6 +121,7 @@ impl Control {
                     id: id.to_string(),
                     project: dataset.project,
                     site: Some(dataset.site),
+                    names: Vec::new(),
                     unfit,
                 })
             }
@@ -112,7 +129,14 @@ impl Control {
                 let id: JobId = wanted.object.parse().map_err(expected)?;
                 let job = store.job_get(id).await?.ok_or_else(|| Error::missing("job", id))?;
                 let unfit = (job.attempt == 0).then_some("has not started anywhere yet: it has no log");
-                Ok(About { kind: ResourceKind::Job, id: id.to_string(), project: job.project, site: job.site, unfit })
+                Ok(About {
+                    kind: ResourceKind::Job,
+                    id: id.to_string(),
+                    project: job.project,
+                    site: job.site,
+                    names: Vec::new(),
+                    unfit,
+                })
             }
             GrantPurpose::ModelRead => {
                 // No site gives out weights yet: a grant for them would open nothing.
@@ -129,6 +153,7 @@ impl Control {
                     id: id.to_string(),
                     project: endpoint.project,
                     site: Some(endpoint.site),
+                    names: names_of(&endpoint).to_vec(),
                     unfit: endpoint.state.is_final().then_some("has ended"),
                 })
             }

@@ -39,7 +39,8 @@ const JOBS_WAITING_MAX: u64 = 1_000;
 impl Control {
     /// Admits a job: what it reads is there, its place is lawful, it can fit, and its worst case is held.
     pub(crate) async fn job_create(&self, cx: &Cx, project: ProjectId, wanted: JobCreate) -> Result<JobView> {
-        let (project, policies) = self.project_seen(cx, project, Action::JobCreate).await?;
+        let (project, policies) =
+            self.project_seen_for(cx, project, Action::JobCreate, wanted.site.as_deref(), Vec::new()).await?;
         checked(&wanted)?;
 
         let tx = self.begin(cx).await?;
@@ -216,7 +217,7 @@ impl Control {
 
     pub(crate) async fn job_seen(&self, cx: &Cx, id: JobId, action: Action) -> Result<(Job, Vec<String>)> {
         let job = self.store().job_get(id).await?.ok_or_else(|| Error::missing("job", id))?;
-        let resource = Resource::within(ResourceKind::Job, job.organisation, job.project, id);
+        let resource = Resource::within(ResourceKind::Job, job.organisation, job.project, id).at(job.site);
         let policies = self.authorize(cx, action, &resource).await?;
         Ok((job, policies))
     }

@@ -1,18 +1,29 @@
-//! Keys: made once, shown once, revoked everywhere.
+//! Keys: made once, shown once, rotated, revoked everywhere.
+
+mod rotate;
 
 use gregal_api::{
     key::{KeyCreate, KeyCreated, WhoAmI},
-    problem::Code,
+    problem::{Code, Problem},
+    scope::ScopeView,
 };
 use gregal_core::{
     access::{Action, Role},
     id::{DatasetId, EndpointId, JobId, KeyId, ModelId, OrganisationId, ProjectId, ReservationId},
     key::{self, Key},
+    scope::{Part, Scope},
+    time::Time,
 };
-use gregal_policy::{Resource, ResourceKind};
-use gregal_store::{Listed, Page};
+use gregal_policy::{Principal, Resource, ResourceKind};
+use gregal_store::{Listed, Page, Tx};
 
-use crate::{Control, Cx, Error, Result, app::limit, context::Facts as _, names, wakes::Wake};
+use crate::{
+    Control, Cx, Error, Result,
+    app::{limit, site::site_found},
+    context::Facts as _,
+    names,
+    wakes::Wake,
+};
 
 impl Control {
     /// Makes a key of a project. Nobody grants more than he holds.
@@ -34,9 +45,8 @@ impl Control {
             )));
         }
         names::title("name", &wanted.name)?;
-        if wanted.expires_in_s == Some(0) {
-            return Err(Error::invalid("`expires_in_s` is 0: expected at least 1, or none for a key without an end"));
-        }
+        let expires_at = ends_with_maker(cx, wanted.expires_in_s)?;
+        let scope = self.scope_wanted(cx, wanted.scope).await?;
         let secret = self.secret();
         let key = Key {
             id,
@@ -47,19 +57,16 @@ impl Control {
             digest: key::digest_of(&secret),
             kind: key::KeyKind::Made,
             person: None,
-            scope: key::Scope::default(),
+            scope,
             created_at: cx.now,
-            expires_at: wanted.expires_in_s.map(|seconds| cx.now.plus_seconds(i64::from(seconds))),
+            expires_at,
             revoked_at: None,
+            replaces: None,
+            replaced_by: None,
             version: 1,
         };
         let tx = self.begin(cx).await?;
-        // Counting is quick; only who comes near the limit waits for a look at which of them still work.
-        if tx.keys_kept_count(organisation, project).await? >= limit::KEYS_WORKING_MAX {
-            let there = tx.keys_working(organisation, Some(project), cx.now).await?.len() as u64;
-            let working = (Code::Conflict, "keys that work");
-            limit::one_more(there, limit::KEYS_WORKING_MAX, working, "revoke one that is not needed")?;
-        }
+        self.keys_not_too_many(&tx, organisation, project, cx.now).await?;
         tx.key_insert(&key).await?;
         let answer = |secret: Option<String>| KeyCreated { key: (&key).into(), secret };
         let entry = cx
@@ -67,6 +74,7 @@ impl Control {
             .by(&policies)
             .fact("role", key.role.as_str())
             .fact("project", project.to_string());
+        let entry = if key.scope.is_open() { entry } else { entry.fact("scope", said(&key.scope)) };
         self.finish_created(cx, tx, &[entry], Wake::Sites, &answer(None)).await?;
         Ok(answer(Some(secret)))
     }
@@ -85,6 +93,9 @@ impl Control {
         let organisation = key.organisation.ok_or_else(missing)?;
         let resource = Resource::key(organisation, key.project, id, key.role);
         let policies = self.authorize(cx, Action::KeyRevoke, &resource).await?;
+        if let Some(part) = key.scope.wider_than(&cx.key()?.scope) {
+            return Err(out_of_scope(part, "the key to revoke is wider than the key that asks"));
+        }
         let tx = self.begin(cx).await?;
         let before = tx.key_get(id).await?.ok_or_else(missing)?;
         if before.revoked_at.is_some() {
@@ -97,14 +108,89 @@ impl Control {
         Ok(after)
     }
 
+    /// Refuses one more key where a project has as many as may work.
+    async fn keys_not_too_many(
+        &self,
+        tx: &Tx,
+        organisation: OrganisationId,
+        project: ProjectId,
+        now: Time,
+    ) -> Result<()> {
+        // Counting is quick; only who comes near the limit waits for a look at which of them still work.
+        if tx.keys_kept_count(organisation, project).await? >= limit::KEYS_WORKING_MAX {
+            let there = tx.keys_working(organisation, Some(project), now).await?.len() as u64;
+            let working = (Code::Conflict, "keys that work");
+            limit::one_more(there, limit::KEYS_WORKING_MAX, working, "revoke one that is not needed")?;
+        }
+        Ok(())
+    }
+
+    /// The scope a key shall have: as wished, and narrowed as its maker where nothing was wished. Never wider than that.
+    pub(crate) async fn scope_wanted(&self, cx: &Cx, mut wished: ScopeView) -> Result<Scope> {
+        for site in wished.sites.iter_mut().flatten() {
+            *site = site_found(self.store(), site).await?.id.to_string();
+        }
+        let scope = wished.into_scope().map_err(Error::invalid)?;
+        if let Some(part) = scope.senseless() {
+            let part = part.rule().trim_start_matches("key.");
+            return Err(Error::invalid(format!("`{part}` names nothing, or more than 32 things")));
+        }
+        let maker = &cx.key()?.scope;
+        let scope = scope.filled_from(maker);
+        match scope.wider_than(maker) {
+            Some(part) => Err(out_of_scope(part, "the key to make would be wider than the key that asks")),
+            None => Ok(scope),
+        }
+    }
+
     /// Whom the key acts for, and what it may do somewhere within its reach.
     pub(crate) fn whoami(&self, cx: &Cx) -> Result<WhoAmI> {
         let key = cx.key()?;
         let places = within_reach(key);
-        let may = |action: &&Action| places.iter().any(|place| self.verdict(cx, **action, place).is_allowed());
+        // What single objects a scope leaves out is in the scope itself, beside this.
+        let whole = Principal::from(key);
+        let carried = |action| {
+            places.iter().any(|place| self.policies().authorize_within(&whole, action, place, cx.own()).is_allowed())
+        };
+        let left_in = |action: &Action| key.scope.actions.as_ref().is_none_or(|actions| actions.contains(action));
+        let may = |action: &&Action| left_in(action) && carried(**action);
         let actions = Action::ALL.iter().filter(may).map(|action| action.as_str().to_owned()).collect();
         Ok(WhoAmI { key: key.into(), actions })
     }
+}
+
+/// When a key ends that somebody makes now: as wished, and not after the key that makes it.
+pub(crate) fn ends_with_maker(cx: &Cx, wished_s: Option<u32>) -> Result<Option<Time>> {
+    let maker = cx.key()?;
+    // Who is signed in holds what he holds by his membership, not for as long as this sign-in lasts.
+    let maker = if maker.kind == key::KeyKind::Session { None } else { maker.expires_at };
+    let Some(seconds) = wished_s else { return Ok(maker) };
+    if seconds == 0 {
+        return Err(Error::invalid("`expires_in_s` is 0: expected at least 1, or none for a key without an end"));
+    }
+    let end = cx.now.plus_seconds(i64::from(seconds));
+    match maker.filter(|maker| *maker < end) {
+        Some(maker) => {
+            let mut problem = Problem::new(
+                Code::Forbidden,
+                format!("the key would outlive the key that makes it, which ends {maker}"),
+            );
+            problem.rule = Some("key.no_longer_than_held".into());
+            Err(problem.hint("ask for less, or make it with a key that lives longer").into())
+        }
+        None => Ok(Some(end)),
+    }
+}
+
+pub(crate) fn out_of_scope(part: Part, detail: &str) -> Error {
+    let mut problem = Problem::new(Code::Forbidden, format!("{detail}: `{}`", part.rule()));
+    problem.rule = Some(part.rule().into());
+    problem.hint("nobody hands out or takes away more than he holds; `whoami` shows a key's scope").into()
+}
+
+/// A scope as audit entries tell it.
+fn said(scope: &Scope) -> serde_json::Value {
+    serde_json::to_value(scope).unwrap_or_default()
 }
 
 /// One resource of each kind that the key could reach: policies speak of kinds and owners, never of single objects.
@@ -119,6 +205,7 @@ fn within_reach(key: &Key) -> Vec<Resource> {
     places.push(Resource::project(organisation, project));
     for role in [Role::Inference, Role::Developer, Role::Owner] {
         places.push(Resource::key(organisation, Some(project), KeyId::from_u128(0), role));
+        places.push(Resource::member(organisation, key.project, "nobody", role));
     }
     let within = |kind, id: String| Resource::within(kind, organisation, project, id);
     places.push(within(ResourceKind::Dataset, DatasetId::from_u128(0).to_string()));

@@ -23,6 +23,7 @@ impl Control {
     pub(crate) async fn model_read(&self, cx: &Cx, id: ModelId) -> Result<Model> {
         let model = self.store().model_get(id).await?.ok_or_else(|| Error::missing("model", id))?;
         let resource = Resource::within(ResourceKind::Model, model.organisation, model.project, id);
+        let resource = resource.at(model.site).called([id.to_string(), model.name.clone()]);
         self.authorize(cx, Action::ModelRead, &resource).await?;
         Ok(model)
     }

@@ -41,6 +41,7 @@ impl Control {
             credit,
             share: FairShare::default(),
             policies: 0,
+            support: gregal_core::support::SupportSetting::default(),
             created_at: cx.now,
             version: 1,
         };
@@ -58,6 +59,8 @@ impl Control {
             created_at: cx.now,
             expires_at: None,
             revoked_at: None,
+            replaces: None,
+            replaced_by: None,
             version: 1,
         };
         let tx = self.begin(cx).await?;

@@ -219,7 +219,7 @@ impl Control {
         }
         let principal = Principal::from(&key);
         let own = cx.own();
-        let verdict = self.policies().authorize_within(&principal, action, &resource, own);
+        let verdict = self.policies().authorize_narrowed(&key.scope, &principal, action, &resource, own);
         let rows = match key.organisation {
             Some(id) if verdict.policies().iter().any(|rule| rule.contains(':')) => {
                 self.store().policies_of_organisation(id).await?

@@ -9,7 +9,7 @@ use gregal_core::{
 use gregal_policy::Resource;
 use gregal_store::{Listed, Page};
 
-use crate::{Control, Cx, Error, Result, context::Facts as _, names, wakes::Wake};
+use crate::{Control, Cx, Error, Result, app::site::site_found, context::Facts as _, names, wakes::Wake};
 
 impl Control {
     /// Makes a project.
@@ -26,10 +26,7 @@ impl Control {
         let tx = self.begin(cx).await?;
         tx.project_insert(&project).await?;
         let answer = ProjectView::from(&project);
-        let entry = cx
-            .done(Some(organisation), Action::ProjectCreate.as_str(), id)
-            .by(&policies)
-            .fact("name", project.name.as_str());
+        let entry = cx.done(Some(organisation), Action::ProjectCreate.as_str(), id).by(&policies);
         self.finish_created(cx, tx, &[entry], Wake::Nobody, &answer).await?;
         Ok(answer)
     }
@@ -54,8 +51,27 @@ impl Control {
 
     /// A project in which this action is allowed, and the policies that allow it.
     pub(crate) async fn project_seen(&self, cx: &Cx, id: ProjectId, action: Action) -> Result<(Project, Vec<String>)> {
+        self.project_seen_for(cx, id, action, None, Vec::new()).await
+    }
+
+    /// As [`Control::project_seen`], for what shall be made in it at a site, by the site's name or id, and under these
+    /// names: a key may be narrowed to some.
+    pub(crate) async fn project_seen_for(
+        &self,
+        cx: &Cx,
+        id: ProjectId,
+        action: Action,
+        site: Option<&str>,
+        names: Vec<String>,
+    ) -> Result<(Project, Vec<String>)> {
         let project = self.store().project_get(id).await?.ok_or_else(|| Error::missing("project", id))?;
-        let policies = self.authorize(cx, action, &Resource::project(project.organisation, id)).await?;
+        let at = match site {
+            // One that does not exist is told to whoever may make something there.
+            Some(site) if cx.key()?.scope.sites.is_some() => site_found(self.store(), site).await.ok(),
+            _ => None,
+        };
+        let resource = Resource::project(project.organisation, id).at(at.map(|site| site.id)).called(names);
+        let policies = self.authorize(cx, action, &resource).await?;
         Ok((project, policies))
     }
 }

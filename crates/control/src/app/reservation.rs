@@ -48,7 +48,8 @@ impl Control {
         project: ProjectId,
         wanted: ReservationCreate,
     ) -> Result<ReservationView> {
-        let (project, policies) = self.project_seen(cx, project, Action::ReservationCreate).await?;
+        let (project, policies) =
+            self.project_seen_for(cx, project, Action::ReservationCreate, Some(&wanted.site), Vec::new()).await?;
         let tx = self.begin(cx).await?;
         let (draft, sku, site) = self.reservation_drafted(cx, &tx, &project, wanted).await?;
         let live = (Code::Conflict, "reservations that are not over");
@@ -95,7 +96,8 @@ impl Control {
         project: ProjectId,
         wanted: ReservationCreate,
     ) -> Result<ReservationQuote> {
-        let (project, _) = self.project_seen(cx, project, Action::ReservationCreate).await?;
+        let (project, _) =
+            self.project_seen_for(cx, project, Action::ReservationCreate, Some(&wanted.site), Vec::new()).await?;
         let view: &View = self.store();
         let (draft, sku, site) = self.reservation_drafted(cx, view, &project, wanted).await?;
         let facts = facts_of(self, view, &site, cx.now).await?;
@@ -225,6 +227,7 @@ impl Control {
     async fn reservation_seen(&self, cx: &Cx, id: ReservationId, action: Action) -> Result<(Reservation, Vec<String>)> {
         let found = self.store().reservation_get(id).await?.ok_or_else(|| Error::missing("reservation", id))?;
         let resource = Resource::within(ResourceKind::Reservation, found.organisation, found.project, id);
+        let resource = resource.at(found.site);
         let policies = self.authorize(cx, action, &resource).await?;
         Ok((found, policies))
     }

@@ -250,6 +250,8 @@ impl Control {
             created_at: cx.now,
             expires_at: Some(cx.now.plus_seconds(i64::from(seconds))),
             revoked_at: None,
+            replaces: None,
+            replaced_by: None,
             version: 1,
         };
         tx.key_insert(&key).await?;

@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tower::ServiceExt as _;
 
 use super::failure::Failure;
-use crate::context::Source;
+use crate::{context::Source, http::peer::Peer};
 
 /// The largest answer that is read, in bytes: a page of 500 audit entries with their proofs stays well below.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -30,6 +30,7 @@ type Parameter<'a> = &'a (dyn Display + Sync);
 pub(crate) struct Api {
     router: Router,
     key: String,
+    peer: Peer,
 }
 
 // A key must not reach a log by way of `{:?}`.
@@ -48,8 +49,9 @@ struct Listed<T> {
 }
 
 impl Api {
-    pub(crate) fn new(router: Router, key: String) -> Self {
-        Self { router, key }
+    /// `peer`: where the browser is, so that a key narrowed to networks works in the console from there alone.
+    pub(crate) fn new(router: Router, key: String, peer: Peer) -> Self {
+        Self { router, key, peer }
     }
 
     /// Reads what a route answers; `parameters` fill its path in order.
@@ -115,7 +117,8 @@ impl Api {
         if let Some(once) = once {
             request = request.header("idempotency-key", once);
         }
-        let mut request = request.body(Body::from(body)).map_err(|_| broken("a request could not be made"))?;
+        let request = request.extension(self.peer).body(Body::from(body));
+        let mut request = request.map_err(|_| broken("a request could not be made"))?;
         // Said in this process, where no client can say it: audit entries tell the console from the API.
         request.extensions_mut().insert(Source::Console);
         let Ok(answer) = self.router.clone().oneshot(request).await;

@@ -2,7 +2,10 @@
 
 use askama::Template;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use gregal_api::key::{KeyCreate, KeyCreated, KeyView};
+use gregal_api::{
+    key::{KeyCreate, KeyCreated, KeyView},
+    scope::ScopeView,
+};
 use gregal_core::{
     access::{Action, Role},
     id::{KeyId, ProjectId},
@@ -105,7 +108,7 @@ pub(crate) async fn create(
     Posted { visitor, form }: Posted<Create>,
 ) -> Result<Response, Failure> {
     let expires_in_s = seconds_of(form.days.trim())?;
-    let wanted = KeyCreate { name: form.name, role: form.role, expires_in_s };
+    let wanted = KeyCreate { name: form.name, role: form.role, expires_in_s, scope: ScopeView::default() };
     let made: KeyCreated = visitor.api.send("key_create", &[&project], &wanted, Some(&form.once)).await?;
     page::page(&MadePage {
         shell: visitor.shell("New key", Here::Keys, Some(project)).await?,

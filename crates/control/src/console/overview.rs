@@ -64,7 +64,7 @@ enum Reader {
 impl Reader {
     fn of(visitor: &Visitor, projects: &[ProjectView]) -> Self {
         match visitor.me.key.role {
-            Role::Operator => Self::Operator,
+            role if role.is_operator() => Self::Operator,
             Role::Inference => Self::Asker,
             _ if projects.is_empty() => {
                 Self::Newcomer { may_make_project: visitor.can_in_organisation(Action::ProjectCreate) }

@@ -2,6 +2,7 @@
 
 use askama::Template;
 use axum::{
+    Extension,
     extract::{FromRequestParts as _, Query, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Redirect, Response},
@@ -18,6 +19,7 @@ use super::{
     provider,
     visitor::{COOKIE, Visitor, session_id},
 };
+use crate::http::peer::Peer;
 
 /// The longest text that is tried as a key.
 const KEY_BYTES_MAX: usize = 200;
@@ -73,13 +75,14 @@ pub(crate) async fn page(
 pub(crate) async fn sign_in(
     State(console): State<Console>,
     headers: HeaderMap,
+    Extension(peer): Extension<Peer>,
     PostedUnsigned(form): PostedUnsigned<SignIn>,
 ) -> Result<Response, Failure> {
     let key = form.key.trim();
     let is_one =
         key.starts_with(SECRET_PREFIX) && key.len() <= KEY_BYTES_MAX && key.bytes().all(|b| b.is_ascii_graphic());
     let works = is_one
-        && match Api::new(console.0.api.clone(), key.to_owned()).read::<WhoAmI>("whoami", &[]).await {
+        && match Api::new(console.0.api.clone(), key.to_owned(), peer).read::<WhoAmI>("whoami", &[]).await {
             Ok(_) => true,
             Err(Failure::SignedOut) => false,
             Err(failure) => return Err(failure),

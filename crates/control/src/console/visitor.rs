@@ -14,7 +14,7 @@ use gregal_api::{
     site::SiteView,
 };
 use gregal_core::{
-    access::{Action, Role},
+    access::Action,
     id::{OrganisationId, ProjectId, SiteId},
 };
 use serde::de::DeserializeOwned;
@@ -28,6 +28,7 @@ use super::{
     page::{Group, Here, Link, Shell},
     session::{Session, SessionId},
 };
+use crate::http::peer::Peer;
 
 /// Name of the cookie. Its text is random and stands for nothing outside this process.
 pub(crate) const COOKIE: &str = "gregal_console";
@@ -57,7 +58,7 @@ impl FromRequestParts<Console> for Visitor {
         if key.is_empty() {
             return Err(Failure::Unplaced);
         }
-        let api = Api::new(console.0.api.clone(), key);
+        let api = Api::new(console.0.api.clone(), key, Peer::of(&parts.extensions));
         // Asked anew for each page: a key that was revoked ends its sessions at once.
         let me = api.read("whoami", &[]).await.inspect_err(|failure| {
             if matches!(failure, Failure::SignedOut) {
@@ -108,7 +109,7 @@ impl Visitor {
 
     /// Whether this is an operator.
     pub(crate) fn is_operator(&self) -> bool {
-        self.me.key.role == Role::Operator
+        self.me.key.role.is_operator()
     }
 
     /// Text that nobody can guess, for what must not be made twice.
@@ -212,7 +213,12 @@ impl Visitor {
             (Here::Usage, "/console/usage", "Usage", bound_usage || self.can_in_organisation(Action::UsageRead)),
             (Here::Invoice, "/console/invoice", "Invoice", self.can_in_organisation(Action::InvoiceRead)),
             (Here::Members, "/console/members", "Members", self.can_in_organisation(Action::MemberRead)),
-            (Here::Organisations, "/console/organisations", "Organisations", operator),
+            (
+                Here::Organisations,
+                "/console/organisations",
+                "Organisations",
+                operator && self.can(Action::OrganisationRead),
+            ),
             (Here::Sites, "/console/sites", "Sites", self.can(Action::CatalogueRead)),
             (Here::Skus, "/console/skus", "SKUs", self.can(Action::CatalogueRead)),
             (

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     Control, Error, Result,
     context::{Actor, Claim, Cx, Source, Unfound},
+    http::peer::Peer,
 };
 
 /// The largest body a route takes, in bytes.
@@ -114,6 +115,9 @@ async fn admitted(control: &Control, route: &Route, request: Request) -> Result<
     };
     let mut cx = Cx::new(control.world(), id, now, actor, source);
     cx.own = own;
+    cx.peer = Peer::of(&parts.extensions);
+    control.admit_peer(&cx).await?;
+    cx.accesses = control.accesses_in_use(&cx).await?;
     let body = if route.request.is_some() {
         let bytes = read(route.access, body).await?;
         if route.creates() {

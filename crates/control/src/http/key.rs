@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use gregal_api::{
-    key::{KeyCreate, KeyCreated, KeyView, WhoAmI},
+    key::{KeyCreate, KeyCreated, KeyRotate, KeyView, WhoAmI},
     page::KeyList,
 };
 use gregal_core::id::{KeyId, ProjectId};
@@ -33,6 +33,15 @@ pub(crate) async fn list(
 ) -> Result<Json<KeyList>> {
     let listed = control.keys_list(&cx, project, &page).await?;
     Ok(Json(KeyList { items: listed.items.iter().map(Into::into).collect(), next: listed.next }))
+}
+
+pub(crate) async fn rotate(
+    State(control): State<Control>,
+    cx: Cx,
+    Id(key): Id<KeyId>,
+    Body(wanted): Body<KeyRotate>,
+) -> Result<Json<KeyCreated>> {
+    Ok(Json(control.key_rotate(&cx, key, wanted).await?))
 }
 
 pub(crate) async fn revoke(State(control): State<Control>, cx: Cx, Id(id): Id<KeyId>) -> Result<Json<KeyView>> {

@@ -21,8 +21,8 @@ use crate::{
     Control, Error, Result,
     console::{self, ConsoleOptions},
     http::{
-        audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation, person,
-        placement, policy, project, quota, reservation, site, sku, token, usage,
+        access, audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation,
+        peer, person, placement, policy, project, quota, reservation, site, sku, token, usage,
     },
 };
 
@@ -78,6 +78,7 @@ fn bindings() -> Vec<Binding> {
         bound("project_quota_remove", quota::project_remove),
         bound("key_create", key::create),
         bound("keys_list", key::list),
+        bound("key_rotate", key::rotate),
         bound("key_revoke", key::revoke),
         bound("device_begin", token::device),
         bound("token_create", token::create),
@@ -95,6 +96,16 @@ fn bindings() -> Vec<Binding> {
         bound("domains_list", person::domains),
         bound("domain_write", person::domain_write),
         bound("domain_remove", person::domain_remove),
+        bound("operator_key_create", access::operator_key_create),
+        bound("operator_keys_list", access::operator_keys_list),
+        bound("operator_key_revoke", access::operator_key_revoke),
+        bound("access_request", access::request),
+        bound("accesses_list", access::list),
+        bound("access_approve", access::approve),
+        bound("access_consent", access::consent),
+        bound("access_end", access::end),
+        bound("access_setting_read", access::setting_read),
+        bound("access_setting_write", access::setting_write),
         bound("dataset_create", dataset::create),
         bound("datasets_list", dataset::list),
         bound("dataset_read", dataset::read),
@@ -167,7 +178,10 @@ impl Control {
             door: self.clone(),
         };
         // The console has no private door: it is given the API's router, and calls it as any client would.
-        self.api_router().merge(console::router(self.api_router(), options)).layer(from_fn(drained))
+        self.api_router()
+            .merge(console::router(self.api_router(), options))
+            .layer(from_fn(drained))
+            .layer(from_fn_with_state(self.clone(), peer::find))
     }
 
     /// The API alone.

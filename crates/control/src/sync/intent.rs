@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gregal_api::{
+    grant::GRANT_SECONDS_MAX,
     protocol::{
         Allowance, Intent, SiteKey, SiteOrganisation, SitePolicy, WantedAttempt, WantedDataset, WantedEndpoint,
     },
@@ -91,13 +92,15 @@ impl Control {
         let mut present = serving.clone();
         present.extend(attempts.iter().map(|attempt| attempt.organisation));
         present.extend(datasets.iter().filter(|dataset| !dataset.delete).map(|dataset| dataset.organisation));
+        let since = self.now().plus_seconds(-(GRANT_SECONDS_MAX + 60));
+        let keys_revoked = view.keys_revoked_since(&present, since).await?;
         let mut organisations = Vec::with_capacity(present.len());
         for organisation in present {
             let owner = self.organisation_of(view, organisation).await?;
             let policies = if owner.policies == 0 { Vec::new() } else { policies_told(view, organisation).await? };
             organisations.push(SiteOrganisation { organisation, residency: owner.residency, policies });
         }
-        let keys = self.keys_wanted(view, &serving).await?;
+        let keys = self.keys_wanted(view, id, &serving).await?;
         Ok(Intent {
             revision: 0,
             site: as_told(site),
@@ -107,6 +110,7 @@ impl Control {
             endpoints,
             datasets,
             keys,
+            keys_revoked,
             organisations,
             allowances: allowance::granted_at(view, id).await?,
             price_books: view.price_books_all().await?,
@@ -114,7 +118,7 @@ impl Control {
     }
 
     /// The keys that may ask for inference: of the organisations served here, in roles that policy lets ask.
-    async fn keys_wanted(&self, view: &View, serving: &BTreeSet<OrganisationId>) -> Result<Vec<SiteKey>> {
+    async fn keys_wanted(&self, view: &View, site: SiteId, serving: &BTreeSet<OrganisationId>) -> Result<Vec<SiteKey>> {
         if serving.is_empty() {
             return Ok(Vec::new());
         }
@@ -132,6 +136,12 @@ impl Control {
             working.extend(keys.into_iter().map(|key| (*organisation, key)));
         }
         for (organisation, key) in working {
+            // What a key leaves out at this site altogether is not told to it.
+            let asks = key.scope.actions.as_ref().is_none_or(|actions| actions.contains(&Action::EndpointInfer));
+            let comes_here = key.scope.sites.as_ref().is_none_or(|sites| sites.contains(&site));
+            if !(asks && comes_here) {
+                continue;
+            }
             let project = key.project.unwrap_or(gregal_core::id::ProjectId::from_u128(0));
             let may_infer = *answers.entry(key.role).or_insert_with(|| {
                 let any = Resource::within(ResourceKind::Endpoint, organisation, project, EndpointId::from_u128(0));
@@ -145,6 +155,7 @@ impl Control {
                     role: key.role,
                     organisation,
                     project: key.project,
+                    scope: key.scope,
                     expires_at: key.expires_at,
                 });
             }

@@ -15,9 +15,10 @@ const HOLDS_MAX: usize = 100;
 
 impl Control {
     /// One pass over everything that has a time limit.
-    pub(crate) async fn expire_pass(&self) -> Result<()> {
+    pub async fn expire_pass(&self) -> Result<()> {
         self.holds_expire().await?;
         self.sights_mark().await?;
+        self.accesses_close().await?;
         let tx = self.store().begin().await?;
         if tx.idempotency_forget(self.now().plus_seconds(-ANSWERS_SECONDS)).await? > 0 {
             tx.commit_observation().await?;

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use gregal_api::routes::{Access, ROUTES, Route};
-use gregal_core::access::Role::{self, Admin, Auditor, Billing, Developer, Inference, Operator, Owner, Viewer};
+use gregal_core::access::Role::{
+    self, Admin, Auditor, Billing, BillingOperator, DataProtectionOfficer, Developer, Inference, Operator,
+    OperatorAuditor, Owner, SiteOperator, Support, Viewer, Visitor,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -43,9 +46,43 @@ const fn row(route: &'static str, about: About, may: &'static [Role]) -> Row {
     Row { route, about, may, sibling: 404 }
 }
 
-const CATALOGUE: &[Role] = &[Operator, Owner, Admin, Developer, Viewer, Billing, Auditor];
-const OPERATORS: &[Role] = &[Operator];
-const EVERY_FACT: &[Role] = &[Owner, Admin, Developer, Viewer, Auditor];
+const CATALOGUE: &[Role] = &[
+    Operator,
+    SiteOperator,
+    BillingOperator,
+    Support,
+    OperatorAuditor,
+    Owner,
+    Admin,
+    Developer,
+    Viewer,
+    Billing,
+    Auditor,
+    DataProtectionOfficer,
+];
+const FOUNDER: &[Role] = &[Operator];
+const MACHINES: &[Role] = &[Operator, SiteOperator];
+const BUSINESS: &[Role] = &[Operator, BillingOperator];
+const HELPERS: &[Role] = &[Operator, Support];
+const LOOKS: &[Role] = &[Operator, Support, OperatorAuditor, Owner, Admin, Auditor, DataProtectionOfficer];
+const ORGANISATION: &[Role] = &[
+    Operator,
+    BillingOperator,
+    Support,
+    OperatorAuditor,
+    Owner,
+    Admin,
+    Developer,
+    Viewer,
+    Billing,
+    Auditor,
+    DataProtectionOfficer,
+    Visitor,
+];
+const EVERY_FACT: &[Role] = &[Owner, Admin, Developer, Viewer, Auditor, DataProtectionOfficer, Visitor];
+const SERVED: &[Role] = &[Owner, Admin, Developer, Inference, Viewer, Auditor, DataProtectionOfficer, Visitor];
+const RESERVED: &[Role] = &[Owner, Admin, Developer, Viewer, Auditor, Visitor];
+const POLICIES: &[Role] = &[Owner, Admin, Developer, Viewer, Auditor, DataProtectionOfficer];
 const MAKERS: &[Role] = &[Owner, Admin, Developer];
 const ADMINS: &[Role] = &[Owner, Admin];
 
@@ -57,38 +94,39 @@ const ROWS: &[Row] = &[
     row("audit_checkpoint", About::Nothing, &[]),
     row("audit_consistency", About::Nothing, &[]),
     row("audit_tile", About::Nothing, &[]),
-    row("audit_entries", About::Cloud, OPERATORS),
+    row("audit_entries", About::Cloud, &[Operator, OperatorAuditor]),
     row("whoami", About::Self_, Role::ALL),
     row("skus_list", About::Cloud, CATALOGUE),
     row("sku_read", About::Cloud, CATALOGUE),
-    row("sku_create", About::Cloud, OPERATORS),
-    row("sku_price", About::Cloud, OPERATORS),
-    row("sku_retire", About::Cloud, OPERATORS),
+    row("sku_create", About::Cloud, BUSINESS),
+    row("sku_price", About::Cloud, BUSINESS),
+    row("sku_retire", About::Cloud, BUSINESS),
     row("prices_list", About::Cloud, CATALOGUE),
     row("sites_list", About::Cloud, CATALOGUE),
     row("site_read", About::Cloud, CATALOGUE),
-    row("site_create", About::Cloud, OPERATORS),
-    row("site_quarantine", About::Cloud, OPERATORS),
-    row("organisation_create", About::Cloud, OPERATORS),
-    row("audit_list_all", About::Cloud, OPERATORS),
-    Row {
-        sibling: 200,
-        ..row("organisations_list", About::Cloud, &[Operator, Owner, Admin, Developer, Viewer, Billing, Auditor])
-    },
-    row("organisation_read", About::Organisation, &[Operator, Owner, Admin, Developer, Viewer, Billing, Auditor]),
+    row("site_create", About::Cloud, MACHINES),
+    row("site_quarantine", About::Cloud, &[Operator, SiteOperator, OperatorAuditor]),
+    row("organisation_create", About::Cloud, BUSINESS),
+    row("audit_list_all", About::Cloud, &[Operator, OperatorAuditor]),
+    Row { sibling: 200, ..row("organisations_list", About::Cloud, ORGANISATION) },
+    row("organisation_read", About::Organisation, ORGANISATION),
     row("residency_write", About::Organisation, &[Owner]),
-    row("quotas_list", About::Organisation, &[Operator, Owner, Admin, Developer, Viewer, Billing, Auditor]),
-    row("quota_write", About::Organisation, OPERATORS),
-    row("quota_remove", About::Organisation, OPERATORS),
-    row("share_write", About::Organisation, OPERATORS),
-    row("project_quotas_list", About::Project, &[Owner, Admin, Developer, Viewer, Billing, Auditor]),
+    row(
+        "quotas_list",
+        About::Organisation,
+        &[Operator, BillingOperator, Owner, Admin, Developer, Viewer, Billing, Auditor, Visitor],
+    ),
+    row("quota_write", About::Organisation, BUSINESS),
+    row("quota_remove", About::Organisation, BUSINESS),
+    row("share_write", About::Organisation, BUSINESS),
+    row("project_quotas_list", About::Project, &[Owner, Admin, Developer, Viewer, Billing, Auditor, Visitor]),
     row("project_quota_write", About::Project, ADMINS),
     row("project_quota_remove", About::Project, ADMINS),
-    row("policies_list", About::Organisation, EVERY_FACT),
+    row("policies_list", About::Organisation, POLICIES),
     row("policy_write", About::Organisation, &[Owner]),
     row("policy_remove", About::Organisation, &[Owner]),
     row("policy_check", About::Organisation, &[Owner]),
-    row("project_policies_list", About::Project, EVERY_FACT),
+    row("project_policies_list", About::Project, POLICIES),
     row("project_policy_write", About::Project, &[Owner]),
     row("project_policy_remove", About::Project, &[Owner]),
     row("project_policy_check", About::Project, &[Owner]),
@@ -96,7 +134,11 @@ const ROWS: &[Row] = &[
     row("project_create", About::Organisation, ADMINS),
     Row {
         sibling: 200,
-        ..row("projects_list", About::Organisation, &[Owner, Admin, Developer, Viewer, Billing, Auditor])
+        ..row(
+            "projects_list",
+            About::Organisation,
+            &[Owner, Admin, Developer, Viewer, Billing, Auditor, DataProtectionOfficer, Visitor],
+        )
     },
     Row {
         sibling: 200,
@@ -109,27 +151,42 @@ const ROWS: &[Row] = &[
     row("invoice_draft", About::Organisation, &[Owner, Billing]),
     row("balance_read", About::Organisation, &[Owner, Billing]),
     row("postings_list", About::Organisation, &[Owner, Billing]),
-    row("audit_list", About::Organisation, &[Owner, Admin, Auditor]),
-    row("project_read", About::Project, &[Owner, Admin, Developer, Viewer, Billing, Auditor]),
+    row("audit_list", About::Organisation, &[Owner, Admin, Auditor, DataProtectionOfficer]),
+    row(
+        "project_read",
+        About::Project,
+        &[Owner, Admin, Developer, Viewer, Billing, Auditor, DataProtectionOfficer, Visitor],
+    ),
     row("device_begin", About::Proof, &[]),
     row("token_create", About::Proof, &[]),
     row("token_revoke", About::Proof, &[]),
     row("person_read", About::Self_, &[]),
     row("person_forget", About::Self_, &[]),
-    row("person_erase", About::Cloud, OPERATORS),
-    row("members_list", About::Organisation, &[Owner, Admin, Auditor]),
+    row("person_erase", About::Cloud, FOUNDER),
+    row("members_list", About::Organisation, &[Owner, Admin, Auditor, DataProtectionOfficer]),
     row("member_write", About::Organisation, ADMINS),
     row("member_remove", About::Organisation, ADMINS),
     row("membership_leave", About::Self_, &[]),
     row("invitation_create", About::Organisation, ADMINS),
-    row("invitations_list", About::Organisation, &[Owner, Admin, Auditor]),
+    row("invitations_list", About::Organisation, &[Owner, Admin, Auditor, DataProtectionOfficer]),
     row("invitation_revoke", About::Organisation, ADMINS),
-    row("domains_list", About::Organisation, &[Operator, Owner, Admin, Auditor]),
-    row("domain_write", About::Organisation, OPERATORS),
-    row("domain_remove", About::Organisation, OPERATORS),
+    row("domains_list", About::Organisation, &[Operator, Owner, Admin, Auditor, DataProtectionOfficer]),
+    row("domain_write", About::Organisation, FOUNDER),
+    row("domain_remove", About::Organisation, FOUNDER),
     row("key_create", About::Project, MAKERS),
-    row("keys_list", About::Project, EVERY_FACT),
+    row("keys_list", About::Project, &[Owner, Admin, Developer, Viewer, Auditor, DataProtectionOfficer]),
+    row("key_rotate", About::Project, MAKERS),
     row("key_revoke", About::Project, MAKERS),
+    row("operator_key_create", About::Cloud, FOUNDER),
+    row("operator_keys_list", About::Cloud, &[Operator, OperatorAuditor]),
+    row("operator_key_revoke", About::Cloud, FOUNDER),
+    row("access_request", About::Organisation, HELPERS),
+    row("accesses_list", About::Organisation, LOOKS),
+    row("access_approve", About::Organisation, HELPERS),
+    row("access_consent", About::Organisation, &[Owner, DataProtectionOfficer]),
+    row("access_end", About::Organisation, &[Operator, Support, Owner, Admin, DataProtectionOfficer]),
+    row("access_setting_read", About::Organisation, LOOKS),
+    row("access_setting_write", About::Organisation, &[Owner, DataProtectionOfficer]),
     row("dataset_create", About::Project, MAKERS),
     row("datasets_list", About::Project, EVERY_FACT),
     row("dataset_read", About::Project, EVERY_FACT),
@@ -140,18 +197,18 @@ const ROWS: &[Row] = &[
     row("job_progress", About::Project, EVERY_FACT),
     row("job_explain", About::Project, EVERY_FACT),
     row("job_cancel", About::Project, MAKERS),
-    row("job_preempt", About::Cloud, OPERATORS),
+    row("job_preempt", About::Cloud, MACHINES),
     row("calendar_read", About::Cloud, CATALOGUE),
     row("reservation_create", About::Project, MAKERS),
     row("reservation_quote", About::Project, MAKERS),
-    row("reservations_list", About::Project, EVERY_FACT),
-    row("reservation_read", About::Project, EVERY_FACT),
+    row("reservations_list", About::Project, RESERVED),
+    row("reservation_read", About::Project, RESERVED),
     row("reservation_cancel", About::Project, MAKERS),
-    row("models_list", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
-    row("model_read", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
+    row("models_list", About::Project, SERVED),
+    row("model_read", About::Project, SERVED),
     row("endpoint_create", About::Project, MAKERS),
-    row("endpoints_list", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
-    row("endpoint_read", About::Project, &[Owner, Admin, Developer, Inference, Viewer, Auditor]),
+    row("endpoints_list", About::Project, SERVED),
+    row("endpoint_read", About::Project, SERVED),
     row("endpoint_delete", About::Project, MAKERS),
     row("grant_create", About::Project, MAKERS),
     row("placement_explain", About::Project, EVERY_FACT),
@@ -178,6 +235,12 @@ pub(crate) struct World {
     invitation: String,
     /// Members, one for each that is taken out.
     persons: Vec<String>,
+    /// Each is rotated once.
+    rotated: std::cell::RefCell<Vec<String>>,
+    /// Operators' keys, each revoked once.
+    operators: std::cell::RefCell<Vec<String>>,
+    /// Each takes one step.
+    accesses: std::cell::RefCell<Vec<String>>,
     made: std::cell::Cell<u32>,
 }
 
@@ -194,6 +257,24 @@ impl World {
         let wanted = json!({ "name": "k", "role": "inference" });
         let made = cloud.call(&tenant.owner, "key_create", &[&tenant.project()], wanted).await.good();
         let key = made["key"]["id"].as_str().unwrap().to_owned();
+        let (mut operators, mut accesses) = (Vec::new(), Vec::new());
+        for number in 0..5 * Role::ALL.len() {
+            let wanted = json!({ "name": format!("o{number}"), "role": "support" });
+            let made = cloud.call(&cloud.operator, "operator_key_create", &[], wanted).await.good();
+            operators.push(made["key"]["id"].as_str().unwrap().to_owned());
+            let secret = made["secret"].as_str().unwrap();
+            for _ in 0..3 {
+                let wanted = json!({ "reason": "an example of a wish", "seconds": 60 });
+                let asked = cloud.call(secret, "access_request", &[&tenant.organisation()], wanted).await.good();
+                accesses.push(asked["id"].as_str().unwrap().to_owned());
+            }
+        }
+        let mut rotated = Vec::new();
+        for number in 0..5 * Role::ALL.len() {
+            let wanted = json!({ "name": format!("r{number}"), "role": "inference" });
+            let made = cloud.call(&tenant.owner, "key_create", &[&tenant.project()], wanted).await.good();
+            rotated.push(made["key"]["id"].as_str().unwrap().to_owned());
+        }
         let wanted = crate::reservation::wanted(&cloud, "block", ("cpu.1", 1), 1, 2);
         let made = cloud.call(&tenant.owner, "reservation_create", &[&tenant.project()], wanted).await.good();
         let reservation = made["id"].as_str().unwrap().to_owned();
@@ -221,6 +302,9 @@ impl World {
             key,
             invitation,
             persons,
+            rotated: rotated.into(),
+            operators: operators.into(),
+            accesses: accesses.into(),
             made: std::cell::Cell::new(0),
         }
     }
@@ -231,6 +315,9 @@ impl World {
             "{organisation}" => self.tenant.organisation(),
             "{project}" => self.tenant.project(),
             "{site}" => self.site.id.to_string(),
+            "{key}" if route.id == "key_rotate" => self.rotated.borrow_mut().pop().unwrap(),
+            "{key}" if route.id == "operator_key_revoke" => self.operators.borrow_mut().pop().unwrap(),
+            "{access}" => self.accesses.borrow_mut().pop().unwrap(),
             "{key}" => self.key.clone(),
             "{person}" if route.id == "member_write" => self.persons[0].clone(),
             "{person}" if route.id == "person_erase" => self.persons[39].clone(),
@@ -260,7 +347,7 @@ impl World {
         let name = format!("n{}", self.made.get());
         match route.request {
             None => Value::Null,
-            Some("Empty" | "PlacementAsk" | "DeviceAsk" | "TokenAsk" | "TokenRevoke") => json!({}),
+            Some("Empty" | "PlacementAsk" | "DeviceAsk" | "TokenAsk" | "TokenRevoke" | "KeyRotate") => json!({}),
             Some("SiteCreate") => json!({
                 "name": name, "jurisdiction": "FR", "operator_name": "Hoster", "operator_jurisdiction": "FR",
                 "operator_parent_jurisdiction": "FR",
@@ -274,6 +361,9 @@ impl World {
             Some("InvitationCreate") => json!({ "email": format!("{name}@example.eu"), "role": "viewer" }),
             Some("DomainWrite") => json!({ "issuer": "https://id.example.eu", "client_id": "gregal" }),
             Some("KeyCreate") => json!({ "name": name, "role": "inference" }),
+            Some("OperatorKeyCreate") => json!({ "name": name, "role": "support" }),
+            Some("AccessRequest") => json!({ "reason": "an example of a wish", "seconds": 60 }),
+            Some("AccessSetting") => json!({ "setting": "consent" }),
             Some("JobCreate") => crate::world::training(&self.dataset, &name),
             Some("JobPreempt") => json!({ "why": "a machine is taken out" }),
             Some("QuotaWrite") => json!({ "guarantee": 0 }),
@@ -323,7 +413,7 @@ fn expected(row: &Row, role: Role, good: u16) -> u16 {
         }
         _ if row.may.contains(&role) => good,
         // What tenants own does not exist for operators.
-        _ if role == Operator && is_tenants => 404,
+        _ if role.is_operator() && is_tenants && !row.may.iter().any(|role| role.is_operator()) => 404,
         _ => 403,
     }
 }
@@ -411,7 +501,10 @@ async fn keys(world: &World) -> Vec<Keys> {
     let made = world.cloud.call(&tenant.owner, "project_create", &[&tenant.organisation()], wanted).await.good();
     let sibling = made["id"].as_str().unwrap().parse().unwrap();
     let mut keys = vec![Keys { role: Operator, own: world.cloud.operator.clone(), beside: None, abroad: None }];
-    for role in Role::ALL.iter().copied().filter(|role| *role != Operator) {
+    for role in Role::ALL.iter().copied().filter(|role| *role != Operator && role.is_operator()) {
+        keys.push(Keys { role, own: world.cloud.key(None, None, role).await, beside: None, abroad: None });
+    }
+    for role in Role::ALL.iter().copied().filter(|role| !role.is_operator()) {
         keys.push(Keys {
             role,
             own: world.cloud.key(Some(tenant.organisation), None, role).await,

@@ -274,6 +274,8 @@ async fn a_project_has_so_many_live_endpoints_datasets_and_keys_and_not_one_more
             created_at: now,
             expires_at: (number == 0).then(|| now.plus_seconds(60)),
             revoked_at: None,
+            replaces: None,
+            replaced_by: None,
             version: 1,
         };
         tx.key_insert(&key).await.unwrap();

@@ -1,5 +1,7 @@
 //! The outside of it all: problems, bounds, pages, and a real socket.
 
+use std::net::SocketAddr;
+
 use axum::{body::Body, http::Request};
 use gregal_api::{
     client::{Client, Error},
@@ -114,7 +116,10 @@ async fn over_a_real_socket_the_typed_client_and_the_running_tasks_do_the_same()
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = cloud.control.router();
-    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let server =
+        tokio::spawn(
+            async move { axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await },
+        );
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let control = cloud.control.clone();
     let tasks = tokio::spawn(async move { control.run(async { drop(stopped.await) }).await });

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop here")]
 
+mod access;
 mod audit;
 mod authorisation;
 mod console;
@@ -11,6 +12,7 @@ mod hostile;
 mod http;
 mod idempotency;
 mod job;
+mod key;
 mod login;
 mod money;
 mod organisation;

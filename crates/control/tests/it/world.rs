@@ -12,7 +12,7 @@ use gregal_api::{
     routes::route,
     signed::verifying_key,
 };
-use gregal_control::{Control, ControlOptions, IdentityOptions};
+use gregal_control::{AccessOptions, Control, ControlOptions, IdentityOptions};
 use gregal_core::{
     access::Role,
     audit::AuditEntry,
@@ -23,7 +23,7 @@ use gregal_core::{
     member::Member,
     meter::{Meter, UsageEvent},
     person::{Person, Subject},
-    site::Capacity,
+    site::{Capacity, SiteOperator},
     time::Time,
     world::World,
 };
@@ -53,7 +53,14 @@ fn options(store: &Store, world: &Arc<SteppedWorld>, identity: IdentityOptions) 
         code_version: "test".into(),
         clean_ms: gregal_core::reservation::CLEAN_MS_DEFAULT,
         identity,
+        access: AccessOptions { operator: Some(french()), ..AccessOptions::default() },
     }
+}
+
+/// Who runs it.
+fn french() -> SiteOperator {
+    let law = "FR".parse().unwrap();
+    SiteOperator { name: "Hoster".into(), jurisdiction: law, parent_jurisdiction: law }
 }
 
 /// What was answered.
@@ -106,6 +113,13 @@ impl Cloud {
     /// The same cloud, whose control plane has started anew over its store.
     pub(crate) async fn restarted(self) -> Self {
         let control = Control::open(options(&self.store, &self.world, IdentityOptions::default())).await.unwrap();
+        Self { router: control.router(), control, ..self }
+    }
+
+    /// As [`Cloud::restarted`], with other settings of who gets in.
+    pub(crate) async fn restarted_with(self, access: AccessOptions) -> Self {
+        let options = ControlOptions { access, ..options(&self.store, &self.world, IdentityOptions::default()) };
+        let control = Control::open(options).await.unwrap();
         Self { router: control.router(), control, ..self }
     }
 
@@ -190,6 +204,21 @@ impl Cloud {
         project: Option<ProjectId>,
         role: Role,
     ) -> String {
+        self.key_put(organisation, project, role, Scope::default()).await
+    }
+
+    /// Puts a narrowed key of a whole organisation into the store.
+    pub(crate) async fn key_of(&self, organisation: OrganisationId, role: Role, scope: Scope) -> String {
+        self.key_put(Some(organisation), None, role, scope).await
+    }
+
+    async fn key_put(
+        &self,
+        organisation: Option<OrganisationId>,
+        project: Option<ProjectId>,
+        role: Role,
+        scope: Scope,
+    ) -> String {
         let (mut entropy, now) = ([0; 32], self.world.now());
         self.world.fill(&mut entropy);
         let secret = secret_from(&entropy);
@@ -202,10 +231,12 @@ impl Cloud {
             digest: digest_of(&secret),
             kind: KeyKind::Made,
             person: None,
-            scope: Scope::default(),
+            scope,
             created_at: now,
             expires_at: None,
             revoked_at: None,
+            replaces: None,
+            replaced_by: None,
             version: 1,
         };
         let tx = self.store.begin().await.unwrap();
@@ -250,6 +281,8 @@ impl Cloud {
             created_at: now,
             expires_at: Some(now.plus_seconds(3600)),
             revoked_at: None,
+            replaces: None,
+            replaced_by: None,
             version: 1,
         };
         let tx = self.store.begin().await.unwrap();

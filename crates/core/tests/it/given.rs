@@ -37,6 +37,7 @@ pub(crate) fn organisation(country: &str, vat_id: Option<&str>) -> Organisation 
         residency: ResidencyPolicy::eu(),
         share: gregal_core::organisation::FairShare::default(),
         policies: 0,
+        support: gregal_core::support::SupportSetting::default(),
         created_at: Time::default(),
         version: 1,
     }

@@ -16,6 +16,7 @@ use gregal_api::{
     placement::{PlacementAnswer, PlacementAsk},
     problem::Code,
     project::{ProjectCreate, ProjectView},
+    scope::ScopeView,
     site::{SiteCreate, SiteCreated},
 };
 use gregal_core::{
@@ -102,7 +103,12 @@ impl Journey<'_> {
             let key: KeyCreated = owner
                 .call("key_create", &[&project])
                 .idempotency_key(self.once(&format!("key-{}", self.book.notes.keys_asked)))
-                .body(&KeyCreate { name: "tour".into(), role: Role::Developer, expires_in_s: None })
+                .body(&KeyCreate {
+                    name: "tour".into(),
+                    role: Role::Developer,
+                    expires_in_s: None,
+                    scope: ScopeView::default(),
+                })
                 .send()
                 .await
                 .context("could not make the project's key")?;

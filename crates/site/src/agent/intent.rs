@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use ed25519_dalek::VerifyingKey;
@@ -17,6 +20,7 @@ use gregal_api::{
 use gregal_core::{
     id::{DatasetId, EndpointId, OrganisationId, SiteId},
     residency::ResidencyPolicy,
+    time::Time,
 };
 use gregal_policy::{OwnPolicies, Written};
 use serde::{Deserialize, Serialize};
@@ -30,6 +34,11 @@ struct Trust {
     site: SiteId,
     control_key: String,
 }
+
+/// The file that says when control was heard last.
+const HEARD: &str = "heard.json";
+/// How often that is written down at most, in milliseconds.
+const HEARD_KEPT_MS: u64 = 60_000;
 
 /// Why an answer of control was not believed. The site goes on by what it had.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,6 +149,9 @@ fn compiled(intent: &Intent, before: &Standing) -> HashMap<OrganisationId, OwnPo
 pub(crate) struct Desk {
     folder: PathBuf,
     standing: watch::Sender<Arc<Standing>>,
+    /// When control was heard last, in milliseconds, and when that was written down last.
+    heard_at: AtomicI64,
+    heard_kept_at: AtomicI64,
 }
 
 impl Desk {
@@ -173,11 +185,35 @@ impl Desk {
         }
         let kept = Standing { is_uncounted, ..Standing::new(trust.as_ref(), kept, &Standing::default()) };
         let (standing, _) = watch::channel(Arc::new(kept));
-        Ok(Self { folder: folder.to_owned(), standing })
+        // Without a note of it, the intent itself is the last word there is proof of.
+        let noted = read(&folder.join(HEARD))?.and_then(|text| serde_json::from_slice::<Time>(&text).ok());
+        let made = standing.borrow().intent.as_ref().map(|intent| intent.made_at);
+        let heard_at = noted.max(made).map_or(0, Time::as_millis);
+        Ok(Self {
+            folder: folder.to_owned(),
+            standing,
+            heard_at: AtomicI64::new(heard_at),
+            heard_kept_at: AtomicI64::new(heard_at),
+        })
     }
 
     pub(crate) fn current(&self) -> Arc<Standing> {
         Arc::clone(&self.standing.borrow())
+    }
+
+    /// When control was heard last, in milliseconds since the epoch; 0: never.
+    pub(crate) fn heard_at(&self) -> i64 {
+        self.heard_at.load(Ordering::Relaxed)
+    }
+
+    /// Notes that control was heard; on disk once a minute, so that a restart does not forget it.
+    pub(crate) fn heard(&self, now: Time) {
+        let now_ms = now.as_millis();
+        self.heard_at.store(now_ms, Ordering::Relaxed);
+        if now_ms.abs_diff(self.heard_kept_at.load(Ordering::Relaxed)) >= HEARD_KEPT_MS {
+            self.heard_kept_at.store(now_ms, Ordering::Relaxed);
+            self.keep(HEARD, &serde_json::to_vec(&now).unwrap_or_default());
+        }
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Standing>> {

@@ -9,7 +9,7 @@ use axum::{
     Extension, Json,
     body::{Body, Bytes},
     extract::{Path, State},
-    http::{HeaderMap, HeaderValue, Uri, header},
+    http::{HeaderValue, Uri, header},
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
@@ -24,11 +24,12 @@ use self::{
 };
 use super::{
     admit::Refusal,
-    route,
+    presented::Presented,
+    route::{self, Caller},
     stream::{Exchange, Piece},
     usage,
 };
-use crate::{agent::intent::Standing, content::bearer, metrics::Metric, site::Shared};
+use crate::{agent::intent::Standing, metrics::Metric, site::Shared};
 
 /// The largest body of a request, in bytes.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -38,9 +39,9 @@ const PIECES_WAITING_MAX: usize = 32;
 type App = State<Arc<Shared>>;
 
 /// `GET /v1/models`
-pub(crate) async fn models(State(shared): App, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(crate) async fn models(State(shared): App, presented: Presented) -> Result<Response, ApiError> {
     let standing = shared.desk.current();
-    let caller = route::caller(&standing, bearer(&headers), shared.options.world.now())?;
+    let caller = known(&shared, &standing, &presented)?;
     let found = route::endpoints(&standing, &shared.policies, &caller);
     let data: Vec<Value> = found.into_iter().map(|endpoint| model(&endpoint.name, &standing)).collect();
     Ok(Json(json!({"object": "list", "data": data})).into_response())
@@ -50,10 +51,10 @@ pub(crate) async fn models(State(shared): App, headers: HeaderMap) -> Result<Res
 pub(crate) async fn model_read(
     State(shared): App,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    presented: Presented,
 ) -> Result<Response, ApiError> {
     let standing = shared.desk.current();
-    let caller = route::caller(&standing, bearer(&headers), shared.options.world.now())?;
+    let caller = known(&shared, &standing, &presented)?;
     let endpoint = route::endpoint(&standing, &shared.policies, &caller, &name)?;
     Ok(Json(model(&endpoint.name, &standing)).into_response())
 }
@@ -68,20 +69,20 @@ fn model(name: &str, standing: &Standing) -> Value {
 pub(crate) async fn chat(
     State(shared): App,
     Extension(request): Extension<RequestId>,
-    headers: HeaderMap,
+    presented: Presented,
     body: Body,
 ) -> Result<Response, ApiError> {
-    complete(shared, request, Kind::Chat, headers, body).await
+    complete(shared, request, Kind::Chat, presented, body).await
 }
 
 /// `POST /v1/completions`
 pub(crate) async fn completion(
     State(shared): App,
     Extension(request): Extension<RequestId>,
-    headers: HeaderMap,
+    presented: Presented,
     body: Body,
 ) -> Result<Response, ApiError> {
-    complete(shared, request, Kind::Completion, headers, body).await
+    complete(shared, request, Kind::Completion, presented, body).await
 }
 
 /// Everything under `/v1` that is not spoken.
@@ -93,22 +94,31 @@ async fn complete(
     shared: Arc<Shared>,
     request: RequestId,
     kind: Kind,
-    headers: HeaderMap,
+    presented: Presented,
     body: Body,
 ) -> Result<Response, ApiError> {
     let standing = shared.desk.current();
     // Who asks comes first: nobody may make the site read a megabyte without a key.
-    route::caller(&standing, bearer(&headers), shared.options.world.now())?;
+    known(&shared, &standing, &presented)?;
     let ask = Ask::read(kind, &read(body).await?)?;
     // The body may have taken its time; what holds is what holds now.
     let standing = shared.desk.current();
-    let exchange = admit(&shared, &standing, request, ask, &headers).inspect_err(|_| {
+    let exchange = admit(&shared, &standing, request, ask, &presented).inspect_err(|_| {
         shared.metrics.add(Metric::RequestsRefused, 1);
     })?;
     let ask = exchange.ask.clone();
     let (out, pieces) = mpsc::channel(PIECES_WAITING_MAX);
     shared.tasks.spawn(exchange.run(out));
     if ask.stream { streamed(ask, pieces).await } else { whole(ask, pieces).await }
+}
+
+/// Who asks, as far as this site may still believe it.
+fn known(shared: &Shared, standing: &Standing, presented: &Presented) -> Result<Caller, ApiError> {
+    if !shared.believes_keys() {
+        let detail = "this site has not heard from its control plane for too long to know which keys still work";
+        return Err(ApiError::unavailable(detail));
+    }
+    route::caller(standing, presented, shared.options.world.now())
 }
 
 async fn read(body: Body) -> Result<Bytes, ApiError> {
@@ -125,10 +135,10 @@ fn admit(
     standing: &Arc<Standing>,
     request: RequestId,
     ask: Ask,
-    headers: &HeaderMap,
+    presented: &Presented,
 ) -> Result<Exchange, ApiError> {
     let now = shared.options.world.now();
-    let caller = route::caller(standing, bearer(headers), now)?;
+    let caller = known(shared, standing, presented)?;
     let endpoint = route::endpoint(standing, &shared.policies, &caller, &ask.model)?;
     if shared.stop.is_cancelled() {
         return Err(gone());

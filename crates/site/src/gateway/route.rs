@@ -1,6 +1,6 @@
 //! Who asks, and which endpoint that is for. Decides from the intent alone; nothing on a request's path calls home.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use gregal_api::{
     grant::{GRANT_PURPOSE, GRANT_SECONDS_MAX, GrantBody, GrantPurpose},
@@ -11,49 +11,80 @@ use gregal_core::{
     access::Action,
     id::{EndpointId, OrganisationId, ProjectId},
     key::{SECRET_PREFIX, digest_of},
+    network::Network,
+    scope::{Part, Scope},
     time::Time,
 };
 use gregal_policy::{Placement, Policies, Principal, Resource, ResourceKind};
 
-use super::openai::error::ApiError;
+use super::{openai::error::ApiError, presented::Presented};
 use crate::agent::intent::Standing;
 
 /// Who asks for inference.
 #[derive(Debug, Clone)]
 pub(crate) enum Caller {
     /// The holder of a key, who may do what its role carries.
-    Key { principal: Principal, organisation: OrganisationId, project: Option<ProjectId> },
+    Key { principal: Principal, organisation: OrganisationId, project: Option<ProjectId>, scope: Scope },
     /// The holder of a grant for one endpoint: control has authorised it.
-    Grant { organisation: OrganisationId, project: ProjectId, endpoint: EndpointId },
+    Grant { organisation: OrganisationId, project: ProjectId, endpoint: EndpointId, scope: Scope },
 }
 
 /// Checks a grant: control's signature, this site, this purpose, and time.
 pub(crate) fn grant(standing: &Standing, line: &str, purpose: GrantPurpose, now: Time) -> Option<GrantBody> {
     let body: GrantBody = Signed::from_line(line).ok()?.open(standing.control_key.as_ref()?, GRANT_PURPOSE).ok()?;
     let in_time = now < body.expires_at && body.expires_at <= now.plus_seconds(GRANT_SECONDS_MAX + 60);
-    (Some(body.site) == standing.site && body.purpose == purpose && in_time).then_some(body)
+    // What control took back in the last minutes: revoking a key takes its grants back too.
+    let intent = standing.intent.as_ref();
+    let is_taken_back = intent.is_some_and(|intent| intent.keys_revoked.contains(&body.key));
+    let is_ours = Some(body.site) == standing.site && body.purpose == purpose;
+    (is_ours && in_time && !is_taken_back).then_some(body)
+}
+
+/// Whether a grant works from this address.
+pub(crate) fn works_from(networks: Option<&BTreeSet<Network>>, peer: Option<IpAddr>) -> bool {
+    let scope = Scope { networks: networks.cloned(), ..Scope::default() };
+    scope.works_from(peer)
+}
+
+fn out_of_scope(part: Part) -> ApiError {
+    out_of_scope_by(part.rule())
+}
+
+fn out_of_scope_by(rule: &str) -> ApiError {
+    ApiError::forbidden(&format!("the key is narrowed and leaves this out (`{rule}`)"))
 }
 
 /// Finds out who carries this credential. What is unknown, revoked, expired or forged is nobody.
-pub(crate) fn caller(standing: &Standing, credential: Option<&str>, now: Time) -> Result<Caller, ApiError> {
-    let credential = credential.ok_or_else(ApiError::no_key)?;
+pub(crate) fn caller(standing: &Standing, presented: &Presented, now: Time) -> Result<Caller, ApiError> {
+    let credential = presented.credential.as_deref().ok_or_else(ApiError::no_key)?;
     if !credential.starts_with(SECRET_PREFIX) {
         let body = grant(standing, credential, GrantPurpose::Infer, now).ok_or_else(ApiError::bad_key)?;
         // A grant ends with the key that asked for it: revoking the one takes the other back.
         let working = |key: &SiteKey| key.key == body.key && key.expires_at.is_none_or(|end| now < end);
-        if !standing.intent.as_ref().is_some_and(|intent| intent.keys.iter().any(working)) {
-            return Err(ApiError::bad_key());
+        let key = standing.intent.as_ref().and_then(|intent| intent.keys.iter().find(|key| working(key)));
+        let key = key.ok_or_else(ApiError::bad_key)?;
+        // What the key was narrowed to when the grant was given, and what it is narrowed to now.
+        if !(works_from(body.networks.as_ref(), presented.peer) && key.scope.works_from(presented.peer)) {
+            return Err(out_of_scope(Part::Networks));
         }
         let endpoint = body.object.parse().map_err(|_| ApiError::bad_key())?;
-        return Ok(Caller::Grant { organisation: body.organisation, project: body.project, endpoint });
+        return Ok(Caller::Grant {
+            organisation: body.organisation,
+            project: body.project,
+            endpoint,
+            scope: key.scope.clone(),
+        });
     }
     let key = standing.key(&digest_of(credential)).ok_or_else(ApiError::bad_key)?;
     if key.expires_at.is_some_and(|end| end <= now) {
         return Err(ApiError::bad_key());
     }
+    if !key.scope.works_from(presented.peer) {
+        return Err(out_of_scope(Part::Networks));
+    }
     let (organisation, project) = (key.organisation, key.project);
     let principal = Principal::Key { key: key.key, role: key.role, organisation: Some(organisation), project };
-    Ok(Caller::Key { principal, organisation, project })
+    Ok(Caller::Key { principal, organisation, project, scope: key.scope.clone() })
 }
 
 impl Caller {
@@ -63,7 +94,7 @@ impl Caller {
             Self::Key { organisation, project, .. } => {
                 endpoint.organisation == *organisation && project.is_none_or(|project| project == endpoint.project)
             }
-            Self::Grant { organisation, project, endpoint: granted } => {
+            Self::Grant { organisation, project, endpoint: granted, .. } => {
                 endpoint.endpoint == *granted && endpoint.organisation == *organisation && endpoint.project == *project
             }
         }
@@ -71,15 +102,25 @@ impl Caller {
 
     /// Whether its role lets it ask this endpoint.
     fn may_infer(&self, standing: &Standing, policies: &Policies, endpoint: &WantedEndpoint) -> Result<(), ApiError> {
-        let Self::Key { principal, .. } = self else { return Ok(()) };
+        let names = [endpoint.endpoint.to_string(), endpoint.name.clone(), endpoint.model.to_string()];
         let resource =
-            Resource::within(ResourceKind::Endpoint, endpoint.organisation, endpoint.project, endpoint.endpoint);
+            Resource::within(ResourceKind::Endpoint, endpoint.organisation, endpoint.project, endpoint.endpoint)
+                .at(standing.site)
+                .called(names);
         let own = standing.own(endpoint.organisation);
-        let verdict = policies.authorize_within(principal, Action::EndpointInfer, &resource, own);
+        let verdict = match self {
+            Self::Key { principal, scope, .. } => {
+                policies.authorize_narrowed(scope, principal, Action::EndpointInfer, &resource, own)
+            }
+            Self::Grant { scope, .. } => policies.within(scope, Action::EndpointInfer, &resource),
+        };
+        let rule = verdict.policies().first().filter(|rule| rule.starts_with("key.scope."));
         if verdict.is_allowed() {
             Ok(())
         } else if verdict.hides() {
             Err(ApiError::model_not_found(&endpoint.name))
+        } else if let Some(rule) = rule {
+            Err(out_of_scope_by(rule))
         } else if let Some(own) = verdict.policies().first() {
             Err(ApiError::forbidden(&format!("the organisation's own policy `{own}` forbids `endpoint:infer` here")))
         } else {

@@ -164,6 +164,7 @@ impl FakeControl {
             organisation,
             project,
             key: KeyId::from_u128(1),
+            networks: None,
             expires_at: RealWorld.now().plus_seconds(seconds),
         };
         Signed::seal(&self.state.key, GRANT_PURPOSE, &body).to_line()
@@ -269,6 +270,7 @@ fn first_intent() -> Intent {
         role,
         organisation,
         project,
+        scope: gregal_core::scope::Scope::default(),
         expires_at,
     };
     let residency = |organisation| gregal_api::protocol::SiteOrganisation {
@@ -309,6 +311,7 @@ fn first_intent() -> Intent {
             key(STRANGER, Role::Owner, OTHER_ORG, None, None),
             key(EXPIRED, Role::Owner, ORG, None, Some(past)),
         ],
+        keys_revoked: Vec::new(),
         organisations: vec![residency(ORG), residency(OTHER_ORG)],
         allowances: vec![allowance(Nano::from_euro(1))],
         price_books: vec![price::default_book(Time::from_millis(0))],

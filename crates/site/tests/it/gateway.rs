@@ -7,6 +7,7 @@ use gregal_api::grant::GrantPurpose;
 use gregal_core::{
     meter::{Meter, UsageEvent},
     money::Nano,
+    scope::Scope,
 };
 use gregal_testkit::replica::PROMPT_TOKENS;
 use serde_json::{Value, json};
@@ -323,6 +324,94 @@ async fn a_revoked_key_and_a_narrowed_residency_work_no_more_with_the_next_inten
     .await;
     let text = refused.text().await.unwrap();
     assert!(text.contains("residency_refused") && text.contains("residency.site_jurisdiction"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_narrowed_key_is_held_to_its_scope_at_the_site_and_so_are_its_grants() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let body = ask("count:1", json!({}));
+    let granted = world.control.grant(GrantPurpose::Infer, ENDPOINT);
+    assert_eq!(site.chat(OWNER, &body).await.status(), 200);
+    let mut asked = None;
+    // These tests ask from loopback.
+    for (scope, rule) in [
+        (json!({ "models": ["other"] }), "key.scope.models"),
+        (json!({ "actions": ["model:read"] }), "key.scope.actions"),
+        (json!({ "sites": ["site_00000000000000000000000009"] }), "key.scope.sites"),
+        (json!({ "networks": ["10.0.0.0/8"] }), "key.scope.networks"),
+        (json!({ "projects": ["prj_00000000000000000000000009"] }), ""),
+    ] {
+        let narrowed: Scope = serde_json::from_value(scope.clone()).unwrap();
+        world.control.change(|intent| intent.keys[0].scope = narrowed);
+        let status = if rule.is_empty() { 404 } else { 403 };
+        for credential in [secret(OWNER), granted.clone()] {
+            // The rule before may still hold for a moment.
+            until("the narrowed key to be refused by its rule", async || {
+                let told = site.post("/v1/chat/completions", &credential, &body).await;
+                (told.status() == status && told.text().await.unwrap().contains(rule)).then_some(())
+            })
+            .await;
+            // Until it was refused for the first time it may have been answered.
+            asked.get_or_insert_with(|| world.stage.counts.asked.load(Ordering::SeqCst));
+        }
+        // What it may not ask is not in its list either.
+        let list = site.get("/v1/models", &secret(OWNER)).await.text().await.unwrap();
+        assert!(!list.contains("chat"), "{list}");
+    }
+    assert_eq!(Some(world.stage.counts.asked.load(Ordering::SeqCst)), asked, "none of these reached the engine");
+    for scope in [json!({ "models": ["chat"], "networks": ["127.0.0.0/8"] }), json!({ "models": [ENDPOINT] })] {
+        let narrowed: Scope = serde_json::from_value(scope.clone()).unwrap();
+        world.control.change(|intent| intent.keys[0].scope = narrowed);
+        for credential in [secret(OWNER), granted.clone()] {
+            until("the key to work again", async || {
+                (site.post("/v1/chat/completions", &credential, &body).await.status() == 200).then_some(())
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_cut_off_from_control_believes_keys_only_so_long_and_again_once_it_is_back() {
+    let mut world = World::new().await;
+    world.tuning.keys_believed_ms = 4_000;
+    let site = world.start_ready().await;
+    let body = ask("count:1", json!({}));
+    let granted = world.control.grant(GrantPurpose::Infer, ENDPOINT);
+    world.control.state.away.store(true, Ordering::SeqCst);
+    for credential in [secret(OWNER), granted] {
+        let refused = until("the keys to be believed no more", async || {
+            let told = site.post("/v1/chat/completions", &credential, &body).await;
+            (told.status() == 503).then_some(told)
+        })
+        .await;
+        let text = refused.text().await.unwrap();
+        assert!(text.contains("which keys still work"), "{text}");
+    }
+    assert_eq!(error_of(site.get("/v1/models", &secret(OWNER)).await).await.0, 503);
+    // A restart makes nobody believe again.
+    site.crash();
+    let site = world.start().await;
+    assert_eq!(error_of(site.chat(OWNER, &body).await).await.0, 503);
+    world.control.state.away.store(false, Ordering::SeqCst);
+    until("the keys to be believed again", async || (site.chat(OWNER, &body).await.status() == 200).then_some(()))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_of_a_key_that_was_revoked_is_over_whatever_it_opens() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let dataset = "ds_00000000000000000000000009";
+    let granted = world.control.grant(GrantPurpose::DatasetRead, dataset);
+    let read = async || site.get(&format!("/content/v1/datasets/{dataset}"), &granted).await.status();
+    assert_eq!(read().await, 404, "the grant is good, the dataset is not there");
+    world.control.change(|intent| intent.keys_revoked = vec![intent.keys[0].key]);
+    until("the grant to be over", async || (read().await == 401).then_some(())).await;
+    let granted = world.control.grant(GrantPurpose::Infer, ENDPOINT);
+    let told = site.post("/v1/chat/completions", &granted, &ask("count:1", json!({}))).await;
+    assert_eq!(told.status(), 401);
 }
 
 /// What a chat of `tokens` with this prompt may cost at most: what is held for it.

@@ -66,6 +66,7 @@ impl World {
             control_url: self.control.url.clone(),
             site_secret: SITE_SECRET.into(),
             console_origin: Some("http://127.0.0.1:7480".into()),
+            trusted_proxies: Vec::new(),
             tuning: self.tuning.clone(),
             ..staged_site(self.folder.path(), url, &self.stage)
         }

@@ -47,6 +47,7 @@ pub(crate) fn organisation(number: u128, name: &str) -> Organisation {
         residency: ResidencyPolicy::eu(),
         share: gregal_core::organisation::FairShare::default(),
         policies: 0,
+        support: gregal_core::support::SupportSetting::default(),
         created_at: NOW,
         version: 1,
     }
@@ -115,6 +116,8 @@ pub(crate) fn key(number: u128, secret: &str) -> Key {
         created_at: NOW,
         expires_at: None,
         revoked_at: None,
+        replaces: None,
+        replaced_by: None,
         version: 1,
     }
 }
