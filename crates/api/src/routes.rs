@@ -3,6 +3,10 @@
 
 use gregal_core::access::Action;
 
+mod row;
+
+use row::{ask, create, delete, put, read};
+
 /// How a route proves who is asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -45,107 +49,6 @@ impl Route {
     /// Whether the route makes something and so takes an `Idempotency-Key`.
     pub fn creates(&self) -> bool {
         self.method == "POST" && self.status == 201
-    }
-}
-
-const fn read(
-    id: &'static str,
-    path: &'static str,
-    access: Access,
-    response: &'static str,
-    summary: &'static str,
-) -> Route {
-    Route {
-        id,
-        method: "GET",
-        path,
-        access,
-        request: None,
-        response: Some(response),
-        status: 200,
-        changes: false,
-        summary,
-    }
-}
-
-const fn create(
-    id: &'static str,
-    path: &'static str,
-    action: Action,
-    (request, response): (&'static str, &'static str),
-    summary: &'static str,
-) -> Route {
-    Route {
-        id,
-        method: "POST",
-        path,
-        access: Access::Key(action),
-        request: Some(request),
-        response: Some(response),
-        status: 201,
-        changes: true,
-        summary,
-    }
-}
-
-const fn ask(
-    id: &'static str,
-    path: &'static str,
-    access: Access,
-    (request, response): (&'static str, &'static str),
-    changes: bool,
-    summary: &'static str,
-) -> Route {
-    Route {
-        id,
-        method: "POST",
-        path,
-        access,
-        request: Some(request),
-        response: Some(response),
-        status: 200,
-        changes,
-        summary,
-    }
-}
-
-const fn put(
-    id: &'static str,
-    path: &'static str,
-    action: Action,
-    (request, response): (&'static str, &'static str),
-    summary: &'static str,
-) -> Route {
-    Route {
-        id,
-        method: "PUT",
-        path,
-        access: Access::Key(action),
-        request: Some(request),
-        response: Some(response),
-        status: 200,
-        changes: true,
-        summary,
-    }
-}
-
-const fn delete(
-    id: &'static str,
-    path: &'static str,
-    action: Action,
-    response: &'static str,
-    summary: &'static str,
-) -> Route {
-    Route {
-        id,
-        method: "DELETE",
-        path,
-        access: Access::Key(action),
-        request: None,
-        response: Some(response),
-        status: 200,
-        changes: true,
-        summary,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `gregal policy`: what an organisation or a project wrote for itself, and why something is allowed or not.
 
-use std::path::PathBuf;
+use std::{fmt::Write as _, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use gregal_api::policy::{PolicyChecked, PolicyExplain, PolicyExplanation, PolicyView, PolicyWrite};
@@ -170,7 +170,7 @@ async fn explain(cx: &mut Cx<'_>, asked: PolicyExplain) -> Result<(), Failure> {
         }
         for policy in &answer.policies {
             let verb = if policy.effect == "permit" { "permitted" } else { "forbidden" };
-            text.push_str(&format!("\n{verb} by {}\n", policy.rule));
+            let _ = writeln!(text, "\n{verb} by {}", policy.rule);
             text.extend(policy.text.trim().lines().map(|line| format!("    {line}\n")));
         }
         for (index, need) in answer.would_need.iter().enumerate() {

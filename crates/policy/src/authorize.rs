@@ -75,7 +75,7 @@ impl Verdict {
             Self::Allow { .. } => false,
             // What an organisation's own policy tripped over is its owners' to mend: they are told.
             Self::Deny { reason: DenyReason::Error(_), policies } => {
-                policies.is_empty() || !policies.iter().all(is_own)
+                policies.is_empty() || !policies.iter().all(|rule| is_own(rule))
             }
             Self::Deny { policies, .. } => {
                 policies.iter().any(|id| [ISOLATION, BOUND_KEY, PROJECTS, OPERATOR].contains(&id.as_str()))
@@ -89,7 +89,7 @@ impl Verdict {
 }
 
 /// Whether a rule is one an organisation wrote for itself.
-pub(crate) fn is_own(rule: &String) -> bool {
+pub(crate) fn is_own(rule: &str) -> bool {
     rule.starts_with("organisation:") || rule.starts_with("project:")
 }
 

@@ -70,7 +70,7 @@ impl Policies {
     /// and more for policies that leave much open: not for the path of a request.
     pub fn check(&self, organisation: OrganisationId, one: Written<'_>) -> Result<Checked, Refused> {
         let policy = self.0.formed(one)?;
-        let names = self.0.names_of(&policy, organisation)?;
+        let names = names_of(&policy, organisation)?;
         let about_places = is_about_places(&policy);
         let tally = if about_places {
             self.0.placing_tried(one, &policy, &names)?
@@ -148,33 +148,6 @@ impl Loaded {
             ));
         }
         Ok(policy)
-    }
-
-    /// What it names besides actions. Roles and the organisation itself are known here.
-    fn names_of(&self, policy: &Policy, organisation: OrganisationId) -> Result<Names, Refused> {
-        let mut names = Names::new();
-        for uid in policy.entity_literals() {
-            let (kind, id) = (uid.type_name().basename().to_owned(), uid.id().unescaped().to_owned());
-            let known = match kind.as_str() {
-                "Action" => continue,
-                "Role" => Role::ALL.iter().any(|role| !role.is_operator() && role.as_str() == id),
-                "Organisation" => id == organisation.to_string(),
-                "Cloud" => id == "cloud",
-                "Operator" | "Ceiling" => false,
-                _ => {
-                    names.insert((kind, id));
-                    continue;
-                }
-            };
-            if !known {
-                return Err(unknown(&kind, &id));
-            }
-        }
-        if names.len() > IDS_MAX {
-            let detail = format!("it names {} things, and at most {IDS_MAX} may be named", names.len());
-            return Err(Refused::new(detail, "say it by role or by project, or split it"));
-        }
-        Ok(names)
     }
 
     /// Tries it for every holder, everything, and every action it can apply to.
@@ -296,6 +269,33 @@ impl Loaded {
         said.ask(&self.authorizer, &request, &entities, set);
         Ok(said)
     }
+}
+
+/// What it names besides actions. Roles and the organisation itself are known here.
+fn names_of(policy: &Policy, organisation: OrganisationId) -> Result<Names, Refused> {
+    let mut names = Names::new();
+    for uid in policy.entity_literals() {
+        let (kind, id) = (uid.type_name().basename().to_owned(), uid.id().unescaped().to_owned());
+        let known = match kind.as_str() {
+            "Action" => continue,
+            "Role" => Role::ALL.iter().any(|role| !role.is_operator() && role.as_str() == id),
+            "Organisation" => id == organisation.to_string(),
+            "Cloud" => id == "cloud",
+            "Operator" | "Ceiling" => false,
+            _ => {
+                names.insert((kind, id));
+                continue;
+            }
+        };
+        if !known {
+            return Err(unknown(&kind, &id));
+        }
+    }
+    if names.len() > IDS_MAX {
+        let detail = format!("it names {} things, and at most {IDS_MAX} may be named", names.len());
+        return Err(Refused::new(detail, "say it by role or by project, or split it"));
+    }
+    Ok(names)
 }
 
 /// One case: who, and what.

@@ -184,15 +184,15 @@ fn no_missing_fact_lets_content_onto_ground_that_was_refused() {
             let world = facts::of_placement(&loaded.names, &policy, &site, *what).unwrap();
             let request = bare_request(&world);
             let request_of = &request;
-            let refuses = |rules: Result<Vec<String>, String>| rules.map_or(true, |rules| !rules.is_empty());
-            let by_own = |facts: &Entities| refuses(loaded.own_rules(request_of, facts, &own));
+            let is_no = |rules: Result<Vec<String>, String>| rules.map_or(true, |rules| !rules.is_empty());
+            let by_own = |facts: &Entities| is_no(loaded.own_rules(request_of, facts, &own));
             assert!(by_own(&unvalidated(world.entities.clone())));
             for (taken, facts) in with_one_fact_less(&world.entities) {
                 let facts = unvalidated(facts);
-                let ours = refuses(loaded.residency_rules(request_of, &facts));
+                let ours = is_no(loaded.residency_rules(request_of, &facts));
                 assert!(ours || by_own(&facts), "without {taken}, {site:?} is allowed beside a guardrail about it");
             }
-            let refused = |facts| refuses(loaded.residency_rules(request_of, &unvalidated(facts)));
+            let refused = |facts| is_no(loaded.residency_rules(request_of, &unvalidated(facts)));
             if !refused(world.entities.clone()) {
                 continue;
             }

@@ -35,7 +35,7 @@ impl Policies {
             Verdict::Deny { policies, reason: DenyReason::NoPermit } if policies.is_empty() => {
                 self.would_permit(principal, action, resource, own)
             }
-            Verdict::Deny { policies, .. } if !policies.is_empty() && policies.iter().all(is_own) => {
+            Verdict::Deny { policies, .. } if !policies.is_empty() && policies.iter().all(|rule| is_own(rule)) => {
                 let changed = |rule: &String| format!("`{rule}` changed or removed by an owner");
                 let mut all: Vec<String> = policies.iter().map(changed).collect();
                 if !self.authorize(principal, action, resource).is_allowed() {
