@@ -45,7 +45,7 @@ impl Control {
         if wanted.seconds == 0 || wanted.seconds > most {
             return Err(Error::invalid(format!("`seconds` is {}: expected 1 to {most}", wanted.seconds)));
         }
-        self.support_is_let(&organisation)?;
+        self.support_is_let(&organisation, self.own_of(self.store(), &organisation).await?.as_ref())?;
         let tx = self.begin(cx).await?;
         if let Some(project) = wanted.project {
             let found = tx.project_get(project).await?.filter(|project| project.organisation == id);
@@ -85,18 +85,18 @@ impl Control {
     }
 
     /// Whether support may look at all: the organisation has not refused it, and its ceiling holds those who would look.
-    fn support_is_let(&self, organisation: &Organisation) -> Result<()> {
+    fn support_is_let(&self, organisation: &Organisation, own: Option<&OwnPolicies>) -> Result<()> {
         if organisation.support == SupportSetting::Refused {
             let mut problem = Problem::new(Code::Forbidden, "the organisation lets no operator look at its facts");
             problem.rule = Some("support.refused".into());
             return Err(problem.hint("ask it to say otherwise: `gregal access set`").into());
         }
-        self.support_is_lawful(organisation)
+        self.support_is_lawful(organisation, own)
     }
 
     /// Whether the law that whoever runs this cloud answers to is within the organisation's ceiling: a look is an access to
-    /// its data from there. One question, asked here alone.
-    fn support_is_lawful(&self, organisation: &Organisation) -> Result<()> {
+    /// its data from there. What it wrote for itself about places holds too. One question, asked here alone.
+    fn support_is_lawful(&self, organisation: &Organisation, own: Option<&OwnPolicies>) -> Result<()> {
         let Some(operator) = &self.options().access.operator else {
             let mut problem =
                 Problem::new(Code::ResidencyRefused, "nobody said under which law this cloud's operator is");
@@ -104,7 +104,7 @@ impl Control {
             return Err(problem.into());
         };
         let desk = desk_of(operator, organisation);
-        let verdict = self.policies().place(&organisation.residency, &desk, Placement::Support);
+        let verdict = self.policies().place_within(&organisation.residency, &desk, Placement::Support, own);
         if verdict.allowed { Ok(()) } else { Err(Error::residency(&verdict, Placement::Support)) }
     }
 
@@ -122,8 +122,15 @@ impl Control {
     /// Approves as the second operator.
     pub(crate) async fn access_approve(&self, cx: &Cx, id: AccessId) -> Result<AccessView> {
         let (seen, policies) = self.access_seen(cx, id, Action::AccessApprove).await?;
-        self.support_is_let(&self.organisation_of(self.store(), seen.organisation).await?)?;
-        self.access_step(cx, id, Action::AccessApprove, &policies, SupportAccess::approve).await
+        let organisation = self.organisation_of(self.store(), seen.organisation).await?;
+        self.support_is_let(&organisation, self.own_of(self.store(), &organisation).await?.as_ref())?;
+        // As the organisation wants it now, not as it did when the look was asked for.
+        let by_consent = organisation.support == SupportSetting::Consent;
+        let approve = |access: &SupportAccess, key: &Key, now: Time| {
+            let needs_consent = access.needs_consent || by_consent;
+            SupportAccess { needs_consent, ..access.clone() }.approve(key, now)
+        };
+        self.access_step(cx, id, Action::AccessApprove, &policies, approve).await
     }
 
     /// Approves for the organisation.
@@ -214,8 +221,11 @@ impl Control {
             }
             // The ceiling and the organisation's will as they are now, not as they were when it was approved.
             let organisation = self.organisation_of(self.store(), access.organisation).await?;
-            if self.support_is_let(&organisation).is_ok() {
-                let own = self.own_of(self.store(), &organisation).await?;
+            if organisation.support == SupportSetting::Consent && access.consented.is_none() {
+                continue;
+            }
+            let own = self.own_of(self.store(), &organisation).await?;
+            if self.support_is_let(&organisation, own.as_ref()).is_ok() {
                 usable.push(Look { access, own });
             }
         }

@@ -15,7 +15,12 @@ use gregal_core::{
 use gregal_policy::Resource;
 use gregal_store::{Listed, Page};
 
-use crate::{Control, Cx, Error, Result, app::sign_in::Vouched, context::Facts as _, wakes::Wake};
+use crate::{
+    Control, Cx, Error, Result,
+    app::{key::gives_whole, sign_in::Vouched},
+    context::Facts as _,
+    wakes::Wake,
+};
 
 /// The most invitations of one organisation that stand.
 const STANDING_MAX: usize = 500;
@@ -36,6 +41,7 @@ impl Control {
         let id = InvitationId::new(self.world());
         let resource = Resource::member(organisation, wanted.project, id, wanted.role);
         let policies = self.authorize(cx, Action::InvitationCreate, &resource).await?;
+        gives_whole(cx, wanted.project)?;
         if wanted.role == Role::Operator {
             return Err(Error::Broken("the policies let somebody invite an operator".into()));
         }

@@ -159,6 +159,33 @@ impl Control {
     }
 }
 
+/// Refuses a narrowed key, or one with an end, to give a membership: who joins by it holds the role whole, and for good. Narrowed to
+/// projects, a key may give a membership of one of these.
+pub(crate) fn gives_whole(cx: &Cx, project: Option<ProjectId>) -> Result<()> {
+    const WHY: &str = "a membership is wider than the key that would give it";
+    let maker = cx.key()?;
+    let parts = [
+        (Part::Actions, maker.scope.actions.is_some()),
+        (Part::Models, maker.scope.models.is_some()),
+        (Part::Sites, maker.scope.sites.is_some()),
+        (Part::Networks, maker.scope.networks.is_some()),
+    ];
+    if let Some((part, _)) = parts.into_iter().find(|(_, is_narrowed)| *is_narrowed) {
+        return Err(out_of_scope(part, WHY));
+    }
+    if let Some(projects) = &maker.scope.projects
+        && !project.is_some_and(|project| projects.contains(&project))
+    {
+        return Err(out_of_scope(Part::Projects, WHY));
+    }
+    if maker.expires_at.is_some() && maker.kind != key::KeyKind::Session {
+        let mut problem = Problem::new(Code::Forbidden, "a membership would outlive the key that gives it");
+        problem.rule = Some("key.no_longer_than_held".into());
+        return Err(problem.hint("sign in to give it, or ask with a key without an end").into());
+    }
+    Ok(())
+}
+
 /// When a key ends that somebody makes now: as wished, and not after the key that makes it.
 pub(crate) fn ends_with_maker(cx: &Cx, wished_s: Option<u32>) -> Result<Option<Time>> {
     let maker = cx.key()?;

@@ -14,7 +14,7 @@ use gregal_core::{
 use gregal_policy::Resource;
 use gregal_store::{Listed, Page, Tx, View};
 
-use crate::{Control, Cx, Error, Result, context::Facts as _, wakes::Wake};
+use crate::{Control, Cx, Error, Result, app::key::gives_whole, context::Facts as _, wakes::Wake};
 
 impl Control {
     /// An organisation's members.
@@ -39,6 +39,7 @@ impl Control {
         let before = self.member_asked(cx, Action::MemberWrite, organisation, id).await?;
         let resource = Resource::member(organisation, wanted.project, id, wanted.role);
         let policies = self.authorize(cx, Action::MemberWrite, &resource).await?;
+        gives_whole(cx, wanted.project)?;
         self.project_within(self.store(), organisation, wanted.project).await?;
         let tx = self.begin(cx).await?;
         let member = unchanged(&tx, &before).await?;

@@ -11,7 +11,7 @@ use gregal_core::{
 use gregal_policy::Resource;
 use gregal_store::Tx;
 
-use crate::{Control, Cx, Error, Result, context::Facts as _, wakes::Wake};
+use crate::{Control, Cx, Error, Result, app::sign_in::is_still_told, context::Facts as _, wakes::Wake};
 
 impl Control {
     /// Who is signed in.
@@ -54,7 +54,13 @@ impl Control {
         }
         entries.extend(self.sessions_end(cx, &tx, &person, None).await?);
         for key in tx.keys_of_person(id).await? {
-            tx.key_forget(&key).await?;
+            if is_still_told(&key, cx.now) {
+                // Sites have to hear that it is revoked. What is kept for that names nobody.
+                let nobodys = Key { name: "erased".into(), person: None, version: key.version + 1, ..key };
+                tx.key_update(&nobodys).await?;
+            } else {
+                tx.key_forget(&key).await?;
+            }
         }
         for session in tx.sessions_of(id).await? {
             tx.session_remove(&session).await?;

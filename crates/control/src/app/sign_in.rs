@@ -1,6 +1,7 @@
 //! What stands between a provider's word and a key: the one door the console has beside the API, because before a sign-in
 //! there is no key to call it with. It makes sessions, and nothing else.
 
+use gregal_api::grant::GRANT_SECONDS_MAX;
 use gregal_core::{
     access::Role,
     id::{KeyId, OrganisationId, ProjectId},
@@ -227,12 +228,13 @@ impl Control {
         for old in tx.keys_of_person(person.id).await? {
             if old.works_at(cx.now) {
                 working.push(old);
-            } else {
+            } else if !is_still_told(&old, cx.now) {
                 tx.key_forget(&old).await?;
             }
         }
-        for old in working.iter().take((working.len() + 1).saturating_sub(SESSIONS_MAX)) {
-            tx.key_forget(old).await?;
+        let too_many = (working.len() + 1).saturating_sub(SESSIONS_MAX);
+        for old in working.into_iter().take(too_many) {
+            tx.key_update(&Key { revoked_at: Some(cx.now), version: old.version + 1, ..old }).await?;
         }
         let name = person.log_name().ok_or_else(|| Error::Broken("an erased person signs in".into()))?;
         let secret = self.secret();
@@ -257,6 +259,12 @@ impl Control {
         tx.key_insert(&key).await?;
         Ok((key, secret))
     }
+}
+
+/// Whether sites have to hear that a key was revoked: as long as a grant that it asked for could live.
+pub(crate) fn is_still_told(key: &Key, now: Time) -> bool {
+    let since = now.plus_seconds(-(GRANT_SECONDS_MAX + 60));
+    key.revoked_at.is_some_and(|at| at >= since)
 }
 
 fn digests(refresh: &str) -> Result<(String, String)> {

@@ -283,3 +283,39 @@ async fn the_clouds_log_tells_operators_no_names_of_what_tenants_own() {
     assert!(log.text.contains("project:create") && log.text.contains("dataset:create"), "{}", log.text);
     assert!(!log.text.contains("secret-"), "{}", log.text);
 }
+
+#[tokio::test]
+async fn an_organisation_that_wants_to_agree_is_asked_for_looks_it_was_only_told_of_before() {
+    let world = World::open().await;
+    let here = world.tenant.organisation();
+    let set = async |setting: &str| {
+        let wanted = json!({ "setting": setting });
+        world.cloud.call(&world.tenant.owner, "access_setting_write", &[&here], wanted).await.good()
+    };
+    set("notify").await;
+    let active = id(&world.asks(json!({})).await.good());
+    world.step(&world.second, "access_approve", &active).await.good();
+    let waiting = id(&world.asks(json!({})).await.good());
+    assert_eq!(world.reads(&world.support).await, 200);
+    set("consent").await;
+    assert_eq!(world.reads(&world.support).await, 404, "nobody agreed to what is active");
+    let approved = world.step(&world.second, "access_approve", &waiting).await.good();
+    assert_ne!(approved["state"], "active", "{approved}");
+    assert_eq!(world.reads(&world.support).await, 404);
+    world.step(&world.tenant.owner, "access_consent", &waiting).await.good();
+    assert_eq!(world.reads(&world.support).await, 200);
+}
+
+#[tokio::test]
+async fn an_organisations_own_guardrail_about_places_holds_for_support() {
+    let world = World::open().await;
+    world.given().await;
+    assert_eq!(world.reads(&world.support).await, 200);
+    let text = r#"forbid (principal is Ceiling, action == Action::"place:support", resource is Ground)
+when { resource.operator_jurisdiction == "FR" };"#;
+    let parameters = [world.tenant.organisation(), "no-looks-from-here".to_owned()];
+    let parameters = [parameters[0].as_str(), parameters[1].as_str()];
+    world.cloud.call(&world.tenant.owner, "policy_write", &parameters, json!({ "text": text })).await.good();
+    assert_eq!(world.reads(&world.support).await, 404);
+    assert_eq!(world.asks(json!({})).await.problem(), "residency_refused");
+}

@@ -338,6 +338,11 @@ async fn rotating_gives_nobody_a_role_or_a_life_he_could_not_hand_out() {
     // The successor that a short key makes ends with that short key.
     let new = cloud.call(secret, "key_rotate", &[endless], json!({})).await.good();
     assert_eq!(new["key"]["expires_at"], developer["key"]["expires_at"]);
+    // One of a longer life does too: nobody gets a year for an hour.
+    let wanted = json!({ "name": "i", "role": "inference", "expires_in_s": 86_400 });
+    let day = cloud.call(&tenant.owner, "key_create", &[&here], wanted).await.good();
+    let new = cloud.call(secret, "key_rotate", &[day["key"]["id"].as_str().unwrap()], json!({})).await.good();
+    assert_eq!(new["key"]["expires_at"], developer["key"]["expires_at"]);
     // The one of a short key ends when that would have, unless whoever may make such a key says otherwise.
     let next = cloud.call(&tenant.owner, "key_rotate", &[id], json!({})).await.good();
     assert_eq!(next["key"]["expires_at"], developer["key"]["expires_at"]);
@@ -346,4 +351,45 @@ async fn rotating_gives_nobody_a_role_or_a_life_he_could_not_hand_out() {
     assert!(longer["key"]["expires_at"].as_str().unwrap().starts_with("2026-11-23T09:30:00"), "{longer}");
     let too_long = cloud.call(&tenant.owner, "key_rotate", &[id], json!({ "overlap_s": 2_592_001 })).await;
     assert_eq!(too_long.problem(), "invalid_request");
+}
+
+#[tokio::test]
+async fn a_narrowed_or_ending_key_gives_no_membership_that_is_more_than_itself() {
+    let cloud = Cloud::open().await;
+    let tenant = cloud.tenant("Acme", 0).await;
+    let here = tenant.organisation();
+    let invite = async |key: &str, project: Option<String>| {
+        let wanted = json!({ "email": "eve@example.eu", "role": "owner", "project": project });
+        cloud.call(key, "invitation_create", &[&here], wanted).await
+    };
+    let role = gregal_core::access::Role::Owner;
+    let actions = Scope { actions: Some([gregal_core::access::Action::InvitationCreate].into()), ..Scope::default() };
+    let narrowed = cloud.key_of(tenant.organisation, role, actions).await;
+    assert_eq!(rule(&invite(&narrowed, None).await), (403, "key.scope.actions".into()));
+    let projects = Scope { projects: Some([tenant.project].into()), ..Scope::default() };
+    let of_project = cloud.key_of(tenant.organisation, role, projects).await;
+    assert_eq!(invite(&of_project, None).await.status, 404, "the organisation is out of its reach");
+    let short = cloud.key_of(tenant.organisation, role, Scope::default()).await;
+    let digest = gregal_core::key::digest_of(&short);
+    let key = cloud.store.key_by_digest(&digest).await.unwrap().unwrap();
+    let (ends, version) = (Some(key.created_at.plus_seconds(60)), key.version + 1);
+    let tx = cloud.store.begin().await.unwrap();
+    tx.key_update(&gregal_core::key::Key { expires_at: ends, version, ..key }).await.unwrap();
+    tx.commit(&[crate::world::entry(cloud.world.now(), "test:key")]).await.unwrap();
+    assert_eq!(rule(&invite(&short, None).await), (403, "key.no_longer_than_held".into()));
+    invite(&tenant.owner, None).await.good();
+}
+
+#[tokio::test]
+async fn a_key_that_a_policy_names_is_not_rotated_out_of_it() {
+    let cloud = Cloud::open().await;
+    let tenant = cloud.tenant("Acme", 0).await;
+    let wanted = json!({ "name": "i", "role": "inference" });
+    let made = cloud.call(&tenant.owner, "key_create", &[&tenant.project()], wanted).await.good();
+    let id = made["key"]["id"].as_str().unwrap();
+    let text = format!(r#"forbid (principal == Holder::"{id}", action == Action::"endpoint:infer", resource);"#);
+    let parameters = [tenant.organisation(), "not-this-one".to_owned()];
+    let parameters = [parameters[0].as_str(), parameters[1].as_str()];
+    cloud.call(&tenant.owner, "policy_write", &parameters, json!({ "text": text })).await.good();
+    assert_eq!(cloud.call(&tenant.owner, "key_rotate", &[id], json!({})).await.problem(), "conflict");
 }

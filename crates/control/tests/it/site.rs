@@ -39,10 +39,10 @@ async fn a_site_that_waits_is_told_as_soon_as_something_changes() {
     site.sync(&cloud).await;
     site.report.wait_ms = 10_000;
     let began = Instant::now();
+    // The site has written its report down once its lease is renewed; how it was is read before it may.
+    let lease = async || cloud.store.site_get(site_id(&cloud).await).await.unwrap().unwrap().version;
+    let before = lease().await;
     let change = async {
-        // The site has written its report down once its lease is renewed.
-        let lease = async || cloud.store.site_get(site_id(&cloud).await).await.unwrap().unwrap().version;
-        let before = lease().await;
         while lease().await == before {
             tokio::task::yield_now().await;
         }

@@ -6,7 +6,7 @@ use gregal_api::{
 };
 use gregal_core::{
     access::Action,
-    id::KeyId,
+    id::{KeyId, OrganisationId},
     key::{self, Key},
     time::Time,
 };
@@ -32,6 +32,7 @@ impl Control {
         if overlap_s > OVERLAP_S_MAX {
             return Err(Error::invalid(format!("`overlap_s` is {overlap_s}, more than 30 days ({OVERLAP_S_MAX})")));
         }
+        self.not_named_by_policies(organisation, id).await?;
         let secret = self.secret();
         let tx = self.begin(cx).await?;
         let old = tx.key_get(id).await?.ok_or_else(missing)?;
@@ -43,7 +44,7 @@ impl Control {
             self.keys_not_too_many(&tx, organisation, project, cx.now).await?;
         }
         let expires_at = match wanted.expires_in_s {
-            None => old.expires_at.or(cx.key()?.expires_at),
+            None => ends_with_both(&old, cx.key()?),
             wanted => ends_with_maker(cx, wanted)?,
         };
         let new = Key {
@@ -70,6 +71,28 @@ impl Control {
             .fact("works_until", ends.to_string());
         self.finish_created(cx, tx, &[entry], Wake::Sites, &answer(None)).await?;
         Ok(answer(Some(secret)))
+    }
+
+    /// A policy of the organisation's own that names the key would not name its successor.
+    async fn not_named_by_policies(&self, organisation: OrganisationId, id: KeyId) -> Result<()> {
+        let named = id.to_string();
+        let own = self.store().policies_of_organisation(organisation).await?;
+        let Some(policy) = own.iter().find(|policy| policy.text.contains(&named)) else { return Ok(()) };
+        let detail =
+            format!("the organisation's own policy `{}` names this key, and would not name the new one", policy.rule());
+        Err(Problem::new(Code::Conflict, detail)
+            .hint("say the policy by role or project, or make a new key and name it too")
+            .into())
+    }
+}
+
+/// When the successor ends if nothing is said: with the old key, and not after the key that asks. Who is signed in holds what he
+/// holds by his membership, and a key that rotates itself has one end.
+fn ends_with_both(old: &Key, asks: &Key) -> Option<Time> {
+    let asks_end = if asks.kind == key::KeyKind::Session { None } else { asks.expires_at };
+    match (old.expires_at, asks_end) {
+        (Some(old), Some(asks)) => Some(old.min(asks)),
+        (old, asks) => old.or(asks),
     }
 }
 
