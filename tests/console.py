@@ -57,7 +57,7 @@ with Cloud() as cloud, tempfile.TemporaryDirectory(prefix="gregal-console-") as 
     def sign_in(key):
         go("/sign-in")
         find("#key").send_keys(key)
-        submit("form")
+        submit("form[action='/console/sign-in']")
 
     def shot(name):
         driver.save_screenshot(f"{profile}/{name}.png")

@@ -103,6 +103,8 @@ impl Control {
         }
         let after = Key { revoked_at: Some(cx.now), version: before.version + 1, ..before };
         tx.key_update(&after).await?;
+        // A sign-in at a prompt would only get another.
+        self.families_end(&tx, &after, cx.now).await?;
         let entry = cx.done(Some(organisation), Action::KeyRevoke.as_str(), id).by(&policies);
         self.finish(cx, tx, &[entry], Wake::Sites).await?;
         Ok(after)

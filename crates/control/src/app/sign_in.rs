@@ -188,6 +188,18 @@ impl Control {
         self.finish(&cx, tx, &[entry], Wake::Sites).await
     }
 
+    /// Ends the families of refresh credentials whose newest key this is.
+    pub(crate) async fn families_end(&self, tx: &Tx, key: &Key, now: Time) -> Result<()> {
+        let Some(person) = key.person else { return Ok(()) };
+        for session in tx.sessions_of(person).await? {
+            if session.key == key.id && session.ended_at.is_none() {
+                let version = session.version + 1;
+                tx.session_update(&Session { ended_at: Some(now), version, ..session }).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn key_end(&self, tx: &Tx, id: KeyId, now: Time) -> Result<()> {
         if let Some(key) = tx.key_get(id).await?.filter(|key| key.revoked_at.is_none()) {
             tx.key_update(&Key { revoked_at: Some(now), version: key.version + 1, ..key }).await?;
@@ -234,6 +246,7 @@ impl Control {
         }
         let too_many = (working.len() + 1).saturating_sub(SESSIONS_MAX);
         for old in working.into_iter().take(too_many) {
+            self.families_end(tx, &old, cx.now).await?;
             tx.key_update(&Key { revoked_at: Some(cx.now), version: old.version + 1, ..old }).await?;
         }
         let name = person.log_name().ok_or_else(|| Error::Broken("an erased person signs in".into()))?;

@@ -116,7 +116,8 @@ pub(crate) async fn callback(
         _ => String::new(),
     };
     let token = console.random();
-    console.0.sessions.begin_for(&token, key, console.random(), vouched, console.0.world.steady());
+    let now = console.0.world.steady();
+    console.0.sessions.begin_for(&token, key, console.random(), (vouched, now), now);
     let onward = OnwardPage { title: "Signed in", words: "You are signed in.".into(), url: next };
     let mut response = sign_in::with_cookie(&console, page::page(&onward)?, &token, "")?;
     add_cookie(&console, &mut response, "", 0)?;

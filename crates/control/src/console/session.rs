@@ -16,6 +16,8 @@ use crate::app::sign_in::Vouched;
 const IDLE_MAX: Duration = Duration::from_hours(8);
 /// How long a session that a provider vouched for lasts without being used.
 const VOUCHED_IDLE_MAX: Duration = Duration::from_mins(30);
+/// How long a provider's word is good for, used or not: then it is asked again.
+const VOUCHED_MAX: Duration = Duration::from_secs(gregal_core::session::CONSOLE_KEY_S as u64);
 /// The most sessions of one key.
 const PER_KEY_MAX: usize = 32;
 /// The most sessions altogether.
@@ -43,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) project: Option<ProjectId>,
     /// Whom a provider vouched for; none for whoever signed in with a key.
     pub(crate) vouched: Option<Vouched>,
+    /// When the provider did, or the key was shown: choosing another organisation does not make its word newer.
+    pub(crate) since: Instant,
     used_at: Instant,
 }
 
@@ -59,12 +63,19 @@ pub(crate) struct Sessions(Mutex<HashMap<SessionId, Session>>);
 impl Sessions {
     /// Begins a session. Where there are too many, the one unused longest ends: first of the same key, then of all.
     pub(crate) fn begin(&self, token: &str, key: String, csrf: String, now: Instant) {
-        self.insert(token, Session { key, csrf, project: None, vouched: None, used_at: now }, now);
+        self.insert(token, Session { key, csrf, project: None, vouched: None, since: now, used_at: now }, now);
     }
 
-    /// As [`Sessions::begin`], for somebody a provider vouched for.
-    pub(crate) fn begin_for(&self, token: &str, key: String, csrf: String, vouched: Vouched, now: Instant) {
-        self.insert(token, Session { key, csrf, project: None, vouched: Some(vouched), used_at: now }, now);
+    /// As [`Sessions::begin`], for somebody a provider vouched for, at `since`.
+    pub(crate) fn begin_for(
+        &self,
+        token: &str,
+        key: String,
+        csrf: String,
+        (vouched, since): (Vouched, Instant),
+        now: Instant,
+    ) {
+        self.insert(token, Session { key, csrf, project: None, vouched: Some(vouched), since, used_at: now }, now);
     }
 
     fn insert(&self, token: &str, begun: Session, now: Instant) {
@@ -111,7 +122,8 @@ impl Sessions {
 
 fn is_live(session: &Session, now: Instant) -> bool {
     let idle_max = if session.vouched.is_some() { VOUCHED_IDLE_MAX } else { IDLE_MAX };
-    now.saturating_duration_since(session.used_at) < idle_max
+    let is_fresh = session.vouched.is_none() || now.saturating_duration_since(session.since) < VOUCHED_MAX;
+    is_fresh && now.saturating_duration_since(session.used_at) < idle_max
 }
 
 fn drop_oldest(sessions: &mut HashMap<SessionId, Session>, of: impl Fn(&Session) -> bool) {

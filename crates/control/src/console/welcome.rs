@@ -1,5 +1,7 @@
 //! Between a provider's word and an organisation: which one to act for, and taking up an invitation.
 
+use std::time::Instant;
+
 use askama::Template;
 use axum::{
     body::Body,
@@ -26,6 +28,8 @@ use crate::app::sign_in::Vouched;
 pub(crate) struct Someone {
     pub(crate) console: Console,
     pub(crate) vouched: Vouched,
+    /// When they did.
+    since: Instant,
     pub(crate) csrf: String,
     pub(crate) id: SessionId,
     /// The key of the organisation acted for, if one was chosen.
@@ -41,7 +45,14 @@ impl FromRequestParts<Console> for Someone {
         let vouched = session.vouched.clone().ok_or_else(|| {
             Failure::invalid("you signed in with a key, which is for one organisation; sign in with a provider instead")
         })?;
-        Ok(Self { console: console.clone(), vouched, csrf: session.csrf.clone(), id, key: session.key })
+        Ok(Self {
+            console: console.clone(),
+            vouched,
+            since: session.since,
+            csrf: session.csrf.clone(),
+            id,
+            key: session.key,
+        })
     }
 }
 
@@ -122,6 +133,7 @@ async fn entered(console: &Console, someone: Someone, organisation: Organisation
     }
     console.0.sessions.end(someone.id);
     let token = console.random();
-    console.0.sessions.begin_for(&token, key, console.random(), someone.vouched, console.0.world.steady());
+    let word = (someone.vouched, someone.since);
+    console.0.sessions.begin_for(&token, key, console.random(), word, console.0.world.steady());
     sign_in::with_cookie(console, Redirect::to("/console").into_response(), &token, "")
 }
