@@ -90,9 +90,11 @@ with Cloud() as cloud, tempfile.TemporaryDirectory(prefix="gregal-console-") as 
         cloud.wait("the last line", lambda: "this is line 8" in text("#log"), 60)
         assert text("#log").count("this is line") == 8, text("#log")
         cloud.wait("the end", lambda: "succeeded" in text("#state"), 30)
-        asked = driver.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
-        logs = [address for address in asked if "/logs" in address]
-        assert logs and all(not address.startswith(origin) for address in logs), asked
+        # The browser lists a request when its answer has ended: the log's stream ends a moment after the job.
+        asked = lambda: driver.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+        cloud.wait("the log's stream to end", lambda: any("/logs" in address for address in asked()), 30)
+        logs = [address for address in asked() if "/logs" in address]
+        assert all(not address.startswith(origin) for address in logs), asked()
 
     def a_running_job_shows_its_loss_as_it_falls():
         job = cloud.call("POST", f"/api/v1/projects/{cloud.project}/jobs", cloud.key, {
