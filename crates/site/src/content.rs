@@ -71,6 +71,11 @@ fn granted(shared: &Shared, presented: &Presented, purpose: GrantPurpose, object
     };
     let line = presented.credential.as_deref().ok_or_else(|| unauthenticated("no grant came with the request"))?;
     let standing = shared.desk.current();
+    if standing.control_key.is_none() {
+        // Whose word a grant is is not known yet.
+        let detail = "the site waits for its first word from the control plane";
+        return Err(Answer::new(Code::Unavailable, detail).hint("try again in a moment"));
+    }
     let grant = route::grant(&standing, line, purpose, shared.options.world.now()).ok_or_else(|| {
         unauthenticated("the grant does not work here: it is expired, or for another site or purpose")
     })?;

@@ -268,6 +268,13 @@ impl Site {
         &self.shared.options.url
     }
 
+    /// Resolves when the site has what it needs to know who may do what: an intent that control signed, of now or of before a
+    /// restart. It needs [`Site::run`] to be under way.
+    pub async fn introduced(&self) {
+        // The sender lives as long as the site does.
+        let _ = self.shared.desk.subscribe().wait_for(|standing| standing.intent.is_some()).await;
+    }
+
     /// The routes tenants call.
     pub fn router(&self) -> Router {
         let shared = &self.shared;

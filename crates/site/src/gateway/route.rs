@@ -57,6 +57,10 @@ fn out_of_scope_by(rule: &str) -> ApiError {
 /// Finds out who carries this credential. What is unknown, revoked, expired or forged is nobody.
 pub(crate) fn caller(standing: &Standing, presented: &Presented, now: Time) -> Result<Caller, ApiError> {
     let credential = presented.credential.as_deref().ok_or_else(ApiError::no_key)?;
+    if standing.intent.is_none() {
+        // Who is a stranger is not known yet.
+        return Err(ApiError::unavailable("the site waits for its first word from the control plane"));
+    }
     if !credential.starts_with(SECRET_PREFIX) {
         let body = grant(standing, credential, GrantPurpose::Infer, now).ok_or_else(ApiError::bad_key)?;
         // A grant ends with the key that asked for it: revoking the one takes the other back.
