@@ -38,6 +38,7 @@ mod site;
 mod sku;
 mod sqlite;
 mod store;
+mod turn;
 mod tx;
 mod usage;
 mod view;
