@@ -110,8 +110,8 @@ impl Store {
         self.begin_in(Lane::Requests).await
     }
 
-    /// As [`Store::begin`], for what keeps the cloud going: its own tasks, and what sites say. It waits for one request at
-    /// most, however many queue, and lets one pass before the next of its kind.
+    /// As [`Store::begin`], for what keeps the cloud going: its own tasks, and what sites say. It waits for a few
+    /// requests at most, however many queue.
     pub async fn begin_upkeep(&self) -> Result<Tx> {
         self.begin_in(Lane::Upkeep).await
     }
