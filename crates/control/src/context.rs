@@ -1,13 +1,17 @@
 //! The control plane as a value, and `Cx`: who asks, when, and under which request. Every use case takes it first.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use gregal_api::problem::{Code, Problem};
 use gregal_core::{
     access::Action,
+    attempts::Attempts,
     audit::AuditEntry,
     id::{OrganisationId, ProjectId, RequestId},
     key::{self, Key, KeyKind},
@@ -99,6 +103,8 @@ struct Shared {
     metrics: Metrics,
     wakes: Wakes,
     denials: Denials,
+    /// Wrong keys, by where they came from.
+    attempts: Mutex<Attempts>,
     log: Log,
     passes: Passes,
     identity: Identity,
@@ -331,6 +337,7 @@ impl Control {
             metrics: Metrics::new(),
             wakes: Wakes::new(),
             denials: Denials::default(),
+            attempts: Mutex::default(),
             log: Log::default(),
             passes: Passes::default(),
             identity,
@@ -539,6 +546,14 @@ impl Control {
         }
         self.store().begin().await?.commit(&[entry]).await?;
         Ok(())
+    }
+
+    /// Counts a key that nobody has. Some: too many came from there, and this is what to say instead.
+    pub(crate) fn guessed(&self, peer: Option<IpAddr>, now: Time) -> Option<Error> {
+        let mut attempts = self.0.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait_s = attempts.wrong(peer?, now)?;
+        let detail = format!("too many keys that do not work came from your address; wait {wait_s} seconds");
+        Some(Problem::new(Code::Overloaded, detail).hint("look at the key you send: nobody has it").into())
     }
 
     /// Writes down that something was refused before anybody was known, within the bounds of all denials.

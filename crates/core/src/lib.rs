@@ -2,6 +2,7 @@
 //! Never here: input, output, SQL, HTTP, threads, or a clock that is read (`world` only says what a clock is).
 
 pub mod access;
+pub mod attempts;
 pub mod audit;
 pub mod dataset;
 pub mod endpoint;

@@ -19,6 +19,7 @@ mod facts;
 mod load;
 mod own;
 mod place;
+mod prepared;
 mod principal;
 mod resource;
 mod scope;

@@ -33,21 +33,41 @@ pub enum ResourceKind {
 }
 
 impl ResourceKind {
+    /// Every noun, as the schema spells it, in the order of [`ResourceKind::index`].
+    pub(crate) const NOUNS: &'static [&'static str] = &[
+        "Cloud",
+        "Site",
+        "Organisation",
+        "Project",
+        "Key",
+        "Member",
+        "Dataset",
+        "Job",
+        "Model",
+        "Endpoint",
+        "Reservation",
+    ];
+
+    /// Where the noun stands among all.
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Cloud => 0,
+            Self::Site => 1,
+            Self::Organisation => 2,
+            Self::Project => 3,
+            Self::Key(_) => 4,
+            Self::Member(_) => 5,
+            Self::Dataset => 6,
+            Self::Job => 7,
+            Self::Model => 8,
+            Self::Endpoint => 9,
+            Self::Reservation => 10,
+        }
+    }
+
     /// The noun as the schema spells it.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cloud => "Cloud",
-            Self::Site => "Site",
-            Self::Organisation => "Organisation",
-            Self::Project => "Project",
-            Self::Key(_) => "Key",
-            Self::Member(_) => "Member",
-            Self::Dataset => "Dataset",
-            Self::Job => "Job",
-            Self::Model => "Model",
-            Self::Endpoint => "Endpoint",
-            Self::Reservation => "Reservation",
-        }
+        Self::NOUNS[self.index()]
     }
 }
 

@@ -320,7 +320,7 @@ pub(crate) async fn job_logs(
     Query(query): Query<LogQuery>,
     presented: Presented,
 ) -> Result<Response, Answer> {
-    granted(&shared, &presented, GrantPurpose::JobLogs, &id.to_string())?;
+    let grant = granted(&shared, &presented, GrantPurpose::JobLogs, &id.to_string())?;
     let place = Arc::clone(&shared.followers).try_acquire_owned();
     let place =
         place.map_err(|_| Answer::new(Code::Overloaded, format!("{FOLLOWERS_MAX} logs are being read already")))?;
@@ -335,6 +335,10 @@ pub(crate) async fn job_logs(
         let _place = place;
         let mut offset = 0;
         loop {
+            // A job may run for days: whoever follows it does so for as long as the key behind the grant is believed.
+            if query.follow && (route::is_taken_back(&reader.desk.current(), grant.key) || !reader.believes_keys()) {
+                return;
+            }
             // Asked before reading: what a job wrote before its end is read after it.
             let more_comes = query.follow && reader.jobs.is_live(id) && !reader.stop.is_cancelled();
             match send_log(&path, &mut offset, &out).await {

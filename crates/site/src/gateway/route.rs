@@ -9,7 +9,7 @@ use gregal_api::{
 };
 use gregal_core::{
     access::Action,
-    id::{EndpointId, OrganisationId, ProjectId},
+    id::{EndpointId, KeyId, OrganisationId, ProjectId},
     key::{SECRET_PREFIX, digest_of},
     network::Network,
     scope::{Part, Scope},
@@ -33,11 +33,14 @@ pub(crate) enum Caller {
 pub(crate) fn grant(standing: &Standing, line: &str, purpose: GrantPurpose, now: Time) -> Option<GrantBody> {
     let body: GrantBody = Signed::from_line(line).ok()?.open(standing.control_key.as_ref()?, GRANT_PURPOSE).ok()?;
     let in_time = now < body.expires_at && body.expires_at <= now.plus_seconds(GRANT_SECONDS_MAX + 60);
-    // What control took back in the last minutes: revoking a key takes its grants back too.
-    let intent = standing.intent.as_ref();
-    let is_taken_back = intent.is_some_and(|intent| intent.keys_revoked.contains(&body.key));
+    let is_taken_back = is_taken_back(standing, body.key);
     let is_ours = Some(body.site) == standing.site && body.purpose == purpose;
     (is_ours && in_time && !is_taken_back).then_some(body)
+}
+
+/// Whether control took a key back in the last minutes: its grants are over with it, and what they opened.
+pub(crate) fn is_taken_back(standing: &Standing, key: KeyId) -> bool {
+    standing.intent.as_ref().is_some_and(|intent| intent.keys_revoked.contains(&key))
 }
 
 /// Whether a grant works from this address.
