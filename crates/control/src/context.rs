@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     Error, Result,
-    app::{access, audit::Log},
+    app::{KeyUses, access, audit::Log},
     asks::Asks,
     denials::Denials,
     founding,
@@ -109,6 +109,7 @@ struct Shared {
     passes: Passes,
     identity: Identity,
     asks: Asks,
+    key_uses: KeyUses,
     /// Who may make a recorded pass again.
     replays: Semaphore,
 }
@@ -133,9 +134,21 @@ impl Actor {
             Self::Nobody => "nobody".into(),
             // A session's key is called what the log calls its person.
             Self::Key(key) if key.kind == KeyKind::Session => key.name.clone(),
+            // Policies know it by that name too; the key is a fact of the entry.
+            Self::Key(key) if key.account.is_some() => key.account.map(|id| id.to_string()).unwrap_or_default(),
             Self::Key(key) => key.id.to_string(),
             Self::Site(site) => site.id.to_string(),
             Self::System(task) => format!("system:{task}"),
+        }
+    }
+
+    /// What audit entries add to that name.
+    fn facts(&self) -> serde_json::Map<String, Value> {
+        match self {
+            Self::Key(key) if key.account.is_some() => {
+                serde_json::Map::from_iter([("key".to_owned(), key.id.to_string().into())])
+            }
+            _ => serde_json::Map::new(),
         }
     }
 
@@ -276,7 +289,7 @@ impl Cx {
             policy: None,
             request: Some(self.request),
             source: Some(self.source.as_str().into()),
-            facts: serde_json::Map::new(),
+            facts: self.actor.facts(),
             salt: Some(self.salts.next()),
             view: None,
         }
@@ -342,6 +355,7 @@ impl Control {
             passes: Passes::default(),
             identity,
             asks: Asks::default(),
+            key_uses: KeyUses::default(),
             replays: Semaphore::new(1),
         };
         let control = Self(Arc::new(shared));
@@ -397,6 +411,11 @@ impl Control {
 
     pub(crate) fn asks(&self) -> &Asks {
         &self.0.asks
+    }
+
+    /// Keys' last uses that are not written yet.
+    pub(crate) fn key_uses(&self) -> &KeyUses {
+        &self.0.key_uses
     }
 
     pub(crate) fn identity(&self) -> &Identity {

@@ -34,6 +34,7 @@ pub mod reservation;
 pub mod residency;
 pub mod schedule;
 pub mod scope;
+pub mod service_account;
 pub mod session;
 pub mod site;
 pub mod sku;

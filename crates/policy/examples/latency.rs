@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     figures.push(("parse_and_validate_us", start.elapsed().as_micros()));
 
     let (organisation, project) = (OrganisationId::from_u128(1), ProjectId::from_u128(11));
-    let key = KeyId::from_u128(31);
+    let key = KeyId::from_u128(31).into();
     let developer =
         Principal::Key { key, role: Role::Developer, organisation: Some(organisation), project: Some(project) };
     let endpoint = Resource::within(ResourceKind::Endpoint, organisation, project, "ep_1");

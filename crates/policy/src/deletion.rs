@@ -30,7 +30,7 @@ const ABROAD: ProjectId = ProjectId::from_u128(21);
 fn holder(role: Role, project: Option<ProjectId>) -> Principal {
     let organisation = (!role.is_operator()).then_some(OURS);
     let project = project.filter(|_| !role.is_operator());
-    Principal::Key { key: KeyId::from_u128(31), role, organisation, project }
+    Principal::Key { key: KeyId::from_u128(31).into(), role, organisation, project }
 }
 
 fn principals() -> Vec<Principal> {

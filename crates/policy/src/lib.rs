@@ -32,7 +32,7 @@ pub use crate::{
     load::Error,
     own::{OwnPolicies, Written},
     place::{Placement, PlacementVerdict},
-    principal::Principal,
+    principal::{HolderId, Principal},
     resource::{Resource, ResourceKind},
 };
 

@@ -18,7 +18,7 @@ pub enum ResourceKind {
     Project,
     /// A key, with the role it carries or would carry: nobody makes or revokes a key above his own grants.
     Key(Role),
-    /// A member, or an invitation to become one, with the role it carries or would carry.
+    /// A member, an invitation to become one, or a service account, with the role it carries or would carry.
     Member(Role),
     /// A dataset.
     Dataset,
@@ -131,7 +131,7 @@ impl Resource {
         }
     }
 
-    /// A member or an invitation that is there or is to be made, with the role it carries and its one project, if it has one.
+    /// A member, an invitation or a service account that is there or is to be made, with the role it carries and its one project, if it has one.
     #[expect(clippy::needless_pass_by_value, reason = "ids are small and callers have them by value or by reference")]
     pub fn member(organisation: OrganisationId, project: Option<ProjectId>, id: impl ToString, role: Role) -> Self {
         let kind = ResourceKind::Member(role);

@@ -88,6 +88,13 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0012_audit.sqlite.sql"),
         postgres: include_str!("../migrations/0012_audit.postgres.sql"),
     },
+    Migration {
+        number: 14,
+        name: "machines",
+        both: include_str!("../migrations/0014_machines.sql"),
+        sqlite: "",
+        postgres: "",
+    },
 ];
 
 /// The version of the schema this program needs. A database beyond it is refused.

@@ -80,7 +80,7 @@ fn kind_of(route: &Route) -> ResourceKind {
     match route.path.split('/').find(|part| part.starts_with('{')) {
         Some("{organisation}") => ResourceKind::Organisation,
         Some("{key}") => ResourceKind::Key(Role::Inference),
-        Some("{invitation}") => ResourceKind::Member(Role::Inference),
+        Some("{invitation}" | "{service_account}") => ResourceKind::Member(Role::Inference),
         Some("{dataset}") => ResourceKind::Dataset,
         Some("{job}") => ResourceKind::Job,
         Some("{model}") => ResourceKind::Model,
@@ -158,6 +158,7 @@ async fn actor(control: &Control, access: Access, parts: &Parts, now: gregal_cor
     }
     let found = control.store().key_by_digest(&digest).await?.ok_or_else(guessed)?;
     let key = Some(found).filter(|key| key.works_at(now)).ok_or_else(unknown)?;
+    control.key_uses().note(key.id, now);
     Ok(Actor::Key(Box::new(key)))
 }
 

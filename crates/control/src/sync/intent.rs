@@ -155,6 +155,7 @@ impl Control {
                     role: key.role,
                     organisation,
                     project: key.project,
+                    account: key.account,
                     scope: key.scope,
                     expires_at: key.expires_at,
                 });

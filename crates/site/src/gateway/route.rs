@@ -15,7 +15,7 @@ use gregal_core::{
     scope::{Part, Scope},
     time::Time,
 };
-use gregal_policy::{Placement, Policies, Principal, Resource, ResourceKind};
+use gregal_policy::{HolderId, Placement, Policies, Principal, Resource, ResourceKind};
 
 use super::{openai::error::ApiError, presented::Presented};
 use crate::agent::intent::Standing;
@@ -90,7 +90,8 @@ pub(crate) fn caller(standing: &Standing, presented: &Presented, now: Time) -> R
         return Err(out_of_scope(Part::Networks));
     }
     let (organisation, project) = (key.organisation, key.project);
-    let principal = Principal::Key { key: key.key, role: key.role, organisation: Some(organisation), project };
+    let holder = HolderId::of(key.key, key.account);
+    let principal = Principal::Key { key: holder, role: key.role, organisation: Some(organisation), project };
     Ok(Caller::Key { principal, organisation, project, scope: key.scope.clone() })
 }
 
