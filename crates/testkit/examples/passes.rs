@@ -292,6 +292,7 @@ fn organisation(number: u128) -> Organisation {
         name: format!("organisation-{number}"),
         country: "FR".parse().unwrap(),
         vat_id: None,
+        billing: None,
         plan: Plan::SelfService,
         credit: Nano::ZERO,
         residency: ResidencyPolicy::eu(),
