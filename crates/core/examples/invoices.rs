@@ -6,7 +6,7 @@ use std::{error::Error, fs, path::Path};
 use gregal_core::{
     id::{OrganisationId, ProjectId, SiteId},
     invoice::{
-        Address, Billing, ElectronicAddress, Gathered, Invoice, Numbered, Seller, Taken, credit, document, issue, number,
+        Address, Billing, ElectronicAddress, Gathered, Invoice, Numbered, Reach, Seller, Taken, credit, document, issue, number,
     },
     meter::{Meter, UsageEvent},
     money::{Cents, Nano},
@@ -96,7 +96,7 @@ fn invoice(
     }
     let (lines, _) = gathered.lines()?;
     let at = month.until.plus_seconds(21_600);
-    let issued = issue(next(place, at), (&organisation, &billing), (&seller, 30), (month, 9), lines)?;
+    let issued = issue(next(place, at), (&organisation, &billing), (&seller, 30), (month, Reach::default(), 9), lines)?;
     Ok(issued.ok_or("nothing to invoice")?)
 }
 

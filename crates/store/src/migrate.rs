@@ -88,6 +88,13 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0012_audit.sqlite.sql"),
         postgres: include_str!("../migrations/0012_audit.postgres.sql"),
     },
+    Migration {
+        number: 16,
+        name: "invoices",
+        both: include_str!("../migrations/0016_invoices.sql"),
+        sqlite: include_str!("../migrations/0016_invoices.sqlite.sql"),
+        postgres: include_str!("../migrations/0016_invoices.postgres.sql"),
+    },
 ];
 
 /// The version of the schema this program needs. A database beyond it is refused.

@@ -173,6 +173,7 @@ impl Bench {
             store: self.store.clone(),
             world: self.world.clone(),
             url: "http://127.0.0.1:1".into(),
+            invoicing: None,
             seller: "FR".parse().unwrap(),
             first_prices: price::default_book(Time::from_millis(0)),
             origin: "audit.bench.example/gregal".into(),

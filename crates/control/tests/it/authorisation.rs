@@ -63,6 +63,7 @@ const CATALOGUE: &[Role] = &[
 const FOUNDER: &[Role] = &[Operator];
 const MACHINES: &[Role] = &[Operator, SiteOperator];
 const BUSINESS: &[Role] = &[Operator, BillingOperator];
+const SELLING: &[Role] = &[Operator, BillingOperator, Owner, Billing];
 const HELPERS: &[Role] = &[Operator, Support];
 const LOOKS: &[Role] = &[Operator, Support, OperatorAuditor, Owner, Admin, Auditor, DataProtectionOfficer];
 const ORGANISATION: &[Role] = &[
@@ -149,6 +150,16 @@ const ROWS: &[Row] = &[
         ..row("usage_summary", About::Organisation, &[Owner, Admin, Developer, Viewer, Billing, Auditor])
     },
     row("invoice_draft", About::Organisation, &[Owner, Billing]),
+    row("billing_read", About::Organisation, SELLING),
+    row("billing_write", About::Organisation, SELLING),
+    row("invoice_issue", About::Organisation, BUSINESS),
+    row("invoices_list", About::Organisation, SELLING),
+    row("invoice_read", About::Organisation, SELLING),
+    row("invoice_document", About::Organisation, SELLING),
+    row("invoice_records", About::Organisation, &[Owner, Billing]),
+    row("invoice_books", About::Organisation, &[Owner, Billing]),
+    row("credit_note_issue", About::Organisation, BUSINESS),
+    row("payment_create", About::Organisation, BUSINESS),
     row("balance_read", About::Organisation, &[Owner, Billing]),
     row("postings_list", About::Organisation, &[Owner, Billing]),
     row("audit_list", About::Organisation, &[Owner, Admin, Auditor, DataProtectionOfficer]),

@@ -28,7 +28,8 @@ pub const fn travels(invoice: &Invoice) -> bool {
         && (buyer.reference.is_some() || buyer.order.is_some())
 }
 
-/// What the document says it complies with, and in which process.
+/// What a UBL document says it complies with, and in which process. Peppol's network carries UBL; a CII document says the core
+/// norm alone, which Factur-X's rules ask for too.
 const fn profile(invoice: &Invoice) -> (&'static str, Option<&'static str>) {
     if travels(invoice) { (PEPPOL, Some(PEPPOL_PROCESS)) } else { (EN_16931, None) }
 }

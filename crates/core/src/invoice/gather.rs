@@ -14,7 +14,7 @@ use crate::{
 
 /// How far the invoices of an organisation reach: all use that ended before `until` and had arrived as number `through` is
 /// on one of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Reach {
     /// First instant after the newest invoice's month.
     pub until: Time,

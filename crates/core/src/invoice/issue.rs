@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{InvoiceError, VatRule, gather::IssuedLine, party::{Billing, Buyer, Seller}, vat_on};
+use super::{InvoiceError, VatRule, gather::{IssuedLine, Reach}, party::{Billing, Buyer, Seller}, vat_on};
 use crate::{
     id::OrganisationId,
     meter::Meter,
@@ -88,6 +88,8 @@ pub struct Invoice {
     pub until: Time,
     /// Place, in the order of arrival, of the newest use that had arrived.
     pub through: u64,
+    /// How far the organisation's earlier invoices reached.
+    pub since: Reach,
     /// Always `EUR`.
     pub currency: String,
     /// Who sells.
@@ -131,7 +133,7 @@ pub fn issue(
     numbered: Numbered,
     (organisation, billing): (&Organisation, &Billing),
     (seller, due_days): (&Seller, u32),
-    (month, through): (Month, u64),
+    (month, since, through): (Month, Reach, u64),
     lines: Vec<IssuedLine>,
 ) -> Result<Option<Invoice>, InvoiceError> {
     if lines.is_empty() {
@@ -150,6 +152,7 @@ pub fn issue(
         from: month.from,
         until: month.until,
         through,
+        since,
         currency: "EUR".into(),
         seller: seller.clone(),
         buyer: Buyer { billing: billing.clone(), country: organisation.country, vat_id: organisation.vat_id.clone() },

@@ -1,6 +1,6 @@
 //! UN/CEFACT Cross Industry Invoice (D16B and later), the elements in the order of its schema.
 
-use super::{code, days, description, percent, price, profile, reason_code, vat_id, xml::Xml};
+use super::{EN_16931, code, days, description, percent, price, reason_code, vat_id, xml::Xml};
 use crate::{
     invoice::{
         IssuedLine,
@@ -32,12 +32,8 @@ pub fn cii(invoice: &Invoice) -> String {
 }
 
 fn header(xml: &mut Xml, invoice: &Invoice) {
-    let (customization, process) = profile(invoice);
     xml.within("rsm:ExchangedDocumentContext", |xml| {
-        if let Some(process) = process {
-            xml.within("ram:BusinessProcessSpecifiedDocumentContextParameter", |xml| xml.leaf("ram:ID", process));
-        }
-        xml.within("ram:GuidelineSpecifiedDocumentContextParameter", |xml| xml.leaf("ram:ID", customization));
+        xml.within("ram:GuidelineSpecifiedDocumentContextParameter", |xml| xml.leaf("ram:ID", EN_16931));
     });
     xml.within("rsm:ExchangedDocument", |xml| {
         xml.leaf("ram:ID", &invoice.number);
