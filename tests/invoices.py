@@ -64,7 +64,7 @@ def substituted(text, pattern, replacement):
 BAD_UBL = [
     ("total", r"(<cbc:TaxInclusiveAmount[^>]*>)\d", r"\g<1>9", "BR-CO-15"),
     ("sum of lines", r"(</cac:TaxTotal>.*?<cbc:LineExtensionAmount[^>]*>)\d", r"\g<1>9", "BR-CO-10"),
-    ("no number", r"<cbc:ID>GRG-\d+</cbc:ID>", "<cbc:ID></cbc:ID>", "BR-02"),
+    ("no number", r"<cbc:ID>[A-Z]+-\d+</cbc:ID>", "<cbc:ID></cbc:ID>", "BR-02"),
     ("category", r"(<cac:ClassifiedTaxCategory>\s*<cbc:ID>)[A-Z]+", r"\g<1>Z", "BR-"),
     ("country", r"(<cbc:IdentificationCode>)[A-Z]{2}", r"\g<1>XX", "BR-CL-14"),
     ("order of elements", r"(<cbc:IssueDate>[^<]*</cbc:IssueDate>)(.*?)(<cbc:DocumentCurrencyCode>[^<]*</cbc:DocumentCurrencyCode>)", r"\3\2\1", "schema"),
@@ -72,7 +72,7 @@ BAD_UBL = [
 BAD_CII = [
     ("total", r"(<ram:GrandTotalAmount>)\d", r"\g<1>9", "BR-CO-15"),
     ("sum of lines", r"(HeaderMonetarySummation>\s*<ram:LineTotalAmount>)\d", r"\g<1>9", "BR-CO-10"),
-    ("no number", r"<ram:ID>GRG-\d+</ram:ID>", "<ram:ID></ram:ID>", "BR-02"),
+    ("no number", r"<ram:ID>[A-Z]+-\d+</ram:ID>", "<ram:ID></ram:ID>", "BR-02"),
     ("category", r"(<ram:CategoryCode>)[A-Z]+", r"\g<1>Z", "BR-"),
     ("country", r"(<ram:CountryID>)[A-Z]{2}", r"\g<1>XX", "Value of 'ram:CountryID'"),
     ("order of elements", r"(<ram:TypeCode>38[01]</ram:TypeCode>)(\s*<ram:IssueDateTime>.*?</ram:IssueDateTime>)", r"\2\1", "schema"),

@@ -6,7 +6,8 @@ use std::{error::Error, fs, path::Path};
 use gregal_core::{
     id::{OrganisationId, ProjectId, SiteId},
     invoice::{
-        Address, Billing, ElectronicAddress, Gathered, Invoice, Numbered, Reach, Seller, Taken, credit, document, issue, number,
+        Address, Billing, ElectronicAddress, Gathered, Invoice, Numbered, Reach, Seller, Taken, credit, document,
+        issue, number,
     },
     meter::{Meter, UsageEvent},
     money::{Cents, Nano},
@@ -110,7 +111,12 @@ fn book() -> PriceBook {
         per,
         label: format!("Tokens read by {item}"),
     };
-    book.rows.extend([row("half", 5_000_000, 1), row("tiny", 1, 1_000_000), row("free", 0, 1), row("third", 10_000_000, 3)]);
+    book.rows.extend([
+        row("half", 5_000_000, 1),
+        row("tiny", 1, 1_000_000),
+        row("free", 0, 1),
+        row("third", 10_000_000, 3),
+    ]);
     book
 }
 

@@ -28,7 +28,8 @@ mod verify;
 pub use book::{Entry, Standing, due, standing};
 pub use gather::{Gathered, IssuedLine, Reach};
 pub use issue::{
-    Category, CreditError, Credits, Invoice, Kind, Numbered, PART, Taken, VatSum, credit, digest, invoiced, issue, number,
+    Category, CreditError, Credits, Invoice, Kind, Numbered, PART, Taken, VatSum, credit, digest, invoiced, issue,
+    number,
 };
 pub use party::{Address, Billing, Buyer, ElectronicAddress, Seller};
 pub use recompute::{RecomputeError, Recomputed, recompute};

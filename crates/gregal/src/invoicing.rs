@@ -41,7 +41,10 @@ impl InvoiceSettings {
             ("post_code", &self.post_code),
             ("city", &self.city),
         ] {
-            ensure!(!value.trim().is_empty(), "`invoice.{key}` is empty: with `invoice.name` set, invoices are issued and need it");
+            ensure!(
+                !value.trim().is_empty(),
+                "`invoice.{key}` is empty: with `invoice.name` set, invoices are issued and need it"
+            );
         }
         let vat_id = if country.in_eu() {
             vat::id(&self.vat_id, country).map_err(|error| anyhow::anyhow!("`invoice.vat_id`: {error}"))?
@@ -67,7 +70,11 @@ impl InvoiceSettings {
             registration: self.registration.clone(),
             vat_id,
             country,
-            address: Address { street: self.street.clone(), city: self.city.clone(), post_code: self.post_code.clone() },
+            address: Address {
+                street: self.street.clone(),
+                city: self.city.clone(),
+                post_code: self.post_code.clone(),
+            },
             iban,
             electronic,
         };

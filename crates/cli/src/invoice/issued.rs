@@ -84,7 +84,8 @@ pub(crate) async fn list(cx: &mut Cx<'_>) -> Result<(), Failure> {
     let organisation = cx.organisation().await?;
     let all: Vec<InvoiceView> = cx.list("invoices_list", &[&organisation]).await?;
     cx.show_list("invoices", &all, |all| {
-        let mut table = Table::new(["number", "kind", "issued", "month", "total EUR", "due EUR", "state"]).right([4, 5]);
+        let mut table =
+            Table::new(["number", "kind", "issued", "month", "total EUR", "due EUR", "state"]).right([4, 5]);
         for one in all {
             let invoice = &one.invoice;
             table.row([

@@ -58,7 +58,9 @@ pub(super) async fn run(cx: &mut Cx<'_>, args: Billing) -> Result<(), Failure> {
     }
     let old = now.billing;
     let needed = |given: Option<String>, old: Option<String>, flag: &str| {
-        given.or(old).ok_or_else(|| Failure::yours(format!("nobody said `{flag}` yet")).hint("name, street, post code and city are needed"))
+        given.or(old).ok_or_else(|| {
+            Failure::yours(format!("nobody said `{flag}` yet")).hint("name, street, post code and city are needed")
+        })
     };
     let maybe = |given: Option<String>, old: Option<String>| match given {
         Some(text) => Some(text).filter(|text| !text.is_empty()),

@@ -70,7 +70,8 @@ fn checked(wanted: BillingWrite) -> Result<Billing> {
     ] {
         names::title(field, text)?;
     }
-    for (field, text) in [("reference", &wanted.reference), ("order", &wanted.order), ("exemption", &wanted.exemption)] {
+    for (field, text) in [("reference", &wanted.reference), ("order", &wanted.order), ("exemption", &wanted.exemption)]
+    {
         text.as_ref().map_or(Ok(()), |text| names::title(field, text))?;
     }
     Ok(Billing {

@@ -18,7 +18,9 @@ impl Control {
         loop {
             let listed = self.store().organisations_list(&page).await?;
             for organisation in listed.items {
-                if organisation.billing.is_none() || self.store().invoice_reach(organisation.id).await?.until >= month.until {
+                if organisation.billing.is_none()
+                    || self.store().invoice_reach(organisation.id).await?.until >= month.until
+                {
                     continue;
                 }
                 let cx = self.system("invoice");

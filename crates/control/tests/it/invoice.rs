@@ -2,17 +2,21 @@
 
 use gregal_control::Invoicing;
 use gregal_core::{
-    id::JobId,
-    invoice::{Address, Exported, Invoice, Seller, VerifyError, digest, verify},
-    meter::UsageEvent,
+    id::{JobId, SiteId},
+    invoice::{
+        self, Address, Billing, Exported, Gathered, Invoice, Numbered, Reach, Seller, VerifyError, digest, number,
+        verify,
+    },
+    meter::{Meter, UsageEvent},
     money::Nano,
+    month::Month,
     world::World as _,
 };
 use serde_json::{Value, json};
 
 use crate::world::{Cloud, FakeSite, Tenant, entry, running, with_dataset};
 
-fn invoicing(after_s: Option<u32>) -> Invoicing {
+pub(crate) fn invoicing(after_s: Option<u32>) -> Invoicing {
     let address = Address { street: "1 rue Mercière".into(), city: "Lyon".into(), post_code: "69002".into() };
     let seller = Seller {
         name: "Gregal SAS".into(),
@@ -26,8 +30,42 @@ fn invoicing(after_s: Option<u32>) -> Invoicing {
     Invoicing { seller, series: "T".into(), due_days: 30, after_s }
 }
 
-fn billing() -> Value {
+pub(crate) fn billing() -> Value {
     json!({ "legal_name": "Acme SARL", "street": "2 rue du Port", "post_code": "69001", "city": "Lyon", "vat_id": "FR 40 303 265 045" })
+}
+
+/// Puts the invoice of October into the store, of 1000 euro: numbered `T-000001`.
+pub(crate) async fn issued_before(cloud: &Cloud, tenant: &Tenant, site: SiteId) {
+    let month: Month = "2026-10".parse().unwrap();
+    let event = UsageEvent {
+        id: UsageEvent::id_of(site, "job_1", Meter::ComputeCore, "october"),
+        organisation: tenant.organisation,
+        project: tenant.project,
+        site,
+        meter: Meter::ComputeCore,
+        item: "cpu.1".into(),
+        quantity: 3_600_000 * 25_000,
+        subject: "job_1".into(),
+        started_at: month.from,
+        ended_at: month.from,
+        allowance: None,
+        estimated: None,
+    };
+    let organisation = cloud.store.organisation_get(tenant.organisation).await.unwrap().unwrap();
+    let books = cloud.store.price_books_all().await.unwrap();
+    let mut gathered = Gathered::new(&organisation, month, &books);
+    gathered.add(&event, Nano::ZERO).unwrap();
+    let (lines, _) = gathered.lines().unwrap();
+    let address = Address { street: "1".into(), city: "Lyon".into(), post_code: "69001".into() };
+    let billing =
+        Billing { legal_name: "Acme".into(), address, reference: None, order: None, electronic: None, exemption: None };
+    let numbered = Numbered { number: number("T", 1), at: month.until };
+    let seller = invoicing(None).seller;
+    let period = (month, Reach::default(), 0);
+    let invoice = invoice::issue(numbered, (&organisation, &billing), (&seller, 30), period, lines).unwrap().unwrap();
+    let tx = cloud.store.begin().await.unwrap();
+    tx.invoice_insert("T", 1, &invoice).await.unwrap();
+    tx.commit(&[entry(cloud.world.now(), "test:invoice")]).await.unwrap();
 }
 
 /// A tenant with billing details and a running job on 22 November; the cloud issues invoices.
@@ -82,6 +120,13 @@ fn checked(lines: &[String]) -> Result<gregal_core::invoice::Verified, VerifyErr
     verify(lines.iter().map(|line| Ok::<_, std::fmt::Error>(line.clone())))
 }
 
+/// Leaves a document for the official validators (`cargo xtask test --only invoice`).
+fn keep(name: &str, format: &str, text: &str) {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("invoices");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(format!("{name}.{format}.xml")), text).unwrap();
+}
+
 #[tokio::test]
 async fn a_month_is_issued_once_whole_and_the_tenant_computes_it_again() {
     let (cloud, site, tenant, job) = billed(None).await;
@@ -114,6 +159,7 @@ async fn a_month_is_issued_once_whole_and_the_tenant_computes_it_again() {
         let document = cloud.get(&tenant.owner, &format!("{route}?format={format}")).await;
         assert_eq!(document.headers["content-type"], "application/xml");
         assert!(document.text.contains(root) && document.text.contains("T-000001"), "{}", document.text);
+        keep("month", format, &document.text);
     }
     let verified = checked(&export(&cloud, &tenant, "T-000001").await).unwrap();
     assert_eq!((verified.records, verified.lines, verified.total.get()), (3, 1, 4));
@@ -145,7 +191,10 @@ async fn use_that_arrives_after_its_month_was_issued_is_a_line_of_the_next_invoi
     }
     // The first one is as it was, and its month cannot be issued anew.
     let first = issue(&cloud, &tenant, "2026-11").await.good();
-    assert_eq!((&first["invoice"]["number"], &first["invoice"]["lines"][0]["records"]), (&json!("T-000001"), &json!(1)));
+    assert_eq!(
+        (&first["invoice"]["number"], &first["invoice"]["lines"][0]["records"]),
+        (&json!("T-000001"), &json!(1))
+    );
     assert_eq!(issue(&cloud, &tenant, "2026-10").await.problem(), "conflict");
 }
 
@@ -279,8 +328,12 @@ async fn credit_notes_never_exceed_their_invoice_and_payments_never_what_is_due(
     assert_eq!(after.sub(before).unwrap(), Nano::from_euro(1));
     let note = rest["invoice"]["number"].as_str().unwrap();
     let path = [&tenant.organisation()[..], note];
-    let ubl = cloud.get(&tenant.owner, &format!("{}?format=ubl", crate::world::path_of("invoice_document", &path))).await;
-    assert!(ubl.text.contains("<CreditNote xmlns=") && ubl.text.contains("T-000001"), "{}", ubl.text);
+    let route = crate::world::path_of("invoice_document", &path);
+    for (format, root) in [("ubl", "<CreditNote xmlns="), ("cii", "<rsm:CrossIndustryInvoice")] {
+        let document = cloud.get(&tenant.owner, &format!("{route}?format={format}")).await;
+        assert!(document.text.contains(root) && document.text.contains("T-000001"), "{}", document.text);
+        keep("credit_note", format, &document.text);
+    }
 }
 
 #[tokio::test]

@@ -3,14 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{InvoiceError, InvoiceLine, Sums};
-use crate::{
-    meter::UsageEvent,
-    money::Nano,
-    month::Month,
-    organisation::Organisation,
-    price::PriceBook,
-    time::Time,
-};
+use crate::{meter::UsageEvent, money::Nano, month::Month, organisation::Organisation, price::PriceBook, time::Time};
 
 /// How far the invoices of an organisation reach: all use that ended before `until` and had arrived as number `through` is
 /// on one of them.

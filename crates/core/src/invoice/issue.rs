@@ -7,7 +7,12 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{InvoiceError, VatRule, gather::{IssuedLine, Reach}, party::{Billing, Buyer, Seller}, vat_on};
+use super::{
+    InvoiceError, VatRule,
+    gather::{IssuedLine, Reach},
+    party::{Billing, Buyer, Seller},
+    vat_on,
+};
 use crate::{
     id::OrganisationId,
     meter::Meter,
@@ -168,14 +173,14 @@ fn sum(lines: &[IssuedLine]) -> Result<Cents, Overflow> {
     lines.iter().try_fold(Cents::ZERO, |sum, line| sum.add(line.line.net))
 }
 
-fn vat_of(
-    organisation: &Organisation,
-    billing: &Billing,
-    seller: &Seller,
-    net: Cents,
-) -> Result<VatSum, InvoiceError> {
+fn vat_of(organisation: &Organisation, billing: &Billing, seller: &Seller, net: Cents) -> Result<VatSum, InvoiceError> {
     if let Some(reason) = &billing.exemption {
-        return Ok(VatSum { category: Category::E, basis_points: 0, reason: Some(reason.clone()), amount: Cents::ZERO });
+        return Ok(VatSum {
+            category: Category::E,
+            basis_points: 0,
+            reason: Some(reason.clone()),
+            amount: Cents::ZERO,
+        });
     }
     let rule = vat::rule(seller.country, organisation.country, organisation.vat_id.as_deref());
     let (category, reason) = match rule {

@@ -199,7 +199,8 @@ fn totals(invoice: &Invoice) -> Result<(), VerifyError> {
     let vat = nearest(net.checked_mul(invoice.vat.basis_points.into()).ok_or_else(too_large)?, 10_000)?;
     let total = i64::try_from(net).ok().and_then(|net| net.checked_add(vat)).ok_or_else(too_large)?;
     let net = i64::try_from(net).map_err(|_| too_large())?;
-    for (what, ours, theirs) in [("net", net, invoice.net), ("VAT", vat, invoice.vat.amount), ("total", total, invoice.total)]
+    for (what, ours, theirs) in
+        [("net", net, invoice.net), ("VAT", vat, invoice.vat.amount), ("total", total, invoice.total)]
     {
         if ours != theirs.get() {
             return Err(differs(what.to_owned(), Cents::new(ours), theirs));

@@ -28,7 +28,11 @@ pub fn id(text: &str, country: Jurisdiction) -> Result<String, VatIdError> {
     }
     // Belgian numbers of before 2005 had nine digits; the same ones have a zero in front now.
     let number = if prefix == "BE" && number.len() == 9 { format!("0{number}") } else { number.to_owned() };
-    if fits(country.as_str(), number.as_bytes()).unwrap_or(false) { Ok(format!("{prefix}{number}")) } else { Err(VatIdError::Digits(country)) }
+    if fits(country.as_str(), number.as_bytes()).unwrap_or(false) {
+        Ok(format!("{prefix}{number}"))
+    } else {
+        Err(VatIdError::Digits(country))
+    }
 }
 
 /// Whether a number fits its country's rule; none where it has not even digits where they belong.
@@ -272,10 +276,33 @@ mod tests {
     #[test]
     fn known_numbers_fit_and_a_changed_sign_is_seen() {
         for text in [
-            "ATU13585627", "BE0428759497", "BG175074752", "CY10259033P", "CZ25123891", "DE136695976", "DK13585628",
-            "EE100931558", "EL094259216", "ES54362315K", "FI20774740", "FR40303265045", "HR33392005961", "HU12892312",
-            "IE6433435F", "IT00743110157", "LT119511515", "LU15027442", "LV40003521600", "MT11679112", "NL004495445B01",
-            "PL8567346215", "PT501964843", "RO18547290", "SE123456789701", "SI50223054", "SK2022749619",
+            "ATU13585627",
+            "BE0428759497",
+            "BG175074752",
+            "CY10259033P",
+            "CZ25123891",
+            "DE136695976",
+            "DK13585628",
+            "EE100931558",
+            "EL094259216",
+            "ES54362315K",
+            "FI20774740",
+            "FR40303265045",
+            "HR33392005961",
+            "HU12892312",
+            "IE6433435F",
+            "IT00743110157",
+            "LT119511515",
+            "LU15027442",
+            "LV40003521600",
+            "MT11679112",
+            "NL004495445B01",
+            "PL8567346215",
+            "PT501964843",
+            "RO18547290",
+            "SE123456789701",
+            "SI50223054",
+            "SK2022749619",
         ] {
             let country = if text.starts_with("EL") { "GR" } else { &text[..2] }.parse().unwrap();
             assert_eq!(id(text, country).as_deref(), Ok(text));
@@ -283,7 +310,13 @@ mod tests {
             assert_eq!(id(&spaced, country).as_deref(), Ok(text));
             let mut wrong = text.to_owned();
             let last = wrong.pop().unwrap();
-            wrong.push(if last == '9' { '8' } else if last.is_ascii_digit() { '9' } else { 'X' });
+            wrong.push(if last == '9' {
+                '8'
+            } else if last.is_ascii_digit() {
+                '9'
+            } else {
+                'X'
+            });
             assert_eq!(id(&wrong, country), Err(VatIdError::Digits(country)), "{wrong}");
             assert!(id(&text[2..], country).is_err());
         }

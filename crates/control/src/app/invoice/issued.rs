@@ -9,9 +9,7 @@ use gregal_api::{
 use gregal_core::{
     access::Action,
     id::OrganisationId,
-    invoice::{
-        self, CreditError, Entry, Gathered, Invoice, Kind, Numbered, Reach,
-    },
+    invoice::{self, CreditError, Entry, Gathered, Invoice, Kind, Numbered, Reach},
     ledger::{self, PostingKind},
     money::Cents,
     month::Month,
@@ -21,7 +19,12 @@ use gregal_core::{
 use gregal_store::{KeptInvoice, Listed, Page, StoredUsage, Tx, View};
 
 use super::no_draft;
-use crate::{Control, Cx, Error, Result, context::{Facts as _, Invoicing}, names, wakes::Wake};
+use crate::{
+    Control, Cx, Error, Result,
+    context::{Facts as _, Invoicing},
+    names,
+    wakes::Wake,
+};
 
 /// Use as it is added up.
 struct Sum<'a> {
@@ -51,7 +54,8 @@ impl Control {
     /// Issues the invoice of a month, as an operator asks for it.
     pub(crate) async fn invoice_issue(&self, cx: &Cx, id: OrganisationId, month: &str) -> Result<InvoiceView> {
         let (_, policies) = self.organisation_seen(cx, id, Action::InvoiceIssue).await?;
-        let month: Month = month.parse().map_err(|_| Error::invalid("`month` is not a month, one looks like `2026-10`"))?;
+        let month: Month =
+            month.parse().map_err(|_| Error::invalid("`month` is not a month, one looks like `2026-10`"))?;
         match self.invoice_issued(cx, id, month, &policies).await? {
             Some(kept) => self.invoice_view(kept).await,
             None => Err(Error::refused(

@@ -2,11 +2,11 @@
 
 use super::{code, days, description, percent, price, profile, reason_code, vat_id, xml::Xml};
 use crate::{
+    invoice::IssuedLine,
     invoice::{
         issue::{Category, Invoice, Kind, unit_code},
         party::{Address, ElectronicAddress},
     },
-    invoice::IssuedLine,
     money::Cents,
     residency::Jurisdiction,
 };
