@@ -78,4 +78,6 @@ lists! {
     QuarantineList of crate::usage::QuarantinedUsage;
     /// A page of ledger postings.
     PostingList of crate::invoice::PostingView;
+    /// A page of issued invoices and credit notes, in the order of issue.
+    InvoiceList of crate::invoice::InvoiceView;
 }

@@ -24,6 +24,8 @@ use crate::{
     words,
 };
 
+mod issued;
+
 /// How often draft and records are read again because use arrived between the two.
 const READS_MAX: u32 = 5;
 
@@ -31,12 +33,27 @@ const READS_MAX: u32 = 5;
 pub enum InvoiceVerb {
     /// Read the draft invoice of a period
     Draft(Period),
-    /// Compute the invoice again from raw records and prices, here, and compare it line by line
+    /// Compute an invoice again from raw records and prices, here, and compare it line by line
     Verify(Verify),
+    /// List issued invoices and credit notes
+    List,
+    /// Read an issued invoice or credit note, or print its document
+    Show(issued::Show),
+    /// Write all an issued invoice was made of to a file, for `verify`
+    Export(issued::Export),
+    /// Issue the invoice of a month (operators); the same month again is the same invoice
+    Issue(issued::Issue),
+    /// Take an issued invoice back, whole or in part (operators)
+    Credit(issued::Credit),
+    /// Record that an issued invoice was paid (operators)
+    Pay(issued::Pay),
 }
 
 #[derive(Debug, Args)]
 pub struct Verify {
+    /// Without a server: an issued invoice, as `gregal invoice export` wrote it. Absent: the draft
+    #[arg(value_name = "FILE", conflicts_with_all = ["month", "from", "until", "draft", "usage_file", "prices"])]
+    file: Option<PathBuf>,
     #[command(flatten)]
     period: Period,
     /// Without a server: the draft, as `gregal invoice draft --json` printed it
@@ -69,6 +86,16 @@ pub(crate) async fn run(options: Options, here: &mut Surroundings, verb: Invoice
             let organisation = cx.organisation().await?;
             let draft = draft(&cx, &organisation, &period).await?;
             cx.printer().data(&draft, |draft| shown(&draft.draft))
+        }
+        InvoiceVerb::List => issued::list(&mut Cx::open(options, here)?).await,
+        InvoiceVerb::Show(args) => issued::show(&mut Cx::open(options, here)?, args).await,
+        InvoiceVerb::Export(args) => issued::export(&mut Cx::open(options, here)?, args).await,
+        InvoiceVerb::Issue(args) => issued::issue(&mut Cx::open(options, here)?, args).await,
+        InvoiceVerb::Credit(args) => issued::credit(&mut Cx::open(options, here)?, args).await,
+        InvoiceVerb::Pay(args) => issued::pay(&mut Cx::open(options, here)?, args).await,
+        InvoiceVerb::Verify(Verify { file: Some(file), .. }) => {
+            here.printer.want_json(options.json);
+            issued::verify_export(here, &file)
         }
         InvoiceVerb::Verify(Verify { draft: Some(draft), usage: Some(usage), prices: Some(prices), .. }) => {
             here.printer.want_json(options.json);

@@ -67,5 +67,6 @@ const fn kind(kind: PostingKind) -> &'static str {
         PostingKind::Charge => "charge",
         PostingKind::Release => "release",
         PostingKind::Correction => "correction",
+        PostingKind::Invoice => "invoice",
     }
 }

@@ -10,6 +10,8 @@ use crate::{
     words,
 };
 
+mod billing;
+
 #[derive(Debug, Subcommand)]
 pub enum OrganisationVerb {
     /// Make an organisation and its owner's key (operators)
@@ -24,6 +26,8 @@ pub enum OrganisationVerb {
     },
     /// Say where the organisation's content may be; without options, read it
     Residency(Residency),
+    /// Say what invoices say of the organisation; without options, read it
+    Billing(billing::Billing),
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +96,7 @@ pub(crate) async fn run(cx: &mut Cx<'_>, verb: OrganisationVerb) -> Result<(), F
             cx.printer().data(&found, |found| facts(found).text())
         }
         OrganisationVerb::Residency(args) => residency(cx, args).await,
+        OrganisationVerb::Billing(args) => billing::run(cx, args).await,
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod allowance;
 pub(crate) mod audit;
+mod billing;
 mod catalogue;
 pub(crate) mod dataset;
 mod domain;

@@ -12,6 +12,7 @@ mod endpoint;
 mod envelope;
 mod failure;
 mod invoice;
+mod issued;
 mod job;
 mod key;
 mod member;
@@ -145,6 +146,8 @@ pub(crate) fn router(api: Router, options: ConsoleOptions) -> Router {
         .route("/console/organisations/{organisation}/quotas", get(quota::organisation))
         .route("/console/usage", get(usage::page))
         .route("/console/invoice", get(invoice::page))
+        .route("/console/invoices", get(issued::page))
+        .route("/console/invoices/{invoice}/{format}", get(issued::download))
         .route("/console/audit", get(audit::page))
         .route("/console/sites", get(site::list))
         .route("/console/skus", get(sku::list).post(sku::create))

@@ -70,6 +70,21 @@ pub struct ControlOptions {
     pub identity: IdentityOptions,
     /// Who gets in, from where and for how long.
     pub access: AccessOptions,
+    /// Who sells, and how invoices are issued; none before the operator has said so.
+    pub invoicing: Option<Invoicing>,
+}
+
+/// Who sells, and how invoices are issued.
+#[derive(Debug, Clone)]
+pub struct Invoicing {
+    /// Who sells.
+    pub seller: gregal_core::invoice::Seller,
+    /// What numbers begin with; a new series begins at 1.
+    pub series: String,
+    /// Days until an invoice is to be paid.
+    pub due_days: u32,
+    /// How long after the end of a month its invoices are issued, in seconds; none: only when an operator asks.
+    pub after_s: Option<u32>,
 }
 
 /// Who gets in, from where and for how long.

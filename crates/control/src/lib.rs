@@ -22,7 +22,7 @@ mod sync;
 mod tasks;
 mod wakes;
 
-pub use context::{AccessOptions, Actor, Control, ControlOptions, Cx};
+pub use context::{AccessOptions, Actor, Control, ControlOptions, Cx, Invoicing};
 pub use error::Error;
 pub use identity::{IdentityOptions, ProviderOptions};
 

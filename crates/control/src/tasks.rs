@@ -4,6 +4,7 @@
 //! when something changed, and wakes by itself as well.
 
 mod expire;
+mod invoice;
 mod outbox;
 pub(crate) mod replica;
 pub(crate) mod reservation;
@@ -37,6 +38,8 @@ pub(crate) enum Task {
     Expire,
     /// Carries out messages left by transactions.
     Outbox,
+    /// Issues the invoices of a month that has ended.
+    Invoice,
 }
 
 /// The longest rest of the scheduler between two passes.
@@ -46,7 +49,8 @@ const OUTBOX_REST: Duration = Duration::from_millis(50);
 
 impl Task {
     /// Every task there is.
-    pub(crate) const ALL: [Self; 5] = [Self::Outbox, Self::Reserve, Self::Schedule, Self::Settle, Self::Expire];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Outbox, Self::Reserve, Self::Schedule, Self::Settle, Self::Expire, Self::Invoice];
 
     const fn name(self) -> &'static str {
         match self {
@@ -55,6 +59,7 @@ impl Task {
             Self::Settle => "settle",
             Self::Expire => "expire",
             Self::Outbox => "outbox",
+            Self::Invoice => "invoice",
         }
     }
 
@@ -64,6 +69,7 @@ impl Task {
             Self::Reserve | Self::Schedule | Self::Outbox => Duration::from_secs(1),
             Self::Expire => Duration::from_secs(5),
             Self::Settle => Duration::from_secs(30),
+            Self::Invoice => Duration::from_mins(5),
         }
     }
 }
@@ -76,7 +82,7 @@ impl Task {
             Self::Schedule => took.min(REST_MAX),
             // Whom a message would wake was nudged already; it is there for after a crash. Many go in one transaction.
             Self::Outbox => OUTBOX_REST,
-            Self::Reserve | Self::Settle | Self::Expire => Duration::ZERO,
+            Self::Reserve | Self::Settle | Self::Expire | Self::Invoice => Duration::ZERO,
         }
     }
 }
@@ -129,6 +135,7 @@ impl Control {
             Task::Settle => &self.wakes().settle,
             Task::Expire => &self.wakes().expire,
             Task::Outbox => &self.wakes().outbox,
+            Task::Invoice => &self.wakes().invoice,
         }
     }
 
@@ -139,6 +146,7 @@ impl Control {
             Task::Settle => self.settle_pass().await,
             Task::Expire => self.expire_pass().await,
             Task::Outbox => self.outbox_pass().await,
+            Task::Invoice => self.invoices_pass().await,
         }
     }
 }

@@ -39,6 +39,7 @@ pub(crate) struct Wakes {
     pub(crate) settle: Notify,
     pub(crate) expire: Notify,
     pub(crate) outbox: Notify,
+    pub(crate) invoice: Notify,
     news: watch::Sender<u64>,
     draining: AtomicBool,
 }
@@ -51,6 +52,7 @@ impl Wakes {
             settle: Notify::new(),
             expire: Notify::new(),
             outbox: Notify::new(),
+            invoice: Notify::new(),
             news: watch::Sender::new(0),
             draining: AtomicBool::new(false),
         }

@@ -121,6 +121,12 @@ actions! {
     UsageRead "usage:read";
     /// Read invoices and the ledger.
     InvoiceRead "invoice:read";
+    /// Read issued invoices, which the seller keeps too, and what they say of the buyer.
+    IssuedInvoiceRead "issued_invoice:read";
+    /// Say what invoices say of an organisation.
+    BillingWrite "billing:write";
+    /// Issue invoices and credit notes, and record payments (operators).
+    InvoiceIssue "invoice:issue";
     /// Read the audit log of one's organisation.
     AuditRead "audit:read";
     /// Read the whole cloud's audit log (operators).

@@ -17,9 +17,23 @@ use crate::{
     vat,
 };
 
+mod book;
+pub mod document;
+mod gather;
+mod issue;
+mod party;
 mod recompute;
+mod verify;
 
+pub use book::{Entry, Standing, due, standing};
+pub use gather::{Gathered, IssuedLine, Reach};
+pub use issue::{
+    Category, CreditError, Credits, Invoice, Kind, Numbered, PART, Taken, VatSum, credit, digest, invoiced, issue,
+    number,
+};
+pub use party::{Address, Billing, Buyer, ElectronicAddress, Seller};
 pub use recompute::{RecomputeError, Recomputed, recompute};
+pub use verify::{Exported, Verified, VerifyError, verify};
 
 /// How VAT is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -188,8 +202,13 @@ impl<'a> Sums<'a> {
 
     /// The draft of what was added: one line for every meter, item and price book, and VAT on their sum.
     pub fn draft(self, seller: Jurisdiction) -> Result<InvoiceDraft, InvoiceError> {
-        let Self { organisation, from, until, lines, .. } = self;
-        draft_of(organisation, seller, (from, until), lines_of(lines)?)
+        let (organisation, from, until) = (self.organisation, self.from, self.until);
+        draft_of(organisation, seller, (from, until), self.lines()?)
+    }
+
+    /// The lines alone, ordered by meter, item and price book: what drafts and issued invoices both stand on.
+    pub fn lines(self) -> Result<Vec<InvoiceLine>, InvoiceError> {
+        lines_of(self.lines)
     }
 }
 

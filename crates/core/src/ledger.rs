@@ -68,6 +68,8 @@ pub enum PostingKind {
     Release,
     /// Puts an earlier posting right.
     Correction,
+    /// What was used stands on an issued invoice now.
+    Invoice,
 }
 
 /// One movement of money of one organisation: legs that add up to zero.
@@ -128,6 +130,7 @@ impl PostingKind {
             Self::Hold => (&[Account::Available, Account::Held], Some(Account::Held)),
             Self::Charge => (&[Account::Held, Account::Available, Account::Accrued], Some(Account::Accrued)),
             Self::Release => (&[Account::Held, Account::Available], Some(Account::Available)),
+            Self::Invoice => (&[Account::Accrued, Account::Funding], Some(Account::Funding)),
             Self::Correction => (&[Account::Available, Account::Held, Account::Accrued, Account::Funding], None),
         }
     }

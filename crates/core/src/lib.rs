@@ -19,6 +19,7 @@ pub mod merkle;
 pub mod meter;
 pub mod model;
 pub mod money;
+pub mod month;
 pub mod network;
 pub mod organisation;
 pub mod person;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{OrganisationId, ProjectId},
+    invoice::Billing,
     job::PRIORITY_DEFAULT,
     money::Nano,
     residency::{Jurisdiction, ResidencyPolicy},
@@ -50,6 +51,9 @@ pub struct Organisation {
     pub country: Jurisdiction,
     /// Its VAT identification number, if it has one.
     pub vat_id: Option<String>,
+    /// What its invoices say of it; none can be issued before it is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billing: Option<Billing>,
     /// How it buys.
     pub plan: Plan,
     /// Prepaid or granted credit, the ceiling of what it may spend.

@@ -4,6 +4,10 @@
 
 use crate::{invoice::VatRule, residency::Jurisdiction};
 
+mod id;
+
+pub use id::{VatIdError, id};
+
 /// Standard rates in hundredths of a percent, as they hold in 2026.
 ///
 /// Standard rates under Directive 2006/112/EC, Article 97, as known in November 2026; the Commission's Taxes in Europe

@@ -222,6 +222,7 @@ async fn open_control(settings: &Settings, dir: &Path, url: &str) -> Result<Cont
         world: Arc::new(RealWorld),
         url: url.to_owned(),
         seller: settings.control.seller,
+        invoicing: settings.invoice.invoicing(settings.control.seller)?,
         first_prices: match settings.control.prices {
             Prices::Standard => price::default_book(BEGINNING),
             Prices::Demonstration => price::demonstration_book(BEGINNING),

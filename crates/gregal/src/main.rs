@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod cloud;
 mod contract;
+mod invoicing;
 mod lm;
 mod logs;
 mod settings;

@@ -13,6 +13,8 @@ use gregal_core::{network::Network, reservation::CLEAN_MS_MAX, residency::Jurisd
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::invoicing::InvoiceSettings;
+
 /// The defaults, and the manual.
 pub(crate) const DEFAULTS: &str = include_str!("default.toml");
 /// What every environment variable of ours begins with.
@@ -46,6 +48,7 @@ pub(crate) struct SettingsArgs {
 pub(crate) struct Settings {
     pub data_dir: PathBuf,
     pub control: ControlSettings,
+    pub invoice: InvoiceSettings,
     pub identity: IdentitySettings,
     pub site: SiteSettings,
     pub engine: EngineSettings,

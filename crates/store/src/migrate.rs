@@ -95,6 +95,13 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
         postgres: "",
     },
+    Migration {
+        number: 16,
+        name: "invoices",
+        both: include_str!("../migrations/0016_invoices.sql"),
+        sqlite: include_str!("../migrations/0016_invoices.sqlite.sql"),
+        postgres: include_str!("../migrations/0016_invoices.postgres.sql"),
+    },
 ];
 
 /// The version of the schema this program needs. A database beyond it is refused.

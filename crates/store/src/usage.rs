@@ -18,7 +18,8 @@ use crate::{
     noun::{count, decode, encode, int},
 };
 
-use row::{ActiveModel, Column, Entity, Model};
+use row::ActiveModel;
+pub(crate) use row::{Column, Entity, Model};
 
 mod row {
     use sea_orm::entity::prelude::*;
@@ -92,7 +93,7 @@ pub struct UsageSum {
 }
 
 impl Model {
-    fn stored(self) -> Result<StoredUsage> {
+    pub(crate) fn stored(self) -> Result<StoredUsage> {
         Ok(StoredUsage {
             sequence: count(self.sequence, "usage event")?,
             event: decode(&self.document, "usage event")?,

@@ -98,6 +98,7 @@ async fn main() {
         store: store.clone(),
         world: Arc::new(RealWorld),
         url: url.clone(),
+        invoicing: None,
         seller: "FR".parse().unwrap(),
         first_prices: price::default_book(Time::from_millis(0)),
         clean_ms: 300_000,

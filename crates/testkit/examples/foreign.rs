@@ -53,6 +53,7 @@ async fn main() {
         store,
         world: world.clone(),
         url: url.clone(),
+        invoicing: None,
         seller: "FR".parse().unwrap(),
         first_prices: price::default_book(Time::from_millis(0)),
         clean_ms: 300_000,

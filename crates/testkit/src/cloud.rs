@@ -114,6 +114,7 @@ impl Cloud {
                 store,
                 world: Arc::new(RealWorld),
                 url: control_url,
+                invoicing: None,
                 seller: "FR".parse().unwrap(),
                 first_prices: price::default_book(Time::from_millis(0)),
                 origin: "audit.test.example/gregal".into(),

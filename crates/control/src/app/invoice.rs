@@ -14,6 +14,8 @@ use gregal_store::{Listed, Page};
 
 use crate::{Control, Cx, Error, Result, app::usage::Period};
 
+mod issued;
+
 impl Control {
     /// Drafts the invoice of a period from its raw records.
     pub(crate) async fn invoice_draft(&self, cx: &Cx, id: OrganisationId, query: &UsageQuery) -> Result<InvoiceDraft> {

@@ -69,7 +69,7 @@ impl Control {
             return Ok(());
         }
         let uses = uses.into_iter().map(|(key, at)| (key, to_the_minute(at))).collect();
-        let tx = self.store().begin().await?;
+        let tx = self.store().begin_upkeep().await?;
         tx.key_uses_put(&uses).await?;
         Ok(tx.commit_observation().await?)
     }

@@ -34,6 +34,7 @@ impl Control {
         let organisation = Organisation {
             id: OrganisationId::new(self.world()),
             country: jurisdiction("country", &wanted.country)?,
+            billing: None,
             plan: plan(wanted.plan.as_deref())?,
             residency: wanted.residency.as_ref().map_or_else(|| Ok(ResidencyPolicy::eu()), residency)?,
             name: wanted.name,

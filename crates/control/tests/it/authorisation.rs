@@ -63,6 +63,7 @@ const CATALOGUE: &[Role] = &[
 const FOUNDER: &[Role] = &[Operator];
 const MACHINES: &[Role] = &[Operator, SiteOperator];
 const BUSINESS: &[Role] = &[Operator, BillingOperator];
+const SELLING: &[Role] = &[Operator, BillingOperator, Owner, Billing];
 const HELPERS: &[Role] = &[Operator, Support];
 const LOOKS: &[Role] = &[Operator, Support, OperatorAuditor, Owner, Admin, Auditor, DataProtectionOfficer];
 const ORGANISATION: &[Role] = &[
@@ -149,6 +150,16 @@ const ROWS: &[Row] = &[
         ..row("usage_summary", About::Organisation, &[Owner, Admin, Developer, Viewer, Billing, Auditor])
     },
     row("invoice_draft", About::Organisation, &[Owner, Billing]),
+    row("billing_read", About::Organisation, SELLING),
+    row("billing_write", About::Organisation, SELLING),
+    row("invoice_issue", About::Organisation, BUSINESS),
+    row("invoices_list", About::Organisation, SELLING),
+    row("invoice_read", About::Organisation, SELLING),
+    row("invoice_document", About::Organisation, SELLING),
+    row("invoice_records", About::Organisation, &[Owner, Billing]),
+    row("invoice_books", About::Organisation, &[Owner, Billing]),
+    row("credit_note_issue", About::Organisation, BUSINESS),
+    row("payment_create", About::Organisation, BUSINESS),
     row("balance_read", About::Organisation, &[Owner, Billing]),
     row("postings_list", About::Organisation, &[Owner, Billing]),
     row("audit_list", About::Organisation, &[Owner, Admin, Auditor, DataProtectionOfficer]),
@@ -255,9 +266,10 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn open() -> Self {
-        let cloud = Cloud::open().await;
+        let cloud = Cloud::open().await.restarted_invoicing(crate::invoice::invoicing(None)).await;
         let mut site = cloud.site("lyon", "FR").await;
         let tenant = cloud.tenant("Acme", 100_000).await;
+        crate::invoice::issued_before(&cloud, &tenant, site.id).await;
         let model = endpoint::model(&cloud, &tenant, &mut site).await;
         let endpoint = endpoint::serving(&cloud, &tenant, &mut site, &model).await.to_string();
         let dataset = cloud.dataset(&tenant, &mut site, "more.jsonl").await;
@@ -353,6 +365,7 @@ impl World {
             "{reservation}" => self.reservation.clone(),
             "{policy}" => "no-deletion".into(),
             "{level}" => "0".into(),
+            "{invoice}" => "T-000001".into(),
             "{*place}" => "000.p/3".into(),
             other => panic!("{}: no object for {other}", route.id),
         };
@@ -373,6 +386,10 @@ impl World {
             Some("SkuCreate") => json!({ "name": name, "cpus_milli": 1000, "memory_bytes": 1_u64 << 30 }),
             Some("SkuPriceWrite") => json!({ "core_hour_nano": 0 }),
             Some("OrganisationCreate") => json!({ "name": name, "country": "FR" }),
+            Some("BillingWrite") => crate::invoice::billing(),
+            Some("InvoiceIssue") => json!({ "month": "2026-10" }),
+            Some("CreditNoteCreate") => json!({ "reason": "a cent", "parts": [{ "line": 1, "net": 1 }] }),
+            Some("PaymentCreate") => json!({ "amount_cents": 1, "reference": name }),
             Some("ResidencyView") => json!({ "jurisdictions": ["EU"] }),
             Some("ProjectCreate" | "DatasetCreate") => json!({ "name": name }),
             Some("MemberWrite") => json!({ "role": "viewer" }),

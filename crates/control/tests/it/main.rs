@@ -11,6 +11,7 @@ mod endpoint;
 mod hostile;
 mod http;
 mod idempotency;
+mod invoice;
 mod job;
 mod key;
 mod login;

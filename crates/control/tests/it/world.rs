@@ -48,6 +48,7 @@ fn options(store: &Store, world: &Arc<SteppedWorld>, identity: IdentityOptions) 
         world: world.clone(),
         url: "http://127.0.0.1:7480".into(),
         seller: "FR".parse().unwrap(),
+        invoicing: None,
         first_prices: gregal_core::price::default_book(gregal_core::time::Time::from_millis(0)),
         origin: "audit.test.example/gregal".into(),
         code_version: "test".into(),
@@ -120,6 +121,13 @@ impl Cloud {
     pub(crate) async fn restarted_with(self, access: AccessOptions) -> Self {
         let options = ControlOptions { access, ..options(&self.store, &self.world, IdentityOptions::default()) };
         let control = Control::open(options).await.unwrap();
+        Self { router: control.router(), control, ..self }
+    }
+
+    /// As [`Cloud::restarted`], issuing invoices.
+    pub(crate) async fn restarted_invoicing(self, invoicing: gregal_control::Invoicing) -> Self {
+        let options = options(&self.store, &self.world, IdentityOptions::default());
+        let control = Control::open(ControlOptions { invoicing: Some(invoicing), ..options }).await.unwrap();
         Self { router: control.router(), control, ..self }
     }
 

@@ -75,12 +75,30 @@ pub enum RecomputeError {
 
 /// A line as the records give it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sum {
+pub(super) struct Sum {
     nano_times_quantity: i128,
-    per: i128,
-    nano: u64,
-    quantity: u64,
-    records: u64,
+    pub(super) per: i128,
+    pub(super) nano: u64,
+    pub(super) quantity: u64,
+    pub(super) records: u64,
+}
+
+impl Sum {
+    /// Takes in another sum at the same price.
+    pub(super) fn join(&mut self, other: &Self) -> Result<(), RecomputeError> {
+        let too_large = RecomputeError::TooLarge;
+        self.nano_times_quantity =
+            self.nano_times_quantity.checked_add(other.nano_times_quantity).ok_or(too_large.clone())?;
+        self.quantity = self.quantity.checked_add(other.quantity).ok_or(too_large)?;
+        (self.per, self.nano) = (other.per, other.nano);
+        self.records += other.records;
+        Ok(())
+    }
+
+    /// What it costs, in cents.
+    pub(super) fn cents(&self) -> Result<i64, RecomputeError> {
+        nearest(self.nano_times_quantity, self.per.checked_mul(10_000_000).ok_or(RecomputeError::TooLarge)?)
+    }
 }
 
 /// Adds up raw usage records and compares the result with a draft, line by line.
@@ -114,7 +132,7 @@ pub fn recompute<'a>(
     conclude(draft, &sums, counted)
 }
 
-fn add(
+pub(super) fn add(
     sums: &mut BTreeMap<(String, String, u32), Sum>,
     record: &Value,
     ended: i64,
@@ -161,7 +179,7 @@ fn conclude(
     let mut differences = Vec::new();
     let mut net = 0i64;
     for ((meter, item, book), sum) in sums {
-        let cents = nearest(sum.nano_times_quantity, sum.per.checked_mul(10_000_000).ok_or(RecomputeError::TooLarge)?)?;
+        let cents = sum.cents()?;
         net = net.checked_add(cents).ok_or(RecomputeError::TooLarge)?;
         let name = format!("`{item}` on `{meter}` by price book {book}");
         let mut lines = draft
@@ -202,13 +220,13 @@ fn conclude(
 }
 
 /// Nearest whole number to a fraction that is not negative, ties up.
-fn nearest(numerator: i128, denominator: i128) -> Result<i64, RecomputeError> {
+pub(super) fn nearest(numerator: i128, denominator: i128) -> Result<i64, RecomputeError> {
     let doubled = numerator.checked_mul(2).and_then(|twice| twice.checked_add(denominator));
     let rounded = doubled.map(|sum| sum.div_euclid(2 * denominator));
     rounded.and_then(|value| i64::try_from(value).ok()).ok_or(RecomputeError::TooLarge)
 }
 
-fn text<'a>(record: &'a Value, field: &'static str, number: usize) -> Result<&'a str, RecomputeError> {
+pub(super) fn text<'a>(record: &'a Value, field: &'static str, number: usize) -> Result<&'a str, RecomputeError> {
     let expected = "a text";
     record.get(field).and_then(Value::as_str).ok_or(RecomputeError::Record { number, field, expected })
 }

@@ -32,6 +32,7 @@ pub(crate) fn organisation(country: &str, vat_id: Option<&str>) -> Organisation 
         name: "Aurora".into(),
         country: law(country),
         vat_id: vat_id.map(Into::into),
+        billing: None,
         plan: Plan::SelfService,
         credit: Nano::from_euro(100),
         residency: ResidencyPolicy::eu(),

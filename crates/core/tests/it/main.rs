@@ -5,6 +5,7 @@ mod audit;
 mod endpoint;
 mod given;
 mod invoice;
+mod issue;
 mod job;
 mod ledger;
 mod merkle;

@@ -42,6 +42,7 @@ pub(crate) fn organisation(number: u128, name: &str) -> Organisation {
         name: name.to_owned(),
         country: "FR".parse().unwrap(),
         vat_id: None,
+        billing: None,
         plan: Plan::SelfService,
         credit: Nano::ZERO,
         residency: ResidencyPolicy::eu(),
