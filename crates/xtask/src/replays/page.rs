@@ -55,7 +55,17 @@ const CAVEATS: &str = "
   are judged here on what they were made with (in-sample). lublin_256 was not used to choose a constant, but it showed two faults (room
   kept idle for starts months ahead, and claimed by who may not use it) that were mended by looking at it.
 - Where nearly everything that runs may be stopped, an incremental pass takes longer than the one measured here, in the first minutes of
-  a full cluster, when all runs are still protected.
+  a full cluster, when all runs are still protected. On a busy machine (2026-11-23, `gregal simulate speed --rounds N`; one second a
+  round), default: p50 2.5 and p99 48 ms after 650 rounds, 23 and 356 ms after 2,000, full passes up to 635 ms. The targets of 5 and 100 ms
+  are **missed** there. A full pass is measured five times in a hundred rounds: its p99 is the worst of five.
+- `live`, which keeps promises and looks further ahead, is not fit for a cluster of this size: full passes of 880 ms and incremental ones
+  of 742 ms (p99, 50 rounds) on 12,500 nodes. What it costs on real rows, at fewer, is in `figures.md`.
+- `live` was replayed by hand on the same day: philly 4,828 s (default 4,191), no promise late, a job stopped 66 times at most (default 65);
+  Shockwave 32 x 1 worst 1.48 and 2.5 % unfair, 4 x 8 worst 1.62 and 5.8 %. Both know the run times which that trace states as limits.
+- Live, what an organisation used before counts only as far as the 250 jobs go that were submitted last of those that ended: many short jobs
+  wash the history out. Replays keep all of it.
+- In replays every job may be stopped. Live, its owner says so.
+- What it costs to stop a job counts accelerators, not the work that is lost; who is far above his share is stopped first, whatever it costs.
 - The policies `fifo` and `fifo-*` are told exact run times, as in the replays that others published. The others know what an owner states
   and what ran before. On philly and lublin_256 owners state no limit.
 - Waiting includes the time to save work and to load it again: 60 s each, a stated assumption.
@@ -310,7 +320,7 @@ fn speed(outcomes: &Outcomes) -> Part {
         .to_owned();
     let mut targets = vec![(
         "D: Kueue's scenario in at most 72 s through the real control plane with its durable log".to_owned(),
-        Verdict::NotShown(unlike),
+        Verdict::Missed(unlike),
     )];
     for (policy, found) in &outcomes.speed {
         let millis = |path: &str| format!("{:.1}", at(found, path) / 1000.0);

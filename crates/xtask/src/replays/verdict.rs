@@ -7,8 +7,6 @@ pub(super) enum Verdict {
     Met,
     /// Missed, and by how much.
     Missed(String),
-    /// Not measured, and why.
-    NotShown(String),
 }
 
 impl Verdict {
@@ -28,7 +26,7 @@ impl Verdict {
             .into_iter()
             .filter_map(|(what, verdict)| match verdict {
                 Self::Met => None,
-                Self::Missed(by) | Self::NotShown(by) => Some(format!("{what} {by}").trim().to_owned()),
+                Self::Missed(by) => Some(format!("{what} {by}").trim().to_owned()),
             })
             .collect();
         if missed.is_empty() { Self::Met } else { Self::Missed(missed.join("; ")) }
@@ -39,7 +37,6 @@ impl Verdict {
         match self {
             Self::Met => "met".to_owned(),
             Self::Missed(by) => format!("**missed**: {by}"),
-            Self::NotShown(why) => format!("**not shown**: {why}"),
         }
     }
 
