@@ -40,6 +40,7 @@ use crate::{
     content, durable,
     error::Error,
     gateway::{admit::Ledger, openai},
+    key_use::KeyUses,
     metrics::Metrics,
     objects::{Keep, SiteKey},
     spool::{self, Spool},
@@ -163,6 +164,7 @@ pub(crate) struct Shared {
     pub(crate) jobs: Jobs,
     pub(crate) replicas: Replicas,
     pub(crate) metrics: Metrics,
+    pub(crate) key_uses: KeyUses,
     pub(crate) followers: Arc<Semaphore>,
     /// Poked when control should hear something at once.
     pub(crate) news: Notify,
@@ -252,6 +254,7 @@ impl Site {
             )?,
             metrics: Metrics::default(),
             followers: content::followers(),
+            key_uses: KeyUses::default(),
             news: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

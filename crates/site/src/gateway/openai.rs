@@ -118,7 +118,10 @@ fn known(shared: &Shared, standing: &Standing, presented: &Presented) -> Result<
         let detail = "this site has not heard from its control plane for too long to know which keys still work";
         return Err(ApiError::unavailable(detail));
     }
-    route::caller(standing, presented, shared.options.world.now())
+    let now = shared.options.world.now();
+    let caller = route::caller(standing, presented, now)?;
+    shared.key_uses.note(caller.key(), now);
+    Ok(caller)
 }
 
 async fn read(body: Body) -> Result<Bytes, ApiError> {
