@@ -6,7 +6,9 @@
 
 use gregal_core::{
     access::Role,
-    id::{AllowanceId, DatasetId, EndpointId, JobId, KeyId, ModelId, OrganisationId, ProjectId, ServiceAccountId, SiteId},
+    id::{
+        AllowanceId, DatasetId, EndpointId, JobId, KeyId, ModelId, OrganisationId, ProjectId, ServiceAccountId, SiteId,
+    },
     job::{Billed, Heldout, JobEnd, Program, Progress},
     meter::UsageEvent,
     money::Nano,
@@ -67,6 +69,22 @@ pub struct SyncRequest {
     /// What has been used of each allowance, in total since it was granted.
     #[schema(value_type = Vec<Object>)]
     pub allowances: Vec<ObservedAllowance>,
+    /// Keys that were used here, to the minute; repeated until a sync is answered. At most [`KEYS_USED_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub keys_used: Vec<KeyUsed>,
+}
+
+/// The most keys of which one sync says that they were used.
+pub const KEYS_USED_MAX: usize = 500;
+
+/// A key that was used at a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyUsed {
+    /// Which one.
+    pub key: KeyId,
+    /// When, to the minute.
+    pub at: Time,
 }
 
 /// One attempt at a job, as the site sees it.

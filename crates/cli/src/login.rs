@@ -40,7 +40,14 @@ pub struct LoginArgs {
     #[arg(long)]
     device: bool,
     /// A file with another system's token, such as a CI's, to be exchanged for a key of 15 minutes; `-` reads it from stdin
-    #[arg(long, env = "GREGAL_TOKEN_FILE", value_name = "FILE", hide_env_values = true, requires = "service_account", conflicts_with = "device")]
+    #[arg(
+        long,
+        env = "GREGAL_TOKEN_FILE",
+        value_name = "FILE",
+        hide_env_values = true,
+        requires = "service_account",
+        conflicts_with = "device"
+    )]
     token_file: Option<PathBuf>,
     /// The id of the service account that trusts the token's issuer
     #[arg(long, env = "GREGAL_SERVICE_ACCOUNT", value_name = "ACCOUNT_ID", hide_env_values = true)]

@@ -97,12 +97,8 @@ pub(crate) async fn run(cx: &mut Cx<'_>, verb: ServiceAccountVerb) -> Result<(),
     match verb {
         ServiceAccountVerb::Create(args) => {
             let organisation = cx.organisation().await?;
-            let wanted = ServiceAccountCreate {
-                name: args.name,
-                role: args.role,
-                project: args.only,
-                scope: args.scope.view(),
-            };
+            let wanted =
+                ServiceAccountCreate { name: args.name, role: args.role, project: args.only, scope: args.scope.view() };
             let made: ServiceAccountView = cx.create("service_account_create", &[&organisation], &wanted).await?;
             cx.printer().data(&made, facts)
         }
@@ -220,10 +216,8 @@ fn facts(one: &ServiceAccountView) -> String {
     let mut text = key::with_scope(facts, &one.scope).text();
     for trust in &one.trusts {
         let claims: Vec<String> = trust.claims.iter().map(|(name, text)| format!("{name}={text}")).collect();
-        let trust = Facts::new()
-            .with("trusts", &trust.issuer)
-            .with("for", &trust.audience)
-            .with("if", claims.join(", "));
+        let trust =
+            Facts::new().with("trusts", &trust.issuer).with("for", &trust.audience).with("if", claims.join(", "));
         text.push('\n');
         text.push_str(&trust.text());
     }

@@ -10,7 +10,7 @@ mod usage;
 
 use std::time::Duration;
 
-use gregal_api::protocol::{AttemptRef, PROGRESS_POINTS_MAX, SyncAnswer, SyncRequest};
+use gregal_api::protocol::{AttemptRef, KEYS_USED_MAX, PROGRESS_POINTS_MAX, SyncAnswer, SyncRequest};
 use gregal_core::{
     access::Action,
     audit::AuditEntry,
@@ -54,6 +54,7 @@ impl Control {
         let deadline = Instant::now() + Duration::from_millis(u64::from(asked.wait_ms.min(WAIT_MS_MAX)));
         // Subscribed before anything is read: what changes from here on is not missed.
         let mut news = self.wakes().subscribe();
+        self.keys_used_observed(cx, &asked.keys_used).await?;
         let (observed, lease_until) = self.site_observed(cx, site, &asked).await?;
         self.metrics().count(Metric::SyncsDone);
         let mut answer = SyncAnswer {
@@ -193,6 +194,9 @@ fn checked(asked: &SyncRequest) -> Result<()> {
     let counts = [asked.attempts.len(), asked.replicas.len(), asked.allowances.len()].into_iter().chain(datasets);
     if counts.into_iter().any(|count| count > OBSERVED_MAX) {
         return Err(Error::invalid(format!("more than {OBSERVED_MAX} things of one kind in one sync")));
+    }
+    if asked.keys_used.len() > KEYS_USED_MAX {
+        return Err(Error::invalid(format!("more than {KEYS_USED_MAX} used keys in one sync")));
     }
     if asked.attempts.iter().any(|attempt| attempt.progress.len() > PROGRESS_POINTS_MAX) {
         return Err(Error::invalid(format!("more than {PROGRESS_POINTS_MAX} points of progress of one attempt")));

@@ -117,9 +117,14 @@ fn a_site_dials_in_for_itself_alone() {
 #[test]
 fn facts_that_contradict_themselves_are_denied_as_an_error() {
     let policies = policies();
-    let homeless = Principal::Key { key: KeyId::from_u128(1).into(), role: Role::Owner, organisation: None, project: None };
-    let bound_operator =
-        Principal::Key { key: KeyId::from_u128(1).into(), role: Role::Operator, organisation: Some(OURS), project: None };
+    let homeless =
+        Principal::Key { key: KeyId::from_u128(1).into(), role: Role::Owner, organisation: None, project: None };
+    let bound_operator = Principal::Key {
+        key: KeyId::from_u128(1).into(),
+        role: Role::Operator,
+        organisation: Some(OURS),
+        project: None,
+    };
     let mut two_faced = Resource::project(OURS, HERE);
     two_faced.project = Some(BESIDE);
     for (principal, action, resource) in [

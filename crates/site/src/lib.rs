@@ -7,6 +7,7 @@ mod content;
 mod durable;
 mod error;
 mod gateway;
+mod key_use;
 mod metrics;
 pub mod objects;
 mod site;

@@ -40,6 +40,7 @@ use crate::{
     content, durable,
     error::Error,
     gateway::{admit::Ledger, openai},
+    key_use::KeyUses,
     metrics::Metrics,
     objects::{Keep, SiteKey},
     spool::{self, Spool},
@@ -165,6 +166,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Wrong keys, by where they came from.
     pub(crate) attempts: Mutex<Attempts>,
+    pub(crate) key_uses: KeyUses,
     pub(crate) followers: Arc<Semaphore>,
     /// Poked when control should hear something at once.
     pub(crate) news: Notify,
@@ -255,6 +257,7 @@ impl Site {
             metrics: Metrics::default(),
             attempts: Mutex::default(),
             followers: content::followers(),
+            key_uses: KeyUses::default(),
             news: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -49,7 +49,8 @@ impl Tx {
     pub async fn key_uses_put(&self, uses: &BTreeMap<KeyId, Time>) -> Result<()> {
         let all: Vec<(&KeyId, &Time)> = uses.iter().collect();
         for chunk in all.chunks(CHUNK) {
-            let rows = chunk.iter().map(|(id, at)| row::ActiveModel { id: Set(id.to_string()), at: Set(at.as_millis()) });
+            let rows =
+                chunk.iter().map(|(id, at)| row::ActiveModel { id: Set(id.to_string()), at: Set(at.as_millis()) });
             let excluded = Expr::col(("excluded", row::Column::At));
             let stored = Expr::col((row::Entity, row::Column::At));
             let latest = Expr::case(excluded.clone().gt(stored.clone()), excluded).finally(stored);

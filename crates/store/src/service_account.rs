@@ -83,10 +83,8 @@ impl Tx {
             exchange::Entity::delete_many().filter(over).exec(&self.db()).await?;
             let claimed = exchange::ActiveModel { digest: Set(digest.to_owned()), until: Set(until.as_millis()) };
             let on_conflict = OnConflict::column(exchange::Column::Digest).do_nothing().to_owned();
-            let added = exchange::Entity::insert(claimed)
-                .on_conflict(on_conflict)
-                .exec_without_returning(&self.db())
-                .await?;
+            let added =
+                exchange::Entity::insert(claimed).on_conflict(on_conflict).exec_without_returning(&self.db()).await?;
             Ok(added == 1)
         })
         .await

@@ -255,6 +255,7 @@ impl Site {
             datasets: Vec::new(),
             datasets_gone: Vec::new(),
             allowances: Vec::new(),
+            keys_used: Vec::new(),
         };
         let mut site = Self {
             client: Client::new(url, made.secret).unwrap(),

@@ -103,13 +103,7 @@ impl Control {
         Ok(if met { Ok(token) } else { Err("a claim is not what it must be") })
     }
 
-    async fn workload_key(
-        &self,
-        cx: &Cx,
-        account: &ServiceAccount,
-        token: &Sent,
-        wished: &str,
-    ) -> Result<Exchanged> {
+    async fn workload_key(&self, cx: &Cx, account: &ServiceAccount, token: &Sent, wished: &str) -> Result<Exchanged> {
         let Some(scope) = narrowed(&account.scope, wished) else { return Ok(Exchanged::Scope) };
         let tx = self.store().begin().await?;
         // What it was looked at as is what it must still be.

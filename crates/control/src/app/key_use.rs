@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gregal_api::key::KeyView;
+use gregal_api::{key::KeyView, protocol::KeyUsed};
 use gregal_core::{id::KeyId, key::Key, time::Time};
 
-use crate::{Control, Result};
+use crate::{Control, Cx, Result};
 
 /// The least time between two writes.
 const REST: Duration = Duration::from_secs(60);
@@ -72,6 +72,16 @@ impl Control {
         let tx = self.store().begin_upkeep().await?;
         tx.key_uses_put(&uses).await?;
         Ok(tx.commit_observation().await?)
+    }
+
+    /// Notes what a site saw of keys. A site may be wrong about when, and not about keys that nobody has.
+    pub(crate) async fn keys_used_observed(&self, cx: &Cx, used: &[KeyUsed]) -> Result<()> {
+        for KeyUsed { key, at } in used {
+            if self.store().key_get(*key).await?.is_some_and(|key| key.works_at(*at) && key.created_at <= cx.now) {
+                self.key_uses().note(*key, cx.now.min(*at));
+            }
+        }
+        Ok(())
     }
 
     /// Keys as they are shown, with their last use.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use gregal_api::{
     key::KeyCreated,
     problem::{Code, Problem},
-    service_account::{ServiceAccountCreate, ServiceAccountKeyCreate, ServiceAccountView, ServiceAccountWrite, TrustView},
+    service_account::{
+        ServiceAccountCreate, ServiceAccountKeyCreate, ServiceAccountView, ServiceAccountWrite, TrustView,
+    },
 };
 use gregal_core::{
     access::Action,
@@ -67,7 +69,8 @@ impl Control {
         };
         let tx = self.begin(cx).await?;
         if tx.service_accounts_count(organisation).await? >= ACCOUNTS_MAX {
-            let detail = format!("this organisation has {ACCOUNTS_MAX} service accounts: remove one that is not needed");
+            let detail =
+                format!("this organisation has {ACCOUNTS_MAX} service accounts: remove one that is not needed");
             return Err(Error::refused(Code::Conflict, detail));
         }
         tx.service_account_insert(&account).await?;
@@ -96,10 +99,8 @@ impl Control {
         let missing = || Error::missing("organisation", organisation);
         self.store().organisation_get(organisation).await?.ok_or_else(missing)?;
         let bound_to = cx.key()?.project.filter(|_| cx.key().is_ok_and(|key| key.organisation == Some(organisation)));
-        let place = bound_to.map_or_else(
-            || Resource::organisation(organisation),
-            |project| Resource::project(organisation, project),
-        );
+        let place = bound_to
+            .map_or_else(|| Resource::organisation(organisation), |project| Resource::project(organisation, project));
         self.authorize(cx, Action::ServiceAccountRead, &place).await?;
         let listed = self.store().service_accounts_list(organisation, bound_to, page).await?;
         Ok(Listed { items: listed.items.iter().map(Into::into).collect(), next: listed.next })

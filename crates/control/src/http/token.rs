@@ -25,8 +25,7 @@ const CLIENT_NAME_MAX: usize = 80;
 
 const EXCHANGE_GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 /// What may be exchanged (RFC 8693, 3).
-const SUBJECT_TYPES: [&str; 2] =
-    ["urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token"];
+const SUBJECT_TYPES: [&str; 2] = ["urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token"];
 const ISSUED_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -144,9 +143,10 @@ async fn exchange(control: &Control, ask: &TokenAsk) -> Result<Response> {
             issued_token_type: Some(ISSUED_TYPE.into()),
         })
         .into_response(),
-        Exchanged::Worthless => {
-            refused("invalid_grant", "the token is worth nothing to this service account; its organisation's log says why")
-        }
+        Exchanged::Worthless => refused(
+            "invalid_grant",
+            "the token is worth nothing to this service account; its organisation's log says why",
+        ),
         Exchanged::Scope => refused("invalid_scope", "`scope` names what is no action, or more than the account may"),
         Exchanged::TooMany => refused("temporarily_unavailable", "as many keys of this service account work as may"),
     })

@@ -87,7 +87,8 @@ async fn asked(issuer: &str, private: bool) -> Result<CoreJsonWebKeySet, Refusal
 }
 
 async fn read<T: serde::de::DeserializeOwned>(url: &str, private: bool) -> Option<T> {
-    let request: HttpRequest = http::Request::builder().uri(url).header("accept", "application/json").body(Vec::new()).ok()?;
+    let request: HttpRequest =
+        http::Request::builder().uri(url).header("accept", "application/json").body(Vec::new()).ok()?;
     let answer = fetch::call(request, private).await.ok()?;
     if answer.status() != http::StatusCode::OK {
         return None;

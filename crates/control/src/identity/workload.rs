@@ -82,9 +82,8 @@ impl Sent {
     /// Whether one of these keys signed it.
     pub(crate) fn signed_by(&self, keys: &CoreJsonWebKeySet) -> Result<(), Refusal> {
         let fit = keys.keys().iter().filter(|key| self.may_be_by(key));
-        let holds = |key: &CoreJsonWebKey| {
-            key.verify_signature(&self.algorithm, self.said.as_bytes(), &self.signature).is_ok()
-        };
+        let holds =
+            |key: &CoreJsonWebKey| key.verify_signature(&self.algorithm, self.said.as_bytes(), &self.signature).is_ok();
         if fit.into_iter().any(holds) { Ok(()) } else { Err("the signature does not hold") }
     }
 
@@ -113,7 +112,10 @@ impl Sent {
     /// A time, in seconds since 1970; parts of a second are cut off.
     fn time(&self, name: &str) -> Option<Time> {
         let seconds = self.claims.get(name)?;
-        #[expect(clippy::cast_possible_truncation, reason = "cut off on purpose; a float beyond the range stays at its end")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "cut off on purpose; a float beyond the range stays at its end"
+        )]
         let seconds = seconds.as_i64().or_else(|| seconds.as_f64().map(|seconds| seconds as i64))?;
         // Beyond this a time could not be reckoned with; no token is meant to.
         (0..=253_402_300_799).contains(&seconds).then(|| Time::from_millis(seconds * 1000))

@@ -430,6 +430,7 @@ impl FakeSite {
             datasets: Vec::new(),
             datasets_gone: Vec::new(),
             allowances: Vec::new(),
+            keys_used: Vec::new(),
         };
         Self { id, secret, report, intent: None }
     }

@@ -60,6 +60,7 @@ async fn talk(shared: &Arc<Shared>, wait_ms: u32) -> Result<(), String> {
         datasets: shared.datasets.observed(),
         datasets_gone: super::datasets::gone(shared, &standing),
         allowances: shared.ledger.observed(),
+        keys_used: shared.key_uses.waiting(),
     };
     let answer: SyncAnswer =
         shared.control.call("site_sync", &[]).body(&request).send().await.map_err(|error| words(&error))?;
@@ -68,6 +69,7 @@ async fn talk(shared: &Arc<Shared>, wait_ms: u32) -> Result<(), String> {
         tracing::error!(%why, "control's answer is not believed; the site goes on by what it had");
         return Err(why.to_string());
     }
+    shared.key_uses.heard(&request.keys_used);
     shared.jobs.told(&request.attempts);
     shared.datasets.acknowledge(&answer.datasets_stored);
     super::jobs::acknowledged(shared, &answer.attempts_ended).await;

@@ -123,6 +123,9 @@ fn known(shared: &Shared, standing: &Standing, presented: &Presented) -> Result<
     }
     let now = shared.options.world.now();
     let caller = route::caller(standing, presented, now);
+    if let Ok(caller) = &caller {
+        shared.key_uses.note(caller.key(), now);
+    }
     match (&caller, presented.peer) {
         (Err(error), Some(peer)) if error.is_of_credential() && presented.credential.is_some() => {
             let wait_s = shared.attempts.lock().unwrap_or_else(PoisonError::into_inner).wrong(peer, now);

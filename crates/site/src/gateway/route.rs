@@ -24,9 +24,9 @@ use crate::agent::intent::Standing;
 #[derive(Debug, Clone)]
 pub(crate) enum Caller {
     /// The holder of a key, who may do what its role carries.
-    Key { principal: Principal, organisation: OrganisationId, project: Option<ProjectId>, scope: Scope },
+    Key { key: KeyId, principal: Principal, organisation: OrganisationId, project: Option<ProjectId>, scope: Scope },
     /// The holder of a grant for one endpoint: control has authorised it.
-    Grant { organisation: OrganisationId, project: ProjectId, endpoint: EndpointId, scope: Scope },
+    Grant { key: KeyId, organisation: OrganisationId, project: ProjectId, endpoint: EndpointId, scope: Scope },
 }
 
 /// Checks a grant: control's signature, this site, this purpose, and time.
@@ -76,6 +76,7 @@ pub(crate) fn caller(standing: &Standing, presented: &Presented, now: Time) -> R
         }
         let endpoint = body.object.parse().map_err(|_| ApiError::bad_key())?;
         return Ok(Caller::Grant {
+            key: body.key,
             organisation: body.organisation,
             project: body.project,
             endpoint,
@@ -92,10 +93,17 @@ pub(crate) fn caller(standing: &Standing, presented: &Presented, now: Time) -> R
     let (organisation, project) = (key.organisation, key.project);
     let holder = HolderId::of(key.key, key.account);
     let principal = Principal::Key { key: holder, role: key.role, organisation: Some(organisation), project };
-    Ok(Caller::Key { principal, organisation, project, scope: key.scope.clone() })
+    Ok(Caller::Key { key: key.key, principal, organisation, project, scope: key.scope.clone() })
 }
 
 impl Caller {
+    /// The key behind it: of a grant, the one that asked for it.
+    pub(crate) const fn key(&self) -> KeyId {
+        match self {
+            Self::Key { key, .. } | Self::Grant { key, .. } => *key,
+        }
+    }
+
     /// Whether an endpoint is within this caller's reach at all; what is not does not exist for it.
     fn reaches(&self, endpoint: &WantedEndpoint) -> bool {
         match self {
