@@ -2,7 +2,7 @@
 
 use gregal_core::{
     access::Role,
-    id::{KeyId, OrganisationId, PersonId, ProjectId},
+    id::{KeyId, OrganisationId, PersonId, ProjectId, ServiceAccountId},
     key::Key,
     time::Time,
 };
@@ -61,6 +61,14 @@ pub struct KeyView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub person: Option<PersonId>,
+    /// The service account it acts as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub service_account: Option<ServiceAccountId>,
+    /// When it was used last, a minute or two late; absent: never, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub last_used_at: Option<Time>,
     /// When it was made.
     #[schema(value_type = String)]
     pub created_at: Time,
@@ -92,6 +100,8 @@ impl From<&Key> for KeyView {
             name: key.name.clone(),
             role: key.role,
             person: key.person,
+            service_account: key.account,
+            last_used_at: None,
             created_at: key.created_at,
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,

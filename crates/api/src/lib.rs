@@ -26,6 +26,7 @@ pub mod quota;
 pub mod reservation;
 pub mod routes;
 pub mod scope;
+pub mod service_account;
 pub mod signed;
 pub mod site;
 pub mod sku;

@@ -44,6 +44,8 @@ lists! {
     MemberList of crate::person::MemberView;
     /// A page of invitations.
     InvitationList of crate::person::InvitationView;
+    /// A page of service accounts.
+    ServiceAccountList of crate::service_account::ServiceAccountView;
     /// An organisation's domains, all of them.
     DomainList of crate::person::DomainView;
     /// A page of support accesses.

@@ -6,7 +6,7 @@
 
 use gregal_core::{
     access::Role,
-    id::{AllowanceId, DatasetId, EndpointId, JobId, KeyId, ModelId, OrganisationId, ProjectId, SiteId},
+    id::{AllowanceId, DatasetId, EndpointId, JobId, KeyId, ModelId, OrganisationId, ProjectId, ServiceAccountId, SiteId},
     job::{Billed, Heldout, JobEnd, Program, Progress},
     meter::UsageEvent,
     money::Nano,
@@ -345,6 +345,9 @@ pub struct SiteKey {
     pub organisation: OrganisationId,
     /// The one project it is bound to; none reaches every project of the organisation.
     pub project: Option<ProjectId>,
+    /// The service account it acts as, by which policies may name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<ServiceAccountId>,
     /// What it is narrowed to.
     #[serde(default, skip_serializing_if = "Scope::is_open")]
     pub scope: Scope,

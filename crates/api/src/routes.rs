@@ -299,6 +299,56 @@ pub const ROUTES: &[Route] = &[
         "Give a key's place to a new one, of the same role, project and scope; the old one works until the overlap ends.",
     ),
     delete("key_revoke", "/api/v1/keys/{key}", A::KeyRevoke, "KeyView", "Revoke a key everywhere."),
+    // Service accounts
+    create(
+        "service_account_create",
+        "/api/v1/organisations/{organisation}/service-accounts",
+        A::ServiceAccountCreate,
+        ("ServiceAccountCreate", "ServiceAccountView"),
+        "Make a service account: a name that programs act under.",
+    ),
+    read(
+        "service_accounts_list",
+        "/api/v1/organisations/{organisation}/service-accounts",
+        Key(A::ServiceAccountRead),
+        "ServiceAccountList",
+        "List service accounts; with a key bound to a project, only those of it.",
+    ),
+    read(
+        "service_account_read",
+        "/api/v1/service-accounts/{service_account}",
+        Key(A::ServiceAccountRead),
+        "ServiceAccountView",
+        "Read a service account, and whose tokens stand for it.",
+    ),
+    put(
+        "service_account_write",
+        "/api/v1/service-accounts/{service_account}",
+        A::ServiceAccountWrite,
+        ("ServiceAccountWrite", "ServiceAccountView"),
+        "Disable a service account, which ends its keys, or enable it; say whose tokens stand for it.",
+    ),
+    delete(
+        "service_account_remove",
+        "/api/v1/service-accounts/{service_account}",
+        A::ServiceAccountRemove,
+        "ServiceAccountView",
+        "Remove a service account; its keys end.",
+    ),
+    create(
+        "service_account_key_create",
+        "/api/v1/service-accounts/{service_account}/keys",
+        A::KeyCreate,
+        ("ServiceAccountKeyCreate", "KeyCreated"),
+        "Make a key of a service account, of its role and within its scope; its secret is shown once.",
+    ),
+    read(
+        "service_account_keys_list",
+        "/api/v1/service-accounts/{service_account}/keys",
+        Key(A::KeyRead),
+        "KeyList",
+        "List a service account's keys, never their secrets.",
+    ),
     // People
     ask(
         "device_begin",
@@ -314,7 +364,7 @@ pub const ROUTES: &[Route] = &[
         Proof,
         ("TokenAsk", "TokenAnswer"),
         true,
-        "Get a key for a code or a refresh credential (OAuth 2.0), as a form; a refresh credential works once.",
+        "Get a key for a code, a refresh credential (OAuth 2.0) or another system's token (RFC 8693), as a form.",
     ),
     ask(
         "token_revoke",

@@ -38,9 +38,10 @@ pub struct DeviceAnswer {
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct TokenAsk {
-    /// `authorization_code`, `urn:ietf:params:oauth:grant-type:device_code` or `refresh_token`.
+    /// `authorization_code`, `urn:ietf:params:oauth:grant-type:device_code`, `refresh_token` or
+    /// `urn:ietf:params:oauth:grant-type:token-exchange`.
     pub grant_type: String,
-    /// Who asks: `gregal-cli`.
+    /// Who asks: `gregal-cli`; a token exchange need not say.
     pub client_id: String,
     /// The authorisation code.
     pub code: String,
@@ -52,6 +53,14 @@ pub struct TokenAsk {
     pub device_code: String,
     /// The refresh credential. It works once: the answer holds the next.
     pub refresh_token: String,
+    /// Another system's token, to be exchanged for a key of a service account (RFC 8693).
+    pub subject_token: String,
+    /// What it is: `urn:ietf:params:oauth:token-type:jwt` or `urn:ietf:params:oauth:token-type:id_token`.
+    pub subject_token_type: String,
+    /// The id of the service account that trusts its issuer.
+    pub service_account: String,
+    /// The only actions the key is for, with blanks between; empty: all that the account may.
+    pub scope: String,
 }
 
 /// A key and what renews it.
@@ -63,8 +72,12 @@ pub struct TokenAnswer {
     pub token_type: String,
     /// Seconds the key works.
     pub expires_in: u32,
-    /// The refresh credential.
+    /// The refresh credential; none for a token exchange.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub refresh_token: String,
+    /// `urn:ietf:params:oauth:token-type:access_token`, for a token exchange.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_token_type: Option<String>,
 }
 
 /// Ends a session (RFC 7009).

@@ -5,11 +5,12 @@ use gregal_api::{
     key::{KeyCreate, KeyCreated, KeyRotate, KeyView},
     scope::ScopeView,
 };
-use gregal_core::access::Role;
+use gregal_core::{access::Role, time::Time};
 
 use crate::{
     context::Cx,
     failure::Failure,
+    service_account,
     table::{Facts, Table},
     words,
 };
@@ -19,7 +20,17 @@ pub enum KeyVerb {
     /// Make a key; its secret is shown once
     Create(Create),
     /// List keys, never their secrets
-    List,
+    List {
+        /// Only keys that work and were not used for this long, or never since they were made so long ago: `90d`
+        #[arg(long, value_name = "SPAN", value_parser = words::stretch)]
+        unused_for: Option<u32>,
+    },
+    /// Show a key of the project
+    Show {
+        /// The key's id
+        #[arg(value_name = "KEY_ID")]
+        reference: String,
+    },
     /// Give a key's place to a new one; both work until the overlap ends
     Rotate(Rotate),
     /// Revoke a key everywhere
@@ -34,9 +45,12 @@ pub enum KeyVerb {
 pub struct Create {
     /// What it is called, 1 to 80 characters
     name: String,
-    /// What it may do: owner, admin, developer, inference, viewer, billing or auditor
-    #[arg(long, default_value = "developer", value_parser = role)]
-    role: Role,
+    /// What it may do: owner, admin, developer, inference, viewer, billing or auditor; developer if nothing is said
+    #[arg(long, value_parser = role, conflicts_with = "service_account")]
+    role: Option<Role>,
+    /// Make it a key of this service account, by name or id: of its role, and it ends with it
+    #[arg(long, value_name = "SERVICE_ACCOUNT")]
+    service_account: Option<String>,
     /// Stops working by itself after this long: `90s`, `15m`, `12h`, `30d`
     #[arg(long, visible_alias = "expires", value_name = "SPAN", value_parser = words::stretch)]
     expires_in: Option<u32>,
@@ -65,7 +79,7 @@ pub(crate) struct ScopeArgs {
 }
 
 impl ScopeArgs {
-    fn view(self) -> ScopeView {
+    pub(crate) fn view(self) -> ScopeView {
         let given = |names: Vec<String>| (!names.is_empty()).then_some(names);
         ScopeView {
             actions: given(self.action),
@@ -93,9 +107,13 @@ pub struct Rotate {
 pub(crate) async fn run(cx: &mut Cx<'_>, verb: KeyVerb) -> Result<(), Failure> {
     match verb {
         KeyVerb::Create(args) => {
-            let project = cx.project().await?;
             let scope = args.scope.view();
-            let wanted = KeyCreate { name: args.name, role: args.role, expires_in_s: args.expires_in, scope };
+            if let Some(account) = args.service_account {
+                return service_account::key_create(cx, &account, args.name, args.expires_in, scope).await;
+            }
+            let project = cx.project().await?;
+            let role = args.role.unwrap_or(Role::Developer);
+            let wanted = KeyCreate { name: args.name, role, expires_in_s: args.expires_in, scope };
             let made: KeyCreated = cx.create("key_create", &[&project], &wanted).await?;
             show_made(cx, &made)
         }
@@ -104,16 +122,35 @@ pub(crate) async fn run(cx: &mut Cx<'_>, verb: KeyVerb) -> Result<(), Failure> {
             let made: KeyCreated = cx.create("key_rotate", &[&args.reference], &wanted).await?;
             show_made(cx, &made)
         }
-        KeyVerb::List => {
+        KeyVerb::List { unused_for } => {
+            let project = cx.project().await?;
+            let mut all: Vec<KeyView> = cx.list("keys_list", &[&project]).await?;
+            if let Some(seconds) = unused_for {
+                let now = cx.here.world.now();
+                all.retain(|key| is_idle(key, now, seconds));
+            }
+            cx.show_list("keys", &all, table)
+        }
+        KeyVerb::Show { reference } => {
             let project = cx.project().await?;
             let all: Vec<KeyView> = cx.list("keys_list", &[&project]).await?;
-            cx.show_list("keys", &all, table)
+            let found = all.iter().find(|key| key.id.to_string() == reference);
+            let missing = || {
+                Failure::yours(format!("this project has no key `{reference}`")).hint("`gregal key list` lists them")
+            };
+            cx.printer().data(found.ok_or_else(missing)?, |one| facts(one).text())
         }
         KeyVerb::Revoke { reference } => {
             let gone: KeyView = cx.read("key_revoke", &[&reference]).await?;
             cx.printer().data(&gone, |gone| facts(gone).text())
         }
     }
+}
+
+/// Whether a key works and nobody used it for so long. One that was never used counts from when it was made.
+fn is_idle(key: &KeyView, now: Time, seconds: u32) -> bool {
+    let works = key.revoked_at.is_none() && key.expires_at.is_none_or(|end| now < end);
+    works && key.last_used_at.unwrap_or(key.created_at) <= now.plus_seconds(-i64::from(seconds))
 }
 
 /// An overlap: a time span, or none at all.
@@ -143,13 +180,14 @@ pub(crate) fn with_scope(facts: Facts, scope: &ScopeView) -> Facts {
 
 /// Keys as a table.
 pub(crate) fn table(all: &[KeyView]) -> Table {
-    let mut table = Table::new(["id", "name", "role", "created", "expires", "revoked"]);
+    let mut table = Table::new(["id", "name", "role", "created", "last used", "expires", "revoked"]);
     for one in all {
         table.row([
             one.id.to_string(),
             one.name.clone(),
             one.role.as_str().into(),
             one.created_at.to_string(),
+            words::dash(one.last_used_at),
             words::dash(one.expires_at),
             words::dash(one.revoked_at),
         ]);
@@ -164,7 +202,9 @@ pub(crate) fn facts(one: &KeyView) -> Facts {
         .with("role", one.role.as_str())
         .maybe("organisation", one.organisation)
         .maybe("project", one.project)
+        .maybe("service account", one.service_account)
         .with("created", one.created_at)
+        .maybe("last used", one.last_used_at)
         .maybe("expires", one.expires_at)
         .maybe("revoked", one.revoked_at)
         .maybe("replaces", one.replaces)

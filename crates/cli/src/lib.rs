@@ -32,6 +32,7 @@ mod printer;
 mod project;
 mod quota;
 mod reservation;
+mod service_account;
 mod sign_in;
 mod site;
 mod sku;
@@ -64,6 +65,8 @@ pub enum Command {
     Calendar(reservation::CalendarArgs),
     /// Make, list, rotate and revoke keys
     Key(Noun<key::KeyVerb>),
+    /// Names that programs act under: make, list and disable them, and let a CI's tokens stand for them
+    ServiceAccount(Noun<service_account::ServiceAccountVerb>),
     /// Invite, list, change and take out members of an organisation
     Member(Noun<member::MemberVerb>),
     /// Say which domains sign in with a provider of their organisation's own
@@ -150,6 +153,7 @@ async fn carry_out(mut command: Command, here: &mut Surroundings) -> Result<(), 
         Command::Reservation(noun) => reservation::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Calendar(args) => reservation::run_calendar(&mut Cx::open(args.options, here)?, args.calendar).await,
         Command::Key(noun) => key::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
+        Command::ServiceAccount(noun) => service_account::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Member(noun) => member::run(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Domain(noun) => member::run_domain(&mut Cx::open(noun.options, here)?, noun.verb).await,
         Command::Login(args) => login::login(args, here).await,
@@ -184,6 +188,7 @@ const fn options(command: &mut Command) -> Option<&mut Options> {
         Command::Reservation(noun) => Some(&mut noun.options),
         Command::Calendar(args) => Some(&mut args.options),
         Command::Key(noun) => Some(&mut noun.options),
+        Command::ServiceAccount(noun) => Some(&mut noun.options),
         Command::Member(noun) => Some(&mut noun.options),
         Command::Domain(noun) => Some(&mut noun.options),
         Command::Access(noun) => Some(&mut noun.options),

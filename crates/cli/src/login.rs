@@ -1,7 +1,12 @@
 //! `gregal login` and `gregal logout`: a person lets this command line act for them, in a browser here (loopback redirect,
 //! RFC 8252 with PKCE) or on any other machine (device code, RFC 8628).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use clap::Args;
@@ -22,6 +27,9 @@ use crate::{context::Cx, failure::Failure, options::Options, sign_in::Kept, surr
 const LINE_BYTES_MAX: usize = 8 << 10;
 /// How much less often a device asks once it is told to slow down (RFC 8628, 3.5).
 const SLOWER: Duration = Duration::from_secs(5);
+/// The most that is read of a token, in bytes: more than the cloud takes.
+const TOKEN_BYTES_MAX: u64 = 32 << 10;
+const EXCHANGE_GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 #[derive(Debug, Args)]
@@ -31,6 +39,12 @@ pub struct LoginArgs {
     /// Show a code to be entered in a browser on any machine, for where there is none here
     #[arg(long)]
     device: bool,
+    /// A file with another system's token, such as a CI's, to be exchanged for a key of 15 minutes; `-` reads it from stdin
+    #[arg(long, env = "GREGAL_TOKEN_FILE", value_name = "FILE", hide_env_values = true, requires = "service_account", conflicts_with = "device")]
+    token_file: Option<PathBuf>,
+    /// The id of the service account that trusts the token's issuer
+    #[arg(long, env = "GREGAL_SERVICE_ACCOUNT", value_name = "ACCOUNT_ID", hide_env_values = true)]
+    service_account: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -95,7 +109,11 @@ pub(crate) async fn login(args: LoginArgs, here: &mut Surroundings) -> Result<()
     here.printer.want_json(args.options.json);
     let kept = Kept::of(here, &args.options.url)?;
     let url = args.options.url.clone();
-    let given = if args.device { by_device(here, &url).await? } else { by_loopback(here, &url).await? };
+    let given = match (&args.token_file, &args.service_account) {
+        (Some(file), Some(account)) => by_token(here, &url, file, account).await?,
+        _ if args.device => by_device(here, &url).await?,
+        _ => by_loopback(here, &url).await?,
+    };
     kept.write(here, &given)?;
     let mut options = args.options;
     options.key = given.access_token.parse().ok();
@@ -112,6 +130,12 @@ pub(crate) async fn logout(args: LogoutArgs, here: &mut Surroundings) -> Result<
         here.printer.note("nobody is signed in here");
         return Ok(());
     };
+    // What a token was exchanged for ends by itself, within minutes.
+    if refresh.is_empty() {
+        kept.remove()?;
+        here.printer.note("the key is forgotten here, and ends by itself within 15 minutes");
+        return Ok(());
+    }
     match send::<serde_json::Value>(&args.options.url, "token_revoke", &[("token", &refresh)]).await? {
         Answer::Given(_) => {}
         Answer::Refused(word) => return Err(Failure::ours(format!("the cloud did not sign out: {word}"))),
@@ -119,6 +143,29 @@ pub(crate) async fn logout(args: LogoutArgs, here: &mut Surroundings) -> Result<
     kept.remove()?;
     here.printer.note("signed out");
     Ok(())
+}
+
+/// Exchanges another system's token (RFC 8693). There is nothing that renews what it gives: a CI gets a new token itself.
+async fn by_token(here: &mut Surroundings, url: &str, file: &Path, account: &str) -> Result<TokenAnswer, Failure> {
+    let unread = |error: std::io::Error| Failure::yours(format!("could not read `{}`: {error}", file.display()));
+    let mut token = String::new();
+    if file == Path::new("-") {
+        (&mut here.input).take(TOKEN_BYTES_MAX).read_to_string(&mut token).map_err(unread)?;
+    } else {
+        let opened = std::fs::File::open(file).map_err(unread)?;
+        opened.take(TOKEN_BYTES_MAX).read_to_string(&mut token).map_err(unread)?;
+    }
+    let fields = [
+        ("grant_type", EXCHANGE_GRANT),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+        ("subject_token", token.trim()),
+        ("service_account", account),
+    ];
+    match send(url, "token_create", &fields).await? {
+        Answer::Given(given) => Ok(given),
+        Answer::Refused(word) => Err(Failure::yours(format!("the cloud did not take the token: {word}"))
+            .hint("the organisation's audit log says why (`gregal audit list`); `gregal service-account show` shows what is trusted")),
+    }
 }
 
 fn random(here: &Surroundings) -> String {

@@ -137,6 +137,11 @@ pub(crate) async fn act_with(here: &Surroundings, options: &mut Options) -> Resu
         options.key = written.access_token.parse().ok();
         return Ok(());
     }
+    if written.refresh_token.is_empty() {
+        kept.remove()?;
+        return Err(Failure::yours("the key that was exchanged for a token is over")
+            .hint("`gregal login --token-file` exchanges a new token"));
+    }
     let fields =
         [("grant_type", "refresh_token"), ("client_id", CLI_CLIENT_ID), ("refresh_token", &*written.refresh_token)];
     match send::<TokenAnswer>(&options.url, "token_create", &fields).await? {

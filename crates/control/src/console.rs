@@ -28,6 +28,7 @@ mod posted;
 mod provider;
 mod quota;
 mod reservation;
+mod service_account;
 mod session;
 mod sign_in;
 mod site;
@@ -112,6 +113,7 @@ pub(crate) fn router(api: Router, options: ConsoleOptions) -> Router {
         .route("/console/welcome/join", post(welcome::join))
         .route("/console/cli", get(cli::ask).post(cli::allow))
         .route("/console/device", get(cli::device).post(cli::device_word))
+        .route("/console/service-accounts", get(service_account::list).post(service_account::create))
         .route("/console/members", get(member::list).post(member::invite))
         .route("/console/members/{person}", post(member::write))
         .route("/console/members/{person}/remove", post(member::remove))

@@ -1,13 +1,17 @@
 //! The control plane as a value, and `Cx`: who asks, when, and under which request. Every use case takes it first.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use gregal_api::problem::{Code, Problem};
 use gregal_core::{
     access::Action,
+    attempts::Attempts,
     audit::AuditEntry,
     id::{OrganisationId, ProjectId, RequestId},
     key::{self, Key, KeyKind},
@@ -28,7 +32,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     Error, Result,
-    app::{access, audit::Log},
+    app::{KeyUses, access, audit::Log},
     asks::Asks,
     denials::Denials,
     founding,
@@ -114,10 +118,13 @@ struct Shared {
     metrics: Metrics,
     wakes: Wakes,
     denials: Denials,
+    /// Wrong keys, by where they came from.
+    attempts: Mutex<Attempts>,
     log: Log,
     passes: Passes,
     identity: Identity,
     asks: Asks,
+    key_uses: KeyUses,
     /// Who may make a recorded pass again.
     replays: Semaphore,
 }
@@ -142,9 +149,21 @@ impl Actor {
             Self::Nobody => "nobody".into(),
             // A session's key is called what the log calls its person.
             Self::Key(key) if key.kind == KeyKind::Session => key.name.clone(),
+            // Policies know it by that name too; the key is a fact of the entry.
+            Self::Key(key) if key.account.is_some() => key.account.map(|id| id.to_string()).unwrap_or_default(),
             Self::Key(key) => key.id.to_string(),
             Self::Site(site) => site.id.to_string(),
             Self::System(task) => format!("system:{task}"),
+        }
+    }
+
+    /// What audit entries add to that name.
+    fn facts(&self) -> serde_json::Map<String, Value> {
+        match self {
+            Self::Key(key) if key.account.is_some() => {
+                serde_json::Map::from_iter([("key".to_owned(), key.id.to_string().into())])
+            }
+            _ => serde_json::Map::new(),
         }
     }
 
@@ -285,7 +304,7 @@ impl Cx {
             policy: None,
             request: Some(self.request),
             source: Some(self.source.as_str().into()),
-            facts: serde_json::Map::new(),
+            facts: self.actor.facts(),
             salt: Some(self.salts.next()),
             view: None,
         }
@@ -346,10 +365,12 @@ impl Control {
             metrics: Metrics::new(),
             wakes: Wakes::new(),
             denials: Denials::default(),
+            attempts: Mutex::default(),
             log: Log::default(),
             passes: Passes::default(),
             identity,
             asks: Asks::default(),
+            key_uses: KeyUses::default(),
             replays: Semaphore::new(1),
         };
         let control = Self(Arc::new(shared));
@@ -405,6 +426,11 @@ impl Control {
 
     pub(crate) fn asks(&self) -> &Asks {
         &self.0.asks
+    }
+
+    /// Keys' last uses that are not written yet.
+    pub(crate) fn key_uses(&self) -> &KeyUses {
+        &self.0.key_uses
     }
 
     pub(crate) fn identity(&self) -> &Identity {
@@ -554,6 +580,14 @@ impl Control {
         }
         self.store().begin().await?.commit(&[entry]).await?;
         Ok(())
+    }
+
+    /// Counts a key that nobody has. Some: too many came from there, and this is what to say instead.
+    pub(crate) fn guessed(&self, peer: Option<IpAddr>, now: Time) -> Option<Error> {
+        let mut attempts = self.0.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait_s = attempts.wrong(peer?, now)?;
+        let detail = format!("too many keys that do not work came from your address; wait {wait_s} seconds");
+        Some(Problem::new(Code::Overloaded, detail).hint("look at the key you send: nobody has it").into())
     }
 
     /// Writes down that something was refused before anybody was known, within the bounds of all denials.

@@ -4,10 +4,13 @@
 
 mod fetch;
 mod flow;
+mod issuer;
+mod workload;
 
 use gregal_core::{person::domain_of, provider::Domain};
 
 pub(crate) use flow::{Flow, Returned};
+pub(crate) use workload::{Refusal, Sent};
 
 use crate::{Control, Error, Result};
 
@@ -55,13 +58,14 @@ pub(crate) struct Provider {
 #[derive(Debug)]
 pub(crate) struct Identity {
     options: IdentityOptions,
+    issuers: issuer::Issuers,
 }
 
 impl Identity {
     pub(crate) fn new(options: IdentityOptions) -> Result<Self> {
         // Whoever comes first in the process chooses the provider; being second is no error.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let identity = Self { options };
+        let identity = Self { options, issuers: issuer::Issuers::default() };
         for provider in &identity.options.providers {
             identity.check_issuer(&provider.issuer)?;
         }
@@ -73,6 +77,11 @@ impl Identity {
         self.options.providers.iter().map(|provider| provider.name.clone()).collect()
     }
 
+    /// Whether one of the operator's providers, by its issuer, knows the cloud by this name.
+    pub(crate) fn has_client(&self, is_issuer: &dyn Fn(&str) -> bool, client: &str) -> bool {
+        self.options.providers.iter().any(|provider| is_issuer(&provider.issuer) && provider.client_id == client)
+    }
+
     /// Checks an issuer's address by its form; where it leads is looked at with every call.
     pub(crate) fn check_issuer(&self, issuer: &str) -> Result<()> {
         fetch::address(issuer, self.options.private_providers)
@@ -82,6 +91,16 @@ impl Identity {
 }
 
 impl Control {
+    /// The keys of an issuer that a service account trusts.
+    pub(crate) async fn issuer_keys(
+        &self,
+        issuer: &str,
+        token: &Sent,
+    ) -> std::result::Result<std::sync::Arc<openidconnect::core::CoreJsonWebKeySet>, Refusal> {
+        let identity = self.identity();
+        identity.issuers.keys(issuer, token, identity.options.private_providers, self.world().steady()).await
+    }
+
     /// The provider for an address or for one of the buttons: a domain that has its own takes nobody else's word.
     pub(crate) async fn provider_for(&self, email: &str, button: &str) -> Result<Option<Provider>> {
         if let Some(name) = email.rsplit_once('@').and_then(|(_, host)| domain_of(host))

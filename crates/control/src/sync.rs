@@ -88,7 +88,7 @@ impl Control {
 
     /// Writes down what a site observed, all of it in one transaction, and renews its lease.
     async fn site_observed(&self, cx: &Cx, id: SiteId, asked: &SyncRequest) -> Result<(Observed, Time)> {
-        let tx = self.store().begin().await?;
+        let tx = self.store().begin_upkeep().await?;
         let before = self.site_of(&tx, id).await?;
         let knows_newest = self.intent_is_known(&tx, id, asked.intent_revision).await?;
         let mut observed = Observed::default();

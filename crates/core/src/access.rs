@@ -65,6 +65,14 @@ actions! {
     InvitationRead "invitation:read";
     /// Take an invitation back.
     InvitationRevoke "invitation:revoke";
+    /// Make a service account.
+    ServiceAccountCreate "service_account:create";
+    /// Read service accounts.
+    ServiceAccountRead "service_account:read";
+    /// Disable and enable a service account, and say whose tokens stand for it.
+    ServiceAccountWrite "service_account:write";
+    /// Remove a service account.
+    ServiceAccountRemove "service_account:remove";
     /// Read which domains sign in with a provider of the organisation's own.
     DomainRead "domain:read";
     /// Give a domain to an organisation and its provider, or take it away (operators).

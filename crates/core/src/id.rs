@@ -93,6 +93,8 @@ ids! {
     KeyId "key" "key";
     /// Somebody who signs in: the name of a person, never what they are called.
     PersonId "psn" "person";
+    /// A name that programs act under.
+    ServiceAccountId "sac" "service account";
     /// A sign-in that lasts.
     SessionId "ses" "session";
     /// An offer to somebody to become a member.

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 pub use crate::scope::Scope;
 use crate::{
     access::Role,
-    id::{KeyId, OrganisationId, PersonId, ProjectId},
+    id::{KeyId, OrganisationId, PersonId, ProjectId, ServiceAccountId},
     time::Time,
 };
 
@@ -51,6 +51,9 @@ pub struct Key {
     /// Whose sign-in made it; none for a program's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person: Option<PersonId>,
+    /// The service account it acts as; none acts under its own name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<ServiceAccountId>,
     /// What it is narrowed to.
     #[serde(default, skip_serializing_if = "Scope::is_open")]
     pub scope: Scope,

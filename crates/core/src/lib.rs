@@ -2,6 +2,7 @@
 //! Never here: input, output, SQL, HTTP, threads, or a clock that is read (`world` only says what a clock is).
 
 pub mod access;
+pub mod attempts;
 pub mod audit;
 pub mod dataset;
 pub mod endpoint;
@@ -34,6 +35,7 @@ pub mod reservation;
 pub mod residency;
 pub mod schedule;
 pub mod scope;
+pub mod service_account;
 pub mod session;
 pub mod site;
 pub mod sku;

@@ -35,6 +35,13 @@ pub enum NetworkError {
 }
 
 impl Network {
+    /// What one asker is taken for: an IPv4 address, or the /64 that one subscriber has of IPv6.
+    pub fn around(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        let bits = if address.is_ipv4() { 32 } else { 64 };
+        Self { base: masked(address, bits), bits }
+    }
+
     /// Whether an address is inside. An IPv4 address that came mapped into IPv6 counts as the IPv4 address it is.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

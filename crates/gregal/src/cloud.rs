@@ -30,7 +30,11 @@ use gregal_engine::{
 };
 use gregal_site::{Site, SiteOptions, Tuning};
 use gregal_store::{Store, StoreOptions};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -42,6 +46,8 @@ use crate::{
 pub(crate) const CODE_VERSION: &str = concat!("gregal ", env!("CARGO_PKG_VERSION"));
 /// The first prices hold from the beginning of time: a site whose clock is behind must not report use without a price.
 const BEGINNING: Time = Time::from_millis(0);
+/// How long the site may take to be heard and answered by the control plane beside it.
+const INTRODUCED: Duration = Duration::from_secs(30);
 /// How long a drain may take before it is cut; a site gives its workloads up to 45 s of that.
 const DRAIN: Duration = Duration::from_mins(1);
 
@@ -121,7 +127,10 @@ impl Cloud {
                 return Err(error);
             }
         };
-        let site_task = serve_site(site, site_listener, stop_site.clone());
+        let site_task = serve_site(site.clone(), site_listener, stop_site.clone());
+        if tokio::time::timeout(INTRODUCED, site.introduced()).await.is_err() {
+            tracing::warn!("the site has had no word from the control plane yet; it answers nobody until then");
+        }
         Ok(Self {
             control_url,
             site_url,
@@ -151,20 +160,26 @@ impl Cloud {
     }
 }
 
-/// Resolves at the first Ctrl-C or request to end.
-pub(crate) async fn shutdown_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::warn!(%error, "cannot listen for SIGTERM; only Ctrl-C drains");
-            let _ = tokio::signal::ctrl_c().await;
-            return;
+/// Ctrl-C and requests to end. Made before anything starts: whoever asks while the cloud is starting is heard as well, and a
+/// program that inherited to ignore Ctrl-C (started in the background by a script) listens all the same.
+pub(crate) struct Shutdown {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Shutdown {
+    /// Listens from now on.
+    pub(crate) fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for Ctrl-C and for requests to end");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Resolves at the first of them since it listens, then at each further one.
+    pub(crate) async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
     }
 }
 

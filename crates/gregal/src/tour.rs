@@ -8,7 +8,7 @@ use gregal_api::client::Client;
 use gregal_core::world::{RealWorld, World};
 
 use crate::{
-    cloud::{Cloud, OperatorKey, shutdown_signal},
+    cloud::{Cloud, OperatorKey, Shutdown},
     settings::{self, SettingsArgs},
 };
 
@@ -70,6 +70,7 @@ pub(crate) async fn run(args: TourArgs) -> Result<bool> {
 
     let mut show = Display::new();
     show.step("the cloud starts: control plane, one site, local engine, embedded store");
+    let mut shutdown = Shutdown::listen()?;
     let cloud = Cloud::start(settings, OperatorKey::Kept).await?;
     show.done(&format!("console and API at {}, gateway at {}", cloud.control_url, cloud.site_url));
 
@@ -81,7 +82,7 @@ pub(crate) async fn run(args: TourArgs) -> Result<bool> {
     };
     let walked = tokio::select! {
         walked = walk(&cloud, &place.dir, &data, &mut show, &mut summary) => walked,
-        () = shutdown_signal() => Err(anyhow::anyhow!("interrupted")),
+        () = shutdown.asked() => Err(anyhow::anyhow!("interrupted")),
     };
     summary.ok = walked.is_ok();
     summary.failed = walked.as_ref().err().map(|error| format!("{error:#}"));
@@ -94,7 +95,7 @@ pub(crate) async fn run(args: TourArgs) -> Result<bool> {
             eprintln!("{next}");
             if !args.exit {
                 eprintln!("\nThe cloud stays up until Ctrl-C.");
-                shutdown_signal().await;
+                shutdown.asked().await;
                 eprintln!("draining ...");
             }
         }

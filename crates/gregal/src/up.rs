@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    cloud::{Cloud, OperatorKey, shutdown_signal},
+    cloud::{Cloud, OperatorKey, Shutdown},
     settings::{self, SettingsArgs},
 };
 
@@ -24,6 +24,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     crate::logs::start(&settings.log)?;
     let data_dir = settings.data_dir.display().to_string();
     let operator = if args.new_operator_key { OperatorKey::OneMore } else { OperatorKey::ShownOnce };
+    let mut shutdown = Shutdown::listen()?;
     let cloud = Cloud::start(settings, operator).await?;
     println!("console  {}/console", cloud.control_url);
     println!("api      {}/api/v1", cloud.control_url);
@@ -47,7 +48,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     println!("  gregal organisation create \"My Lab\" --country FR --credit-eur 25");
     println!("  gregal site list");
     println!("  gregal price list");
-    shutdown_signal().await;
+    shutdown.asked().await;
     eprintln!("draining ...");
     cloud.stop().await
 }

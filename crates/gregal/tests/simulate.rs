@@ -224,6 +224,15 @@ fn what_cannot_be_read_is_named_by_its_line() {
     let said = complaint("gangs", &[("--hosts", &hosts)], &[]);
     assert!(said.contains("line 3: expected 4 fields") && said.contains("hosts.csv"), "{said}");
 
+    // More than any cloud has is refused in words instead of being built.
+    let (nodes, pods) = (inputs.file("some.csv", [NODES.to_owned()]), inputs.file("pods.csv", [PODS.to_owned()]));
+    let said = complaint("openb", &[("--nodes", &nodes), ("--pods", &pods)], &["--add-nodes", "4294967295"]);
+    assert!(said.contains("--add-nodes") && said.contains("100000"), "{said}");
+    let said = complaint("load", &[("--jobs", &jobs)], &["--cpus", "4294967295"]);
+    assert!(said.contains("--cpus") && said.contains("1000000"), "{said}");
+    let said = complaint("gangs", &[("--hosts", &hosts)], &["--gangs", "100000000"]);
+    assert!(said.contains("--gangs") && said.contains("1000000"), "{said}");
+
     let scenario = inputs.file("scenario.json", [SCENARIO.replace("\"run_ms\"", "\"run\"")]);
     let said = complaint("admission", &[("--scenario", &scenario)], &[]);
     assert!(said.contains("`run`") && said.contains("line 3") && said.contains("scenario.json"), "{said}");

@@ -3,7 +3,15 @@
 use cedar_policy::{AuthorizationError, Decision, Entities, PolicySet, Request};
 use gregal_core::{access::Action, id::ProjectId};
 
-use crate::{Policies, facts, facts::World, load::Loaded, own::OwnPolicies, principal::Principal, resource::Resource};
+use crate::{
+    Policies, facts,
+    facts::World,
+    load::{Loaded, known_entities},
+    own::OwnPolicies,
+    prepared::Asked,
+    principal::Principal,
+    resource::Resource,
+};
 
 /// The guardrail that keeps organisations apart.
 const ISOLATION: &str = "tenant.isolation";
@@ -83,6 +91,15 @@ impl Verdict {
         }
     }
 
+    /// Whether two verdicts say the same. The words of an error are for operators, and its parts may come in any order.
+    fn is_as(&self, other: &Self) -> bool {
+        let reason = |verdict: &Self| match verdict {
+            Self::Allow { .. } => "",
+            Self::Deny { reason, .. } => reason.as_str(),
+        };
+        (self.is_allowed(), self.policies(), reason(self)) == (other.is_allowed(), other.policies(), reason(other))
+    }
+
     fn error(detail: impl std::fmt::Display) -> Self {
         Self::Deny { policies: Vec::new(), reason: DenyReason::Error(detail.to_string()) }
     }
@@ -119,10 +136,25 @@ impl Policies {
         if own.is_some_and(|own| Some(own.organisation()) != asker) {
             return Verdict::error("the policies of another organisation were brought");
         }
-        match facts::of_access(&self.0.names, principal, action, resource) {
-            Ok(world) => self.0.authorize(world, own.map(|own| (own, resource.project))),
-            Err(error) => Verdict::error(error),
-        }
+        let own = own.map(|own| (own, resource.project));
+        let verdict = self.0.quickly(principal, action, resource, own);
+        debug_assert!(
+            verdict.is_as(&self.0.slowly(principal, action, resource, own)),
+            "asking fewer policies changes no answer: {principal:?}, {action:?}, {resource:?}"
+        );
+        verdict
+    }
+
+    /// As [`Policies::authorize_within`], the slow way: every fact is held against the schema, and every policy is asked.
+    /// Tests and benches hold the quick way against it.
+    pub fn authorize_by_everything(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resource: &Resource,
+        own: Option<&OwnPolicies>,
+    ) -> Verdict {
+        self.0.slowly(principal, action, resource, own.map(|own| (own, resource.project)))
     }
 }
 
@@ -130,10 +162,10 @@ impl Policies {
     /// Whether a permit that an organisation writes could give this, as far as its reach goes.
     pub(crate) fn could_be_permitted(&self, principal: &Principal, action: Action, resource: &Resource) -> bool {
         let Ok(world) = facts::of_access(&self.0.names, principal, action, resource) else { return false };
-        let World { principal, action, resource, context, entities } = world;
-        let request = Request::new(principal, action, resource, context, Some(&self.0.schema));
+        let World { principal, action: uid, resource, context, entities } = world;
+        let request = Request::new(principal, uid, resource, context, Some(&self.0.schema));
         match (request, self.0.entities(entities)) {
-            (Ok(request), Ok(entities)) => self.0.permits(&self.0.reach, &request, &entities),
+            (Ok(request), Ok(entities)) => self.0.permits(self.0.reach.of(Asked::About(action)), &request, &entities),
             _ => false,
         }
     }
@@ -143,30 +175,58 @@ impl Policies {
 pub(crate) type Slice<'a> = (&'a OwnPolicies, Option<ProjectId>);
 
 impl Loaded {
-    fn authorize(&self, world: World, own: Option<Slice<'_>>) -> Verdict {
-        let request =
-            match Request::new(world.principal, world.action, world.resource, world.context, Some(&self.schema)) {
-                Ok(request) => request,
-                Err(error) => return Verdict::error(error),
-            };
+    /// The decision: the facts are known to hold to the schema, and only policies that can speak of the action are asked.
+    fn quickly(&self, principal: &Principal, action: Action, resource: &Resource, own: Option<Slice<'_>>) -> Verdict {
+        if !self.applies.ask(principal, action, resource.kind) {
+            return self.slowly(principal, action, resource, own);
+        }
+        let world = match facts::of_access(&self.names, principal, action, resource) {
+            Ok(world) => world,
+            Err(error) => return Verdict::error(error),
+        };
+        let request = Request::new(world.principal, world.action, world.resource, world.context, None);
+        match (request, known_entities(world.entities)) {
+            (Ok(request), Ok(entities)) => self.compose(Asked::About(action), &request, &entities, own),
+            (Err(error), _) => Verdict::error(error),
+            (_, Err(error)) => Verdict::error(error),
+        }
+    }
+
+    /// The same decision, with everything checked and asked.
+    fn slowly(&self, principal: &Principal, action: Action, resource: &Resource, own: Option<Slice<'_>>) -> Verdict {
+        let world = match facts::of_access(&self.names, principal, action, resource) {
+            Ok(world) => world,
+            Err(error) => return Verdict::error(error),
+        };
+        let request = Request::new(world.principal, world.action, world.resource, world.context, Some(&self.schema));
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return Verdict::error(error),
+        };
         match self.entities(world.entities) {
-            Ok(entities) => self.compose(&request, &entities, own),
+            Ok(entities) => self.compose(Asked::Everything, &request, &entities, own),
             Err(error) => Verdict::error(error),
         }
     }
 
     /// The cloud's decision, and then what the organisation's own policies change of it: less by their forbids, more by
     /// their permits as far as they reach.
-    pub(crate) fn compose(&self, request: &Request, entities: &Entities, own: Option<Slice<'_>>) -> Verdict {
-        let ours = self.decide(request, entities);
+    pub(crate) fn compose(
+        &self,
+        asked: Asked,
+        request: &Request,
+        entities: &Entities,
+        own: Option<Slice<'_>>,
+    ) -> Verdict {
+        let ours = self.decide(asked, request, entities);
         let Some((own, project)) = own else { return ours };
         if matches!(ours, Verdict::Deny { reason: DenyReason::Forbidden | DenyReason::Error(_), .. }) {
             return ours;
         }
-        if ours.is_allowed() && self.permits(&self.rescue, request, entities) {
+        if ours.is_allowed() && self.permits(self.rescue.of(asked), request, entities) {
             return ours;
         }
-        let said = own.of_access(&self.authorizer, request, entities, project);
+        let said = own.of_access(&self.authorizer, asked, request, entities, project);
         if !said.errors.is_empty() {
             let (mut policies, details): (Vec<_>, Vec<_>) = said.errors.into_iter().unzip();
             policies.sort_unstable();
@@ -175,7 +235,7 @@ impl Loaded {
         if !said.forbids.is_empty() {
             return Verdict::Deny { policies: sorted(said.forbids), reason: DenyReason::Forbidden };
         }
-        if !ours.is_allowed() && !said.permits.is_empty() && self.permits(&self.reach, request, entities) {
+        if !ours.is_allowed() && !said.permits.is_empty() && self.permits(self.reach.of(asked), request, entities) {
             return Verdict::Allow { policies: sorted(said.permits) };
         }
         ours
@@ -183,21 +243,24 @@ impl Loaded {
 
     /// Whether a set of ours permits; an error does not.
     pub(crate) fn permits(&self, policies: &PolicySet, request: &Request, entities: &Entities) -> bool {
+        if policies.is_empty() {
+            return false;
+        }
         let response = self.authorizer.is_authorized(request, policies, entities);
         response.decision() == Decision::Allow && response.diagnostics().errors().next().is_none()
     }
 
     /// The decision itself, over a request and facts as they stand. Apart from [`Policies::authorize`] only so that tests
     /// can take facts away.
-    pub(crate) fn decide(&self, request: &Request, entities: &Entities) -> Verdict {
-        let response = self.authorizer.is_authorized(request, &self.access, entities);
+    pub(crate) fn decide(&self, asked: Asked, request: &Request, entities: &Entities) -> Verdict {
+        let response = self.authorizer.is_authorized(request, self.access.of(asked), entities);
         let diagnostics = response.diagnostics();
         let errors: Vec<String> = diagnostics.errors().map(ToString::to_string).collect();
         if !errors.is_empty() {
             let policies = diagnostics
                 .errors()
                 .map(|AuthorizationError::PolicyEvaluationError(error)| error.policy_id().to_string());
-            let policies = policies.collect();
+            let policies = sorted(policies.collect());
             return Verdict::Deny { policies, reason: DenyReason::Error(errors.join("; ")) };
         }
         let mut policies: Vec<String> = diagnostics.reason().map(ToString::to_string).collect();

@@ -13,7 +13,7 @@ use gregal_core::{
 };
 
 use crate::{
-    principal::Principal,
+    principal::{HolderId, Principal},
     resource::{Resource, ResourceKind},
 };
 
@@ -39,8 +39,9 @@ fn parsed<T: std::str::FromStr>(names: &Names, kind: &str) -> Vec<T> {
 
 /// Every holder of a key of the organisation.
 pub(crate) fn holders(organisation: OrganisationId, names: &Names, own: Option<ProjectId>) -> Vec<Principal> {
-    let keys: Vec<KeyId> =
-        [KeyId::from_u128(5)].into_iter().chain(parsed(names, "Holder")).chain(parsed(names, "Key")).collect();
+    let mut keys: Vec<HolderId> = vec![KeyId::from_u128(5).into()];
+    keys.extend(parsed::<HolderId>(names, "Holder"));
+    keys.extend(parsed::<KeyId>(names, "Key").into_iter().map(HolderId::from));
     let mut bounds: Vec<Option<ProjectId>> = vec![None, Some(SOME[0])];
     bounds.extend(own.into_iter().chain(parsed(names, "Project")).map(Some));
     // Visitors carry no key of the organisation, and no permit reaches them.

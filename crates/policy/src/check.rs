@@ -20,6 +20,7 @@ use crate::{
     load::Loaded,
     own::{Said, Written, is_about_places},
     place::Placement,
+    prepared::Asked,
     principal::Principal,
     resource::Resource,
 };
@@ -209,7 +210,10 @@ impl Loaded {
             }
             let applies = !said.permits.is_empty() || !said.forbids.is_empty();
             tally.applies += usize::from(applies);
-            if applies && effect == Effect::Permit && !self.permits(&self.reach, &request, &entities) {
+            if applies
+                && effect == Effect::Permit
+                && !self.permits(self.reach.of(Asked::About(*action)), &request, &entities)
+            {
                 return Err(case.out_of_reach(*action));
             }
         }

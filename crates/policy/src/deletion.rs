@@ -16,6 +16,7 @@ use crate::{
     load::Loaded,
     own::{OwnPolicies, Written},
     place::Placement,
+    prepared::Asked,
     principal::Principal,
     resource::{Resource, ResourceKind},
 };
@@ -29,7 +30,7 @@ const ABROAD: ProjectId = ProjectId::from_u128(21);
 fn holder(role: Role, project: Option<ProjectId>) -> Principal {
     let organisation = (!role.is_operator()).then_some(OURS);
     let project = project.filter(|_| !role.is_operator());
-    Principal::Key { key: KeyId::from_u128(31), role, organisation, project }
+    Principal::Key { key: KeyId::from_u128(31).into(), role, organisation, project }
 }
 
 fn principals() -> Vec<Principal> {
@@ -111,13 +112,13 @@ fn no_missing_fact_turns_a_denial_into_a_permission() {
             for action in Action::ALL {
                 let world = facts::of_access(&loaded.names, &principal, *action, &resource).unwrap();
                 let request = bare_request(&world);
-                if loaded.decide(&request, &unvalidated(world.entities.clone())).is_allowed() {
+                if loaded.decide(Asked::About(*action), &request, &unvalidated(world.entities.clone())).is_allowed() {
                     continue;
                 }
                 denials += 1;
                 for (taken, facts) in with_one_fact_less(&world.entities) {
                     deletions += 1;
-                    let verdict = loaded.decide(&request, &unvalidated(facts));
+                    let verdict = loaded.decide(Asked::About(*action), &request, &unvalidated(facts));
                     assert!(
                         !verdict.is_allowed(),
                         "without {taken}, {principal:?} may {} {resource:?}: {verdict:?}",
@@ -140,8 +141,8 @@ fn cedar_alone_would_allow_what_an_error_denies_here() {
     let (_, facts) =
         with_one_fact_less(&world.entities).into_iter().find(|(taken, _)| taken.ends_with(".grants")).unwrap();
     let facts = unvalidated(facts);
-    assert_eq!(loaded.authorizer.is_authorized(&request, &loaded.access, &facts).decision(), Decision::Allow);
-    let verdict = loaded.decide(&request, &facts);
+    assert_eq!(loaded.authorizer.is_authorized(&request, loaded.access.whole(), &facts).decision(), Decision::Allow);
+    let verdict = loaded.decide(Asked::About(Action::KeyCreate), &request, &facts);
     assert!(
         matches!(&verdict, Verdict::Deny { policies, reason: DenyReason::Error(_) } if policies == &["key.no_more_than_held"]),
         "{verdict:?}"
@@ -256,13 +257,16 @@ fn no_missing_fact_turns_a_denial_into_a_permission_beside_an_organisations_own_
                 let world = facts::of_access(&loaded.names, &principal, action, &resource).unwrap();
                 let request = bare_request(&world);
                 let slice = || Some((&own, resource.project));
-                if loaded.compose(&request, &unvalidated(world.entities.clone()), slice()).is_allowed() {
+                if loaded
+                    .compose(Asked::About(action), &request, &unvalidated(world.entities.clone()), slice())
+                    .is_allowed()
+                {
                     continue;
                 }
                 denials += 1;
                 for (taken, facts) in with_one_fact_less(&world.entities) {
                     deletions += 1;
-                    let verdict = loaded.compose(&request, &unvalidated(facts), slice());
+                    let verdict = loaded.compose(Asked::About(action), &request, &unvalidated(facts), slice());
                     assert!(
                         !verdict.is_allowed(),
                         "without {taken}, beside {texts:?}, {principal:?} may {} {resource:?}: {verdict:?}",

@@ -15,7 +15,8 @@ impl Policies {
     /// A policy of the cloud by its name: whether it permits, and its text.
     pub fn text_of(&self, rule: &str) -> Option<(bool, String)> {
         let loaded = &self.0;
-        let sets = [&loaded.access, &loaded.residency, &loaded.ceiling, &loaded.reach, &loaded.rescue];
+        let sets =
+            [loaded.access.whole(), &loaded.residency, &loaded.ceiling, loaded.reach.whole(), loaded.rescue.whole()];
         let named = |policy: &&Policy| AsRef::<str>::as_ref(policy.id()) == rule;
         let found = sets.into_iter().find_map(|set| set.policies().find(named))?;
         Some((found.effect() == Effect::Permit, found.to_string()))

@@ -19,6 +19,7 @@ mod facts;
 mod load;
 mod own;
 mod place;
+mod prepared;
 mod principal;
 mod resource;
 mod scope;
@@ -31,7 +32,7 @@ pub use crate::{
     load::Error,
     own::{OwnPolicies, Written},
     place::{Placement, PlacementVerdict},
-    principal::Principal,
+    principal::{HolderId, Principal},
     resource::{Resource, ResourceKind},
 };
 

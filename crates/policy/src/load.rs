@@ -5,7 +5,10 @@ use cedar_policy::{
     entities_errors::EntitiesError,
 };
 
-use crate::facts::Names;
+use crate::{
+    facts::Names,
+    prepared::{Applies, Slices},
+};
 
 /// What the embedded files can be wrong about. Each says which file.
 #[derive(Debug, thiserror::Error)]
@@ -59,13 +62,15 @@ pub(crate) struct Source {
 pub(crate) struct Loaded {
     pub(crate) schema: Schema,
     pub(crate) names: Names,
+    /// Which actions apply to what.
+    pub(crate) applies: Applies,
     pub(crate) authorizer: Authorizer,
     /// Roles and guardrails.
-    pub(crate) access: PolicySet,
+    pub(crate) access: Slices,
     /// What an organisation's own permits can give at most.
-    pub(crate) reach: PolicySet,
+    pub(crate) reach: Slices,
     /// What its own guardrails cannot take.
-    pub(crate) rescue: PolicySet,
+    pub(crate) rescue: Slices,
     /// The residency forbids and the permit they stand against.
     pub(crate) residency: PolicySet,
     /// The one permit that must agree.
@@ -85,18 +90,25 @@ impl Loaded {
         }
         let names = Names::new().map_err(|error| Error::Schema(error.to_string()))?;
         let validator = Validator::new(schema.clone());
-        let access = policies(&validator, access)?;
+        let access = Slices::new(policies(&validator, access)?);
         let residency = policies(&validator, residency)?;
         let ceiling = policies(&validator, ceiling)?;
-        let reach = policies(&validator, &[REACH])?;
-        let rescue = policies(&validator, &[RESCUE])?;
-        Ok(Self { schema, names, authorizer: Authorizer::new(), access, reach, rescue, residency, ceiling })
+        let reach = Slices::new(policies(&validator, &[REACH])?);
+        let rescue = Slices::new(policies(&validator, &[RESCUE])?);
+        let applies = Applies::new(&schema);
+        Ok(Self { schema, names, applies, authorizer: Authorizer::new(), access, reach, rescue, residency, ceiling })
     }
 
-    /// The entity set of one question. Facts that do not hold to the schema are an error, hence a denial.
+    /// The entity set of one question, held against the schema: facts that do not hold to it are an error, hence a denial.
     pub(crate) fn entities(&self, facts: Vec<Entity>) -> Result<Entities, Box<EntitiesError>> {
         Ok(Entities::from_entities(facts, Some(&self.schema))?)
     }
+}
+
+/// The entity set of one question, not held against the schema again: `facts.rs` makes nothing else, as debug builds check
+/// at every decision.
+pub(crate) fn known_entities(facts: Vec<Entity>) -> Result<Entities, Box<EntitiesError>> {
+    Ok(Entities::from_entities(facts, None)?)
 }
 
 /// Parses policy files into one set in which every policy goes by its `@id`, and validates the set strictly.

@@ -9,6 +9,8 @@ use gregal_core::{
     policy::rule_of,
 };
 
+use crate::prepared::{Asked, Slices};
+
 /// One policy as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written<'a> {
@@ -29,8 +31,8 @@ struct Own {
     organisation: OrganisationId,
     /// The rule that could not be read, and why; then nothing but an owner's mending is allowed.
     broken: Option<(String, String)>,
-    access: PolicySet,
-    projects: BTreeMap<ProjectId, PolicySet>,
+    access: Slices,
+    projects: BTreeMap<ProjectId, Slices>,
     placing: PolicySet,
     has_permits: bool,
 }
@@ -48,21 +50,16 @@ impl OwnPolicies {
     /// Compiles what was stored. A text that cannot be read is not skipped: it may have been a guardrail, so everything
     /// is denied until an owner has mended it.
     pub fn compile<'a>(organisation: OrganisationId, written: impl IntoIterator<Item = Written<'a>>) -> Self {
-        let mut own = Own {
-            organisation,
-            broken: None,
-            access: PolicySet::new(),
-            projects: BTreeMap::new(),
-            placing: PolicySet::new(),
-            has_permits: false,
-        };
+        let mut read = Read::default();
         for one in written {
             let rule = rule_of(one.project.is_some(), one.name);
-            if let Err(why) = own.take(one, &rule) {
-                own.broken = Some((rule, why));
+            if let Err(why) = read.take(one, &rule) {
+                read.broken = Some((rule, why));
             }
         }
-        Self(Arc::new(own))
+        let Read { broken, access, projects, placing, has_permits } = read;
+        let projects = projects.into_iter().map(|(project, set)| (project, Slices::new(set))).collect();
+        Self(Arc::new(Own { organisation, broken, access: Slices::new(access), projects, placing, has_permits }))
     }
 
     /// Whose they are.
@@ -84,14 +81,15 @@ impl OwnPolicies {
     pub(crate) fn of_access(
         &self,
         by: &Authorizer,
+        asked: Asked,
         request: &Request,
         entities: &Entities,
         project: Option<ProjectId>,
     ) -> Said {
         let mut said = self.said_first();
-        said.ask(by, request, entities, &self.0.access);
+        said.ask(by, request, entities, self.0.access.of(asked));
         if let Some(policies) = project.and_then(|project| self.0.projects.get(&project)) {
-            said.ask(by, request, entities, policies);
+            said.ask(by, request, entities, policies.of(asked));
         }
         said
     }
@@ -108,7 +106,17 @@ impl OwnPolicies {
     }
 }
 
-impl Own {
+/// What has been read so far.
+#[derive(Default)]
+struct Read {
+    broken: Option<(String, String)>,
+    access: PolicySet,
+    projects: BTreeMap<ProjectId, PolicySet>,
+    placing: PolicySet,
+    has_permits: bool,
+}
+
+impl Read {
     fn take(&mut self, one: Written<'_>, rule: &str) -> Result<(), String> {
         let policy = Policy::parse(Some(PolicyId::new(rule)), one.text).map_err(|error| error.to_string())?;
         self.has_permits |= policy.effect() == cedar_policy::Effect::Permit;
@@ -143,6 +151,9 @@ pub(crate) fn is_about_places(policy: &Policy) -> bool {
 
 impl Said {
     pub(crate) fn ask(&mut self, by: &Authorizer, request: &Request, entities: &Entities, policies: &PolicySet) {
+        if policies.is_empty() {
+            return;
+        }
         let response = by.is_authorized(request, policies, entities);
         let diagnostics = response.diagnostics();
         for cedar_policy::AuthorizationError::PolicyEvaluationError(error) in diagnostics.errors() {

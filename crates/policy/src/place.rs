@@ -10,7 +10,12 @@ use gregal_core::{
     site::Site,
 };
 
-use crate::{Policies, facts, facts::World, load::Loaded, own::OwnPolicies};
+use crate::{
+    Policies, facts,
+    facts::World,
+    load::{Loaded, known_entities},
+    own::OwnPolicies,
+};
 
 /// The rule named when a decision could not be made.
 const EVALUATION_ERROR: &str = "residency.evaluation_error";
@@ -133,9 +138,9 @@ impl Policies {
 impl Loaded {
     fn residency_of(&self, world: World, own: Option<&OwnPolicies>) -> Result<Vec<String>, String> {
         let World { principal, action, resource, context, entities } = world;
-        let request = Request::new(principal, action, resource, context, Some(&self.schema))
-            .map_err(|error| error.to_string())?;
-        let entities = self.entities(entities).map_err(|error| error.to_string())?;
+        debug_assert!(self.entities(entities.clone()).is_ok(), "the facts of a place hold to the schema");
+        let request = Request::new(principal, action, resource, context, None).map_err(|error| error.to_string())?;
+        let entities = known_entities(entities).map_err(|error| error.to_string())?;
         let mut rules = self.residency_rules(&request, &entities)?;
         rules.extend(own.map_or_else(|| Ok(Vec::new()), |own| self.own_rules(&request, &entities, own))?);
         Ok(rules)

@@ -18,7 +18,7 @@ pub enum ResourceKind {
     Project,
     /// A key, with the role it carries or would carry: nobody makes or revokes a key above his own grants.
     Key(Role),
-    /// A member, or an invitation to become one, with the role it carries or would carry.
+    /// A member, an invitation to become one, or a service account, with the role it carries or would carry.
     Member(Role),
     /// A dataset.
     Dataset,
@@ -33,21 +33,41 @@ pub enum ResourceKind {
 }
 
 impl ResourceKind {
+    /// Every noun, as the schema spells it, in the order of [`ResourceKind::index`].
+    pub(crate) const NOUNS: &'static [&'static str] = &[
+        "Cloud",
+        "Site",
+        "Organisation",
+        "Project",
+        "Key",
+        "Member",
+        "Dataset",
+        "Job",
+        "Model",
+        "Endpoint",
+        "Reservation",
+    ];
+
+    /// Where the noun stands among all.
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Cloud => 0,
+            Self::Site => 1,
+            Self::Organisation => 2,
+            Self::Project => 3,
+            Self::Key(_) => 4,
+            Self::Member(_) => 5,
+            Self::Dataset => 6,
+            Self::Job => 7,
+            Self::Model => 8,
+            Self::Endpoint => 9,
+            Self::Reservation => 10,
+        }
+    }
+
     /// The noun as the schema spells it.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cloud => "Cloud",
-            Self::Site => "Site",
-            Self::Organisation => "Organisation",
-            Self::Project => "Project",
-            Self::Key(_) => "Key",
-            Self::Member(_) => "Member",
-            Self::Dataset => "Dataset",
-            Self::Job => "Job",
-            Self::Model => "Model",
-            Self::Endpoint => "Endpoint",
-            Self::Reservation => "Reservation",
-        }
+        Self::NOUNS[self.index()]
     }
 }
 
@@ -111,7 +131,7 @@ impl Resource {
         }
     }
 
-    /// A member or an invitation that is there or is to be made, with the role it carries and its one project, if it has one.
+    /// A member, an invitation or a service account that is there or is to be made, with the role it carries and its one project, if it has one.
     #[expect(clippy::needless_pass_by_value, reason = "ids are small and callers have them by value or by reference")]
     pub fn member(organisation: OrganisationId, project: Option<ProjectId>, id: impl ToString, role: Role) -> Self {
         let kind = ResourceKind::Member(role);

@@ -13,11 +13,11 @@ const HERE: ProjectId = ProjectId::from_u128(11);
 const BESIDE: ProjectId = ProjectId::from_u128(12);
 
 fn holder(role: Role, project: Option<ProjectId>) -> Principal {
-    Principal::Key { key: KeyId::from_u128(31), role, organisation: Some(OURS), project }
+    Principal::Key { key: KeyId::from_u128(31).into(), role, organisation: Some(OURS), project }
 }
 
 fn operator() -> Principal {
-    Principal::Key { key: KeyId::from_u128(32), role: Role::Operator, organisation: None, project: None }
+    Principal::Key { key: KeyId::from_u128(32).into(), role: Role::Operator, organisation: None, project: None }
 }
 
 fn job(organisation: OrganisationId, project: ProjectId) -> Resource {
@@ -117,9 +117,9 @@ fn a_site_dials_in_for_itself_alone() {
 #[test]
 fn facts_that_contradict_themselves_are_denied_as_an_error() {
     let policies = policies();
-    let homeless = Principal::Key { key: KeyId::from_u128(1), role: Role::Owner, organisation: None, project: None };
+    let homeless = Principal::Key { key: KeyId::from_u128(1).into(), role: Role::Owner, organisation: None, project: None };
     let bound_operator =
-        Principal::Key { key: KeyId::from_u128(1), role: Role::Operator, organisation: Some(OURS), project: None };
+        Principal::Key { key: KeyId::from_u128(1).into(), role: Role::Operator, organisation: Some(OURS), project: None };
     let mut two_faced = Resource::project(OURS, HERE);
     two_faced.project = Some(BESIDE);
     for (principal, action, resource) in [
@@ -159,7 +159,7 @@ fn any_project() -> impl Strategy<Value = Option<ProjectId>> {
 
 fn any_principal() -> impl Strategy<Value = Principal> {
     let key = (any_of(Role::ALL), any_organisation(), any_project()).prop_map(|(role, organisation, project)| {
-        Principal::Key { key: KeyId::from_u128(31), role, organisation, project }
+        Principal::Key { key: KeyId::from_u128(31).into(), role, organisation, project }
     });
     prop_oneof![9 => key, 1 => (41..43_u128).prop_map(|id| Principal::Site(SiteId::from_u128(id)))]
 }

@@ -67,7 +67,7 @@ fn resource(kind: ResourceKind, scene: &Scene) -> Resource {
 }
 
 fn principal(role: Role, scene: &Scene) -> Principal {
-    let key = KeyId::from_u128(31);
+    let key = KeyId::from_u128(31).into();
     if role.is_operator() {
         return Principal::Key { key, role, organisation: None, project: None };
     }

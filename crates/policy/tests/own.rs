@@ -27,7 +27,7 @@ const KEY: KeyId = KeyId::from_u128(31);
 thread_local!(static POLICIES: Policies = Policies::new().unwrap());
 
 fn holder(role: Role, project: Option<ProjectId>) -> Principal {
-    Principal::Key { key: KEY, role, organisation: Some(OURS), project }
+    Principal::Key { key: KEY.into(), role, organisation: Some(OURS), project }
 }
 
 fn job(organisation: OrganisationId, project: ProjectId) -> Resource {
@@ -233,7 +233,7 @@ fn any_texts() -> impl Strategy<Value = Texts> {
 fn any_principal() -> impl Strategy<Value = Principal> {
     let bound = prop_oneof![2 => Just(None), 1 => Just(Some(HERE)), 1 => Just(Some(ABROAD))];
     let tenant = (any_of(Role::ALL), bound).prop_map(|(role, project)| match role {
-        role if role.is_operator() => Principal::Key { key: KEY, role, organisation: None, project: None },
+        role if role.is_operator() => Principal::Key { key: KEY.into(), role, organisation: None, project: None },
         role => holder(role, project),
     });
     prop_oneof![12 => tenant, 1 => Just(Principal::Site(SiteId::from_u128(41)))]

@@ -71,6 +71,11 @@ fn granted(shared: &Shared, presented: &Presented, purpose: GrantPurpose, object
     };
     let line = presented.credential.as_deref().ok_or_else(|| unauthenticated("no grant came with the request"))?;
     let standing = shared.desk.current();
+    if standing.control_key.is_none() {
+        // Whose word a grant is is not known yet.
+        let detail = "the site waits for its first word from the control plane";
+        return Err(Answer::new(Code::Unavailable, detail).hint("try again in a moment"));
+    }
     let grant = route::grant(&standing, line, purpose, shared.options.world.now()).ok_or_else(|| {
         unauthenticated("the grant does not work here: it is expired, or for another site or purpose")
     })?;
@@ -315,7 +320,7 @@ pub(crate) async fn job_logs(
     Query(query): Query<LogQuery>,
     presented: Presented,
 ) -> Result<Response, Answer> {
-    granted(&shared, &presented, GrantPurpose::JobLogs, &id.to_string())?;
+    let grant = granted(&shared, &presented, GrantPurpose::JobLogs, &id.to_string())?;
     let place = Arc::clone(&shared.followers).try_acquire_owned();
     let place =
         place.map_err(|_| Answer::new(Code::Overloaded, format!("{FOLLOWERS_MAX} logs are being read already")))?;
@@ -330,6 +335,10 @@ pub(crate) async fn job_logs(
         let _place = place;
         let mut offset = 0;
         loop {
+            // A job may run for days: whoever follows it does so for as long as the key behind the grant is believed.
+            if query.follow && (route::is_taken_back(&reader.desk.current(), grant.key) || !reader.believes_keys()) {
+                return;
+            }
             // Asked before reading: what a job wrote before its end is read after it.
             let more_comes = query.follow && reader.jobs.is_live(id) && !reader.stop.is_cancelled();
             match send_log(&path, &mut offset, &out).await {

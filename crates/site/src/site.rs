@@ -21,7 +21,7 @@ use axum::{
     routing::{any, get, post, put},
 };
 use gregal_api::{client::Client, unread};
-use gregal_core::{id::RequestId, network::Network, site::Capacity, world::World};
+use gregal_core::{attempts::Attempts, id::RequestId, network::Network, site::Capacity, world::World};
 use gregal_engine::Engine;
 use gregal_policy::Policies;
 use serde_json::{Value, json};
@@ -163,6 +163,8 @@ pub(crate) struct Shared {
     pub(crate) jobs: Jobs,
     pub(crate) replicas: Replicas,
     pub(crate) metrics: Metrics,
+    /// Wrong keys, by where they came from.
+    pub(crate) attempts: Mutex<Attempts>,
     pub(crate) followers: Arc<Semaphore>,
     /// Poked when control should hear something at once.
     pub(crate) news: Notify,
@@ -251,6 +253,7 @@ impl Site {
                 options.tuning.requests_in_flight_max,
             )?,
             metrics: Metrics::default(),
+            attempts: Mutex::default(),
             followers: content::followers(),
             news: Notify::new(),
             tasks: TaskTracker::new(),
@@ -266,6 +269,13 @@ impl Site {
     /// Where tenants reach it.
     pub fn url(&self) -> &str {
         &self.shared.options.url
+    }
+
+    /// Resolves when the site has what it needs to know who may do what: an intent that control signed, of now or of before a
+    /// restart. It needs [`Site::run`] to be under way.
+    pub async fn introduced(&self) {
+        // The sender lives as long as the site does.
+        let _ = self.shared.desk.subscribe().wait_for(|standing| standing.intent.is_some()).await;
     }
 
     /// The routes tenants call.

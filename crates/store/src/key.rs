@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use gregal_core::{
-    id::{KeyId, OrganisationId, PersonId, ProjectId},
-    key::Key,
+    id::{KeyId, OrganisationId, PersonId, ProjectId, ServiceAccountId},
+    key::{Key, KeyKind},
     time::Time,
 };
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
@@ -16,6 +16,7 @@ noun::row!(Key, "keys", "key" {
     project: Option<String> = |it| it.project.map(|id| id.to_string());
     digest: String = |it| it.digest.clone();
     person: Option<String> = |it| it.person.map(|id| id.to_string());
+    account: Option<String> = |it| it.account.map(|id| id.to_string());
     revoked_at: Option<i64> = |it| crate::noun::millis(it.revoked_at);
 });
 
@@ -52,6 +53,17 @@ impl View {
     /// The keys that a person's sign-ins made, ended ones among them.
     pub async fn keys_of_person(&self, person: PersonId) -> Result<Vec<Key>> {
         self.nouns_all(Condition::all().add(row::Column::Person.eq(person.to_string()))).await
+    }
+
+    /// A service account's keys, ended ones among them, oldest first.
+    pub async fn account_keys_list(&self, account: ServiceAccountId, page: &Page) -> Result<Listed<Key>> {
+        self.nouns_page(Condition::all().add(row::Column::Account.eq(account.to_string())), page).await
+    }
+
+    /// Every key of a service account that was not revoked, expired ones among them.
+    pub async fn account_keys_kept(&self, account: ServiceAccountId) -> Result<Vec<Key>> {
+        let of = row::Column::Account.eq(account.to_string());
+        self.nouns_all(Condition::all().add(of).add(row::Column::RevokedAt.is_null())).await
     }
 
     /// Operators' keys, which belong to no organisation, oldest first.
@@ -111,6 +123,18 @@ impl Tx {
         self.guard(async {
             let mine = row::Column::Id.eq(key.id.to_string());
             row::Entity::delete_many().filter(mine).filter(row::Column::Person.is_not_null()).exec(&self.db()).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets a key that was got for another system's token, and that works no more.
+    pub async fn workload_key_forget(&self, key: &Key) -> Result<()> {
+        if key.kind != KeyKind::Workload {
+            return Ok(());
+        }
+        self.guard(async {
+            row::Entity::delete_many().filter(row::Column::Id.eq(key.id.to_string())).exec(&self.db()).await?;
             Ok(())
         })
         .await

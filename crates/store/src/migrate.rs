@@ -89,6 +89,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../migrations/0012_audit.postgres.sql"),
     },
     Migration {
+        number: 14,
+        name: "machines",
+        both: include_str!("../migrations/0014_machines.sql"),
+        sqlite: "",
+        postgres: "",
+    },
+    Migration {
         number: 16,
         name: "invoices",
         both: include_str!("../migrations/0016_invoices.sql"),

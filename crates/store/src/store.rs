@@ -10,7 +10,10 @@ use sea_orm::{
     },
 };
 
-use crate::{Error, Result, Tx, View, error, migrate, sqlite};
+use crate::{
+    Error, Result, Tx, View, error, migrate, sqlite,
+    turn::{Lane, Turns},
+};
 
 /// What the store needs to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +55,9 @@ struct Shared {
     view: View,
     writer: DatabaseConnection,
     backend: Backend,
+    turns: Turns,
+    /// How long a writer waits for its turn.
+    busy_max: Duration,
 }
 
 impl fmt::Debug for Store {
@@ -75,13 +81,15 @@ impl Store {
     /// A new file can be read by its owner only: it holds the cloud's signing key.
     pub async fn open(options: StoreOptions) -> Result<Self> {
         let url = options.url.trim();
-        let shared = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let busy_max = Duration::from_millis(options.busy_ms_max);
+        let (writer, readers, backend) = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let (writer, readers) = postgres_open(&options).await?;
-            Shared { view: View::of_pool(readers), writer, backend: Backend::Postgres }
+            (writer, readers, Backend::Postgres)
         } else {
             let (writer, readers) = sqlite::open(&options).await?;
-            Shared { view: View::of_pool(readers), writer, backend: Backend::Sqlite }
+            (writer, readers, Backend::Sqlite)
         };
+        let shared = Shared { view: View::of_pool(readers), writer, backend, turns: Turns::default(), busy_max };
         migrate::run(&shared.writer, shared.backend).await?;
         let store = Self(Arc::new(shared));
         let filled = store.audit_nodes_fill().await?;
@@ -99,7 +107,18 @@ impl Store {
     /// Begins a write transaction. Waits while another one is open, for `StoreOptions::busy_ms_max` at most, then
     /// answers [`Error::Busy`]; a task that begins a second one while it holds the first waits for itself.
     pub async fn begin(&self) -> Result<Tx> {
-        Tx::new(begin(&self.0.writer).await?).await
+        self.begin_in(Lane::Requests).await
+    }
+
+    /// As [`Store::begin`], for what keeps the cloud going: its own tasks, and what sites say. It waits for a few
+    /// requests at most, however many queue.
+    pub async fn begin_upkeep(&self) -> Result<Tx> {
+        self.begin_in(Lane::Upkeep).await
+    }
+
+    async fn begin_in(&self, lane: Lane) -> Result<Tx> {
+        let turn = self.0.turns.wait(lane, self.0.busy_max).await?;
+        Tx::new(begin(&self.0.writer).await?, turn).await
     }
 
     /// Closes every connection; on SQLite this also folds the write-ahead log into the file. Work that is under way

@@ -8,7 +8,7 @@ use std::{
 use gregal_core::audit::{AuditEntry, LoggedEntry};
 use sea_orm::DatabaseTransaction;
 
-use crate::{Error, Result, View, audit};
+use crate::{Error, Result, View, audit, turn::Turn};
 
 /// A write transaction. It reads like a [`View`], writes with `NOUN_insert` and `NOUN_update`, and ends in
 /// [`Tx::commit`]. Dropping it instead undoes everything.
@@ -25,6 +25,8 @@ pub struct Tx {
     view: View,
     head: audit::Head,
     failed: AtomicBool,
+    /// Last, so that the transaction is over when the next one may begin.
+    _turn: Turn,
 }
 
 impl Deref for Tx {
@@ -37,10 +39,10 @@ impl Deref for Tx {
 
 impl Tx {
     /// Takes the place of the writer: the head's row stays locked until the end.
-    pub(crate) async fn new(tx: DatabaseTransaction) -> Result<Self> {
+    pub(crate) async fn new(tx: DatabaseTransaction, turn: Turn) -> Result<Self> {
         let view = View::of_tx(tx);
         let head = audit::head_locked(&view).await?;
-        Ok(Self { view, head, failed: AtomicBool::new(false) })
+        Ok(Self { view, head, failed: AtomicBool::new(false), _turn: turn })
     }
 
     /// Ends the transaction: appends the entries to the audit log, gapless and in this order, and makes everything

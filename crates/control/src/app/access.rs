@@ -294,7 +294,7 @@ pub(crate) fn opened<'a>(
     }
     accesses.iter().find_map(|Look { access, own }| {
         let visitor = Principal::Key {
-            key: key.id,
+            key: key.id.into(),
             role: Role::Visitor,
             organisation: Some(access.organisation),
             project: access.project,

@@ -57,6 +57,8 @@ impl Control {
             digest: key::digest_of(&secret),
             kind: key::KeyKind::Made,
             person: None,
+            // What an account's key makes is the account's, and ends with it.
+            account: cx.key()?.account,
             scope,
             created_at: cx.now,
             expires_at,
@@ -111,7 +113,7 @@ impl Control {
     }
 
     /// Refuses one more key where a project has as many as may work.
-    async fn keys_not_too_many(
+    pub(crate) async fn keys_not_too_many(
         &self,
         tx: &Tx,
         organisation: OrganisationId,

@@ -45,6 +45,7 @@ impl Control {
             digest: key::digest_of(&secret),
             kind: key::KeyKind::Made,
             person: None,
+            account: None,
             scope,
             created_at: cx.now,
             expires_at,

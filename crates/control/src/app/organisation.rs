@@ -56,6 +56,7 @@ impl Control {
             digest: key::digest_of(&secret),
             kind: key::KeyKind::Made,
             person: None,
+            account: None,
             scope: key::Scope::default(),
             created_at: cx.now,
             expires_at: None,

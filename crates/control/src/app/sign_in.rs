@@ -261,6 +261,7 @@ impl Control {
             digest: key::digest_of(&secret),
             kind: KeyKind::Session,
             person: Some(person.id),
+            account: None,
             scope: key::Scope::default(),
             created_at: cx.now,
             expires_at: Some(cx.now.plus_seconds(i64::from(seconds))),

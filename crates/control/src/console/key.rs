@@ -29,6 +29,7 @@ struct Row {
     role: &'static str,
     created: String,
     expires: String,
+    used: String,
     state: &'static str,
     may_revoke: bool,
 }
@@ -83,6 +84,7 @@ fn row(key: &KeyView, visitor: &Visitor) -> Row {
         name: key.name.clone(),
         role: key.role.as_str(),
         created: words::when(key.created_at),
+        used: key.last_used_at.map_or_else(|| "not yet".into(), words::when),
         expires: key.expires_at.map_or_else(|| "never".into(), words::when),
         state,
         may_revoke: state == "works" && visitor.can(Action::KeyRevoke) && visitor.me.key.role.may_grant(key.role),

@@ -80,6 +80,9 @@ impl IntoResponse for Error {
     }
 }
 
+/// How long whoever asks too much should wait, in seconds: wrong keys are counted by the minute.
+const OVERLOADED_S: u32 = 60;
+
 fn told(problem: &Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = serde_json::to_vec(problem).unwrap_or_default();
@@ -87,6 +90,9 @@ fn told(problem: &Problem) -> Response {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if problem.code == Code::Unauthenticated {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if problem.code == Code::Overloaded {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(OVERLOADED_S));
     }
     response
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -80,7 +80,7 @@ fn kind_of(route: &Route) -> ResourceKind {
     match route.path.split('/').find(|part| part.starts_with('{')) {
         Some("{organisation}") => ResourceKind::Organisation,
         Some("{key}") => ResourceKind::Key(Role::Inference),
-        Some("{invitation}") => ResourceKind::Member(Role::Inference),
+        Some("{invitation}" | "{service_account}") => ResourceKind::Member(Role::Inference),
         Some("{dataset}") => ResourceKind::Dataset,
         Some("{job}") => ResourceKind::Job,
         Some("{model}") => ResourceKind::Model,
@@ -105,7 +105,7 @@ async fn admitted(control: &Control, route: &Route, request: Request) -> Result<
     let id = parts.extensions.get::<RequestId>().copied();
     let id = id.unwrap_or_else(|| RequestId::new(control.world()));
     let now = control.now();
-    let actor = actor(control, route.access, &parts.headers, now).await?;
+    let actor = actor(control, route.access, &parts, now).await?;
     let own = control.own_of_actor(&actor).await?;
     let source = match route.access {
         Access::Site => Source::Site,
@@ -131,7 +131,7 @@ async fn admitted(control: &Control, route: &Route, request: Request) -> Result<
     Ok((cx, Request::from_parts(parts, body)))
 }
 
-async fn actor(control: &Control, access: Access, headers: &HeaderMap, now: gregal_core::time::Time) -> Result<Actor> {
+async fn actor(control: &Control, access: Access, parts: &Parts, now: gregal_core::time::Time) -> Result<Actor> {
     if matches!(access, Access::Public | Access::Proof) {
         return Ok(Actor::Nobody);
     }
@@ -140,7 +140,7 @@ async fn actor(control: &Control, access: Access, headers: &HeaderMap, now: greg
         Error::from(problem.hint("send `Authorization: Bearer gk_...`; a key may have expired or been revoked"))
     };
     // Two are none: whatever stands before this may have looked at the other one.
-    let mut headers = headers.get_all(header::AUTHORIZATION).iter();
+    let mut headers = parts.headers.get_all(header::AUTHORIZATION).iter();
     let (Some(header), None) = (headers.next(), headers.next()) else { return Err(unknown()) };
     let header = header.to_str().map_err(|_| unknown())?;
     let (scheme, secret) = header.split_once(' ').ok_or_else(unknown)?;
@@ -148,14 +148,17 @@ async fn actor(control: &Control, access: Access, headers: &HeaderMap, now: greg
     if !scheme.eq_ignore_ascii_case("bearer") || !secret.starts_with(key::SECRET_PREFIX) || secret.len() > 200 {
         return Err(unknown());
     }
+    // Nobody has this key: a guess, or a slip. One that expired or was revoked was somebody's, and is no guess.
+    let guessed = || control.guessed(Peer::of(&parts.extensions).0, now).unwrap_or_else(unknown);
     // Looked up by digest: nothing is compared byte by byte with what was sent, so its timing tells nothing.
     let digest = key::digest_of(secret);
     if matches!(access, Access::Site) {
-        let site = control.store().site_by_secret_digest(&digest).await?.ok_or_else(unknown)?;
+        let site = control.store().site_by_secret_digest(&digest).await?.ok_or_else(guessed)?;
         return Ok(Actor::Site(Box::new(site)));
     }
-    let found = control.store().key_by_digest(&digest).await?;
-    let key = found.filter(|key| key.works_at(now)).ok_or_else(unknown)?;
+    let found = control.store().key_by_digest(&digest).await?.ok_or_else(guessed)?;
+    let key = Some(found).filter(|key| key.works_at(now)).ok_or_else(unknown)?;
+    control.key_uses().note(key.id, now);
     Ok(Actor::Key(Box::new(key)))
 }
 

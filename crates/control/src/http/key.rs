@@ -32,7 +32,7 @@ pub(crate) async fn list(
     Paged(page): Paged,
 ) -> Result<Json<KeyList>> {
     let listed = control.keys_list(&cx, project, &page).await?;
-    Ok(Json(KeyList { items: listed.items.iter().map(Into::into).collect(), next: listed.next }))
+    Ok(Json(KeyList { items: control.key_views(&listed.items).await?, next: listed.next }))
 }
 
 pub(crate) async fn rotate(

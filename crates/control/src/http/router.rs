@@ -22,7 +22,7 @@ use crate::{
     console::{self, ConsoleOptions},
     http::{
         access, audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation,
-        peer, person, placement, policy, project, quota, reservation, site, sku, token, usage,
+        peer, person, placement, policy, project, quota, reservation, service_account, site, sku, token, usage,
     },
 };
 
@@ -80,6 +80,13 @@ fn bindings() -> Vec<Binding> {
         bound("keys_list", key::list),
         bound("key_rotate", key::rotate),
         bound("key_revoke", key::revoke),
+        bound("service_account_create", service_account::create),
+        bound("service_accounts_list", service_account::list),
+        bound("service_account_read", service_account::read),
+        bound("service_account_write", service_account::write),
+        bound("service_account_remove", service_account::remove),
+        bound("service_account_key_create", service_account::key_create),
+        bound("service_account_keys_list", service_account::keys),
         bound("device_begin", token::device),
         bound("token_create", token::create),
         bound("token_revoke", token::revoke),

@@ -16,12 +16,18 @@ use serde_json::json;
 
 use crate::{
     Control, Result,
-    app::sign_in::Tokens,
+    app::{Exchange, Exchanged, sign_in::Tokens},
     asks::{DEVICE_MAX, INTERVAL, Told},
 };
 
 /// The longest that a client may call itself.
 const CLIENT_NAME_MAX: usize = 80;
+
+const EXCHANGE_GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// What may be exchanged (RFC 8693, 3).
+const SUBJECT_TYPES: [&str; 2] =
+    ["urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token"];
+const ISSUED_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
@@ -75,6 +81,9 @@ pub(crate) async fn create(State(control): State<Control>, body: Bytes) -> Resul
         Ok(ask) => ask,
         Err(refusal) => return Ok(refusal),
     };
+    if ask.grant_type == EXCHANGE_GRANT {
+        return exchange(&control, &ask).await;
+    }
     if ask.client_id != CLIENT_ID {
         return Ok(refused("invalid_client", "there is no such client"));
     }
@@ -115,8 +124,32 @@ fn given(tokens: Tokens) -> Response {
         token_type: "Bearer".into(),
         expires_in: expires_in_s,
         refresh_token: refresh,
+        issued_token_type: None,
     })
     .into_response()
+}
+
+/// Another system's token for a key of a service account.
+async fn exchange(control: &Control, ask: &TokenAsk) -> Result<Response> {
+    if !SUBJECT_TYPES.contains(&ask.subject_token_type.as_str()) {
+        return Ok(refused("invalid_request", "`subject_token_type` is neither a JWT nor an identity token"));
+    }
+    let asked = Exchange { account: &ask.service_account, token: &ask.subject_token, scope: &ask.scope };
+    Ok(match control.workload_exchange(&asked).await? {
+        Exchanged::Given(key, expires_in) => Json(TokenAnswer {
+            access_token: key,
+            token_type: "Bearer".into(),
+            expires_in,
+            refresh_token: String::new(),
+            issued_token_type: Some(ISSUED_TYPE.into()),
+        })
+        .into_response(),
+        Exchanged::Worthless => {
+            refused("invalid_grant", "the token is worth nothing to this service account; its organisation's log says why")
+        }
+        Exchanged::Scope => refused("invalid_scope", "`scope` names what is no action, or more than the account may"),
+        Exchanged::TooMany => refused("temporarily_unavailable", "as many keys of this service account work as may"),
+    })
 }
 
 pub(crate) async fn revoke(State(control): State<Control>, body: Bytes) -> Result<Response> {

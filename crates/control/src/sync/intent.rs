@@ -47,7 +47,7 @@ impl Control {
             return Ok(None);
         }
         // Numbered in a transaction, from the rows as they stand there: two syncs cannot give one number to two intents.
-        let tx = self.store().begin().await?;
+        let tx = self.store().begin_upkeep().await?;
         let current = self.intent_of(&tx, site).await?;
         let given = given_to(&tx, site).await?;
         let digest = digest_of(&current)?;
@@ -155,6 +155,7 @@ impl Control {
                     role: key.role,
                     organisation,
                     project: key.project,
+                    account: key.account,
                     scope: key.scope,
                     expires_at: key.expires_at,
                 });

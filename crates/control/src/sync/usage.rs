@@ -68,7 +68,7 @@ impl Control {
         if batch.events.len() > USAGE_BATCH_MAX {
             return Err(Error::invalid(format!("more than {USAGE_BATCH_MAX} records in one batch")));
         }
-        let tx = self.store().begin().await?;
+        let tx = self.store().begin_upkeep().await?;
         let books = tx.price_books_all().await?;
         let mut tally = Tally::default();
         let mut seen = BTreeSet::new();

@@ -19,7 +19,8 @@ impl Control {
         self.holds_expire().await?;
         self.sights_mark().await?;
         self.accesses_close().await?;
-        let tx = self.store().begin().await?;
+        self.key_uses_write().await?;
+        let tx = self.store().begin_upkeep().await?;
         if tx.idempotency_forget(self.now().plus_seconds(-ANSWERS_SECONDS)).await? > 0 {
             tx.commit_observation().await?;
         }
@@ -33,7 +34,7 @@ impl Control {
             return Ok(());
         }
         let cx = self.system("expire");
-        let tx = self.store().begin().await?;
+        let tx = self.store().begin_upkeep().await?;
         let mut entries = Vec::new();
         for hold in due.into_iter().take(HOLDS_MAX) {
             // Renewed or closed since it was looked at: leave it.
@@ -61,7 +62,7 @@ impl Control {
         if marks.is_empty() {
             return Ok(());
         }
-        let tx = self.store().begin().await?;
+        let tx = self.store().begin_upkeep().await?;
         for (id, mark) in marks {
             let Some(job) = tx.job_get(id).await?.filter(|job| job.state.is_bound()) else { continue };
             tx.job_update(&Job { waits_for: mark, version: job.version + 1, ..job }).await?;

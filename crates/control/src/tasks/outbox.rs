@@ -14,7 +14,7 @@ impl Control {
         if messages.is_empty() {
             return Ok(());
         }
-        let tx = self.store().begin().await?;
+        let tx = self.store().begin_upkeep().await?;
         for message in &messages {
             if let Some(wake) = Wake::of_topic(&message.topic) {
                 self.wakes().wake(wake);

@@ -199,7 +199,7 @@ impl Control {
             return Ok(());
         }
         let cx = self.system("start");
-        let tx = self.store().begin().await?;
+        let tx = self.store().begin_upkeep().await?;
         let mut entries = Vec::new();
         for endpoint in tx.endpoints_live().await?.into_iter().filter(is_old) {
             let (after, entry) = self.replica_adopted(&cx, &tx, endpoint).await?;

@@ -42,7 +42,7 @@ impl Control {
             return Ok(());
         }
         let cx = self.system("reserve");
-        let tx = self.store().begin().await?;
+        let tx = self.store().begin_upkeep().await?;
         let books = tx.price_books_all().await?;
         let mut entries = Vec::new();
         for reservation in tx.reservations_live().await?.into_iter().filter(is_due) {

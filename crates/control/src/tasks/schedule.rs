@@ -122,7 +122,7 @@ impl Control {
             return Ok(());
         }
         let cx = self.system("schedule");
-        let tx = self.store().begin().await?;
+        let tx = self.store().begin_upkeep().await?;
         kept.board.read(&tx, tx.mark()).await?;
         kept.board.mend(cx.now, self.policies())?;
         let board = &kept.board;
@@ -166,7 +166,7 @@ impl Control {
         if known.is_some() || (is_new && asked.reservation.is_some()) {
             return Ok(known);
         }
-        let tx = self.store().begin().await?;
+        let tx = self.store().begin_upkeep().await?;
         kept.board.read(&tx, tx.mark()).await?;
         drop(tx);
         kept.board.mend(now, self.policies())?;

@@ -34,7 +34,7 @@ impl Control {
             return Ok(());
         }
         let cx = self.system("settle");
-        let tx = self.store().begin().await?;
+        let tx = self.store().begin_upkeep().await?;
         let mut entries = Vec::new();
         for id in over.into_iter().take(HOLDS_MAX) {
             let found = tx.hold_get(id).await?.filter(|hold| hold.state == HoldState::Open);

@@ -184,6 +184,13 @@ const ROWS: &[Row] = &[
     row("domains_list", About::Organisation, &[Operator, Owner, Admin, Auditor, DataProtectionOfficer]),
     row("domain_write", About::Organisation, FOUNDER),
     row("domain_remove", About::Organisation, FOUNDER),
+    row("service_account_create", About::Organisation, ADMINS),
+    Row { sibling: 200, ..row("service_accounts_list", About::Organisation, POLICIES) },
+    row("service_account_read", About::Project, POLICIES),
+    row("service_account_write", About::Project, ADMINS),
+    row("service_account_remove", About::Project, ADMINS),
+    row("service_account_key_create", About::Project, MAKERS),
+    row("service_account_keys_list", About::Project, POLICIES),
     row("key_create", About::Project, MAKERS),
     row("keys_list", About::Project, &[Owner, Admin, Developer, Viewer, Auditor, DataProtectionOfficer]),
     row("key_rotate", About::Project, MAKERS),
@@ -248,6 +255,8 @@ pub(crate) struct World {
     persons: Vec<String>,
     /// Each is rotated once.
     rotated: std::cell::RefCell<Vec<String>>,
+    /// Service accounts, each removed once but for the first.
+    accounts: std::cell::RefCell<Vec<String>>,
     /// Operators' keys, each revoked once.
     operators: std::cell::RefCell<Vec<String>>,
     /// Each takes one step.
@@ -280,6 +289,12 @@ impl World {
                 let asked = cloud.call(secret, "access_request", &[&tenant.organisation()], wanted).await.good();
                 accesses.push(asked["id"].as_str().unwrap().to_owned());
             }
+        }
+        let mut accounts = Vec::new();
+        for number in 0..=5 * Role::ALL.len() {
+            let wanted = json!({ "name": format!("a{number}"), "role": "inference", "project": tenant.project() });
+            let made = cloud.call(&tenant.owner, "service_account_create", &[&tenant.organisation()], wanted).await;
+            accounts.push(made.good()["id"].as_str().unwrap().to_owned());
         }
         let mut rotated = Vec::new();
         for number in 0..5 * Role::ALL.len() {
@@ -315,6 +330,7 @@ impl World {
             invitation,
             persons,
             rotated: rotated.into(),
+            accounts: accounts.into(),
             operators: operators.into(),
             accesses: accesses.into(),
             made: std::cell::Cell::new(0),
@@ -329,6 +345,8 @@ impl World {
             "{site}" => self.site.id.to_string(),
             "{key}" if route.id == "key_rotate" => self.rotated.borrow_mut().pop().unwrap(),
             "{key}" if route.id == "operator_key_revoke" => self.operators.borrow_mut().pop().unwrap(),
+            "{service_account}" if route.id == "service_account_remove" => self.accounts.borrow_mut().pop().unwrap(),
+            "{service_account}" => self.accounts.borrow()[0].clone(),
             "{access}" => self.accesses.borrow_mut().pop().unwrap(),
             "{key}" => self.key.clone(),
             "{person}" if route.id == "member_write" => self.persons[0].clone(),
@@ -377,6 +395,9 @@ impl World {
             Some("MemberWrite") => json!({ "role": "viewer" }),
             Some("InvitationCreate") => json!({ "email": format!("{name}@example.eu"), "role": "viewer" }),
             Some("DomainWrite") => json!({ "issuer": "https://id.example.eu", "client_id": "gregal" }),
+            Some("ServiceAccountCreate") => json!({ "name": name, "role": "inference" }),
+            Some("ServiceAccountWrite") => json!({ "enabled": true }),
+            Some("ServiceAccountKeyCreate") => json!({ "name": name }),
             Some("KeyCreate") => json!({ "name": name, "role": "inference" }),
             Some("OperatorKeyCreate") => json!({ "name": name, "role": "support" }),
             Some("AccessRequest") => json!({ "reason": "an example of a wish", "seconds": 60 }),

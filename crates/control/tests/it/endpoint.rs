@@ -270,6 +270,7 @@ async fn a_project_has_so_many_live_endpoints_datasets_and_keys_and_not_one_more
             digest: gregal_core::key::digest_of(&number.to_string()),
             kind: gregal_core::key::KeyKind::Made,
             person: None,
+            account: None,
             scope: gregal_core::key::Scope::default(),
             created_at: now,
             expires_at: (number == 0).then(|| now.plus_seconds(60)),

@@ -1,10 +1,14 @@
 //! What somebody with bad intent sends, and what comes of it: nothing. Each test fails when its defence is taken away.
 
+use std::net::SocketAddr;
+
 use axum::{
     body::Body,
+    extract::ConnectInfo,
     http::{Request, header},
 };
 use gregal_api::routes::{Access, ROUTES, Route, route};
+use gregal_core::attempts::WRONG_MAX;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -275,4 +279,38 @@ async fn answers_carry_no_word_of_what_they_run_on() {
         assert_eq!(answer.headers["cache-control"], "no-store", "{id}");
     }
     assert!(route("whoami").is_some());
+}
+
+impl Cloud {
+    /// Asks who a key is, from an address.
+    async fn asked_from(&self, address: &str, key: &str) -> Answer {
+        let mut request =
+            Request::builder().uri(path_of("whoami", &[])).header("authorization", format!("Bearer {key}"));
+        // Only a proxy that the cloud's operator named may say so.
+        request = request.header("x-forwarded-for", "198.51.100.9");
+        let mut request = request.body(Body::empty()).unwrap();
+        let peer: SocketAddr = format!("{address}:4711").parse().unwrap();
+        request.extensions_mut().insert(ConnectInfo(peer));
+        self.send(request).await
+    }
+}
+
+#[tokio::test]
+async fn whoever_guesses_keys_is_told_to_wait_and_nobody_beside_him_is() {
+    let cloud = Cloud::open().await;
+    let tenant = cloud.tenant("Acme", 0).await;
+    let guess = async |address: &str, number: u32| cloud.asked_from(address, &format!("gk_{number:064x}")).await;
+    for (here, beside) in [("192.0.2.7", "192.0.2.8"), ("[2001:db8:0:1::7]", "[2001:db8:0:2::7]")] {
+        for number in 0..WRONG_MAX {
+            assert_eq!(guess(here, number).await.problem(), "unauthenticated", "{here}");
+        }
+        let told = guess(here, WRONG_MAX).await;
+        assert_eq!((told.status, told.problem().as_str()), (429, "overloaded"), "{here}");
+        assert_eq!(told.headers["retry-after"], "60");
+        assert_eq!(cloud.asked_from(here, &tenant.owner).await.status, 200, "a right key from there is let in");
+        assert_eq!(guess(beside, 0).await.status, 401, "{beside}");
+    }
+    assert_eq!(guess("[2001:db8:0:1::8]", 0).await.status, 429, "one subscriber is one place");
+    cloud.world.pass_seconds(60);
+    assert_eq!(guess("192.0.2.7", 0).await.status, 401);
 }

@@ -46,11 +46,11 @@ pub(crate) struct Provider {
     issuer: String,
 }
 
-fn key(seed: u8) -> SigningKey {
+pub(crate) fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
 }
 
-fn public(key: &SigningKey) -> String {
+pub(crate) fn public(key: &SigningKey) -> String {
     BASE64.encode(key.verifying_key().to_bytes())
 }
 
@@ -128,7 +128,7 @@ async fn token(
 }
 
 /// HMAC-SHA-256 (RFC 2104) for keys up to a block.
-fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
+pub(crate) fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
     let pad = |with: u8| {
         let mut block = [with; 64];
         for (place, byte) in block.iter_mut().zip(key) {

@@ -725,6 +725,8 @@ proptest! {
             let job = snapshot.waiting.iter().find(|job| job.job == decision.job()).unwrap();
             match decision {
                 Decision::Start { site, .. } => prop_assert!(!kept.contains(&site)),
+                // Whose own quota is short waits for that, not for room: nobody after him is kept from starting.
+                Decision::Wait { reason, causes, .. } if causes == [Cause::Quota] => prop_assert!(!reason.is_empty()),
                 Decision::Wait { reason, .. } => {
                     prop_assert!(!reason.is_empty());
                     let could = |room: &&Room| job.sites.contains(&room.site) && room.is_known() && ever_fits(job, room);

@@ -12,8 +12,8 @@ pub(crate) struct GangsArgs {
     #[arg(long, value_name = "FILE")]
     hosts: PathBuf,
     /// Gangs of 8 to 512 GPUs that come
-    #[arg(long, default_value_t = 2_000, value_name = "N")]
-    gangs: usize,
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
+    gangs: u32,
     /// GPUs they would take on average if none had to wait, in percent of all
     #[arg(long, default_value_t = 50, value_name = "PERCENT")]
     load: u64,
@@ -28,7 +28,7 @@ pub(crate) struct GangsArgs {
 pub(super) fn run(args: &GangsArgs) -> Result<()> {
     let hosts = read_topology(&super::read(&args.hosts)?)
         .with_context(|| format!("`{}` is no network of hosts", args.hosts.display()))?;
-    let outcome = gangs(&hosts, args.gangs, args.load, args.seed)?;
+    let outcome = gangs(&hosts, args.gangs as usize, args.load, args.seed)?;
     if args.json {
         return super::print_json(&outcome);
     }

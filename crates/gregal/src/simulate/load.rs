@@ -13,10 +13,10 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "FILE")]
     jobs: PathBuf,
     /// CPU cores of the pool
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     cpus: u32,
     /// Accelerators of the pool
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     gpus: u32,
     /// Print the outcome as JSON
     #[arg(long)]

@@ -38,7 +38,7 @@ pub(crate) struct OpenbArgs {
     load: u64,
     /// What if there were so many nodes more, like ones of the file, taken evenly from it. The same pods come, and percentages stay
     /// those of the file's GPUs
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000), value_name = "N")]
     add_nodes: u32,
     /// What if the last N nodes went down when FROM percent of the load has come, and came back empty at UNTIL percent (`60..90:100`).
     /// Pods on them arrive again at once, and fail if they fit nowhere. May be repeated

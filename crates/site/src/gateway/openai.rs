@@ -3,7 +3,10 @@
 pub(crate) mod error;
 pub(crate) mod wire;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::{Arc, PoisonError},
+};
 
 use axum::{
     Extension, Json,
@@ -118,7 +121,15 @@ fn known(shared: &Shared, standing: &Standing, presented: &Presented) -> Result<
         let detail = "this site has not heard from its control plane for too long to know which keys still work";
         return Err(ApiError::unavailable(detail));
     }
-    route::caller(standing, presented, shared.options.world.now())
+    let now = shared.options.world.now();
+    let caller = route::caller(standing, presented, now);
+    match (&caller, presented.peer) {
+        (Err(error), Some(peer)) if error.is_of_credential() && presented.credential.is_some() => {
+            let wait_s = shared.attempts.lock().unwrap_or_else(PoisonError::into_inner).wrong(peer, now);
+            wait_s.map_or(caller, |wait_s| Err(ApiError::guessing(wait_s)))
+        }
+        _ => caller,
+    }
 }
 
 async fn read(body: Body) -> Result<Bytes, ApiError> {

@@ -9,13 +9,13 @@ use gregal_api::{
 };
 use gregal_core::{
     access::Action,
-    id::{EndpointId, OrganisationId, ProjectId},
+    id::{EndpointId, KeyId, OrganisationId, ProjectId},
     key::{SECRET_PREFIX, digest_of},
     network::Network,
     scope::{Part, Scope},
     time::Time,
 };
-use gregal_policy::{Placement, Policies, Principal, Resource, ResourceKind};
+use gregal_policy::{HolderId, Placement, Policies, Principal, Resource, ResourceKind};
 
 use super::{openai::error::ApiError, presented::Presented};
 use crate::agent::intent::Standing;
@@ -33,11 +33,14 @@ pub(crate) enum Caller {
 pub(crate) fn grant(standing: &Standing, line: &str, purpose: GrantPurpose, now: Time) -> Option<GrantBody> {
     let body: GrantBody = Signed::from_line(line).ok()?.open(standing.control_key.as_ref()?, GRANT_PURPOSE).ok()?;
     let in_time = now < body.expires_at && body.expires_at <= now.plus_seconds(GRANT_SECONDS_MAX + 60);
-    // What control took back in the last minutes: revoking a key takes its grants back too.
-    let intent = standing.intent.as_ref();
-    let is_taken_back = intent.is_some_and(|intent| intent.keys_revoked.contains(&body.key));
+    let is_taken_back = is_taken_back(standing, body.key);
     let is_ours = Some(body.site) == standing.site && body.purpose == purpose;
     (is_ours && in_time && !is_taken_back).then_some(body)
+}
+
+/// Whether control took a key back in the last minutes: its grants are over with it, and what they opened.
+pub(crate) fn is_taken_back(standing: &Standing, key: KeyId) -> bool {
+    standing.intent.as_ref().is_some_and(|intent| intent.keys_revoked.contains(&key))
 }
 
 /// Whether a grant works from this address.
@@ -57,6 +60,10 @@ fn out_of_scope_by(rule: &str) -> ApiError {
 /// Finds out who carries this credential. What is unknown, revoked, expired or forged is nobody.
 pub(crate) fn caller(standing: &Standing, presented: &Presented, now: Time) -> Result<Caller, ApiError> {
     let credential = presented.credential.as_deref().ok_or_else(ApiError::no_key)?;
+    if standing.intent.is_none() {
+        // Who is a stranger is not known yet.
+        return Err(ApiError::unavailable("the site waits for its first word from the control plane"));
+    }
     if !credential.starts_with(SECRET_PREFIX) {
         let body = grant(standing, credential, GrantPurpose::Infer, now).ok_or_else(ApiError::bad_key)?;
         // A grant ends with the key that asked for it: revoking the one takes the other back.
@@ -83,7 +90,8 @@ pub(crate) fn caller(standing: &Standing, presented: &Presented, now: Time) -> R
         return Err(out_of_scope(Part::Networks));
     }
     let (organisation, project) = (key.organisation, key.project);
-    let principal = Principal::Key { key: key.key, role: key.role, organisation: Some(organisation), project };
+    let holder = HolderId::of(key.key, key.account);
+    let principal = Principal::Key { key: holder, role: key.role, organisation: Some(organisation), project };
     Ok(Caller::Key { principal, organisation, project, scope: key.scope.clone() })
 }
 

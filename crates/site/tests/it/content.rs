@@ -50,6 +50,21 @@ fn unfinished(world: &World) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn before_the_first_word_from_control_a_grant_is_not_wrong_but_early() {
+    let world = World::new().await;
+    world.control.state.away.store(true, Ordering::SeqCst);
+    let site = world.start().await;
+    let grant = world.control.grant(GrantPurpose::DatasetWrite, DATASET);
+    assert_eq!(put(&site, &grant, b"a line".to_vec()).await.status(), 503);
+    let models = site.get("/v1/models", &secret(OWNER)).await;
+    assert_eq!(models.status(), 503, "nor is a key");
+    world.control.state.away.store(false, Ordering::SeqCst);
+    synced(&world, &site).await;
+    assert_eq!(put(&site, &grant, b"a line".to_vec()).await.status(), 200);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dataset_is_stored_sealed_told_and_read_back() {
     let world = World::new().await;
     let site = world.start().await;

@@ -270,6 +270,7 @@ fn first_intent() -> Intent {
         role,
         organisation,
         project,
+        account: None,
         scope: gregal_core::scope::Scope::default(),
         expires_at,
     };

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use futures_util::StreamExt as _;
 use gregal_api::grant::GrantPurpose;
 use gregal_core::{
+    attempts::WRONG_MAX,
     meter::{Meter, UsageEvent},
     money::Nano,
     scope::Scope,
@@ -397,6 +398,21 @@ async fn a_site_cut_off_from_control_believes_keys_only_so_long_and_again_once_i
     world.control.state.away.store(false, Ordering::SeqCst);
     until("the keys to be believed again", async || (site.chat(OWNER, &body).await.status() == 200).then_some(()))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_guesses_keys_is_told_to_wait_and_a_right_key_from_there_still_works() {
+    let world = World::new().await;
+    let site = world.start_ready().await;
+    let guess = async |number: u32| site.get("/v1/models", &format!("gk_{number:064x}")).await;
+    for number in 0..WRONG_MAX {
+        assert_eq!(guess(number).await.status(), 401);
+    }
+    let told = guess(WRONG_MAX).await;
+    let wait_s: u32 = told.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait_s), "{wait_s}");
+    assert_eq!(error_of(told).await, (429, "overloaded".into()));
+    assert_eq!(site.get("/v1/models", &secret(OWNER)).await.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

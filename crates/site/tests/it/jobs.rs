@@ -210,6 +210,25 @@ async fn a_cancelled_job_ends_and_is_billed_until_then() {
     following.await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_a_log_is_shut_out_when_the_key_is_revoked_though_the_job_runs_on() {
+    let world = World::new().await;
+    let site = world.start().await;
+    let digest = dataset(&world, &site).await;
+    world.control.change(|intent| intent.attempts = vec![wanted(1, command(&["sim:endless"]), &digest)]);
+    until("some intervals", async || (intervals(&world, 1, Meter::ComputeCore).len() >= 2).then_some(())).await;
+    let logs = format!("/content/v1/jobs/{}/logs?follow=true", JobId::from_u128(1));
+    let grant = world.control.grant(GrantPurpose::JobLogs, JobId::from_u128(1));
+    let followed = site.get(&logs, &grant).await;
+    world.control.change(|intent| intent.keys_revoked = vec![intent.keys[0].key]);
+    follow_to_end(followed).await;
+    assert_eq!(site.get(&logs, &grant).await.status(), 401);
+    let runs_on = intervals(&world, 1, Meter::ComputeCore).len();
+    until("the job to run on", async || (intervals(&world, 1, Meter::ComputeCore).len() > runs_on).then_some(())).await;
+    world.control.change(|intent| intent.attempts[0].cancel = true);
+    ended(&world, 1).await;
+}
+
 /// A followed log ends when its job does.
 async fn follow_to_end(response: reqwest::Response) {
     assert_eq!(response.status(), 200);

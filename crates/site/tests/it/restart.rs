@@ -145,7 +145,11 @@ async fn an_intent_that_control_did_not_sign_changes_nothing() {
     world.control.state.away.store(true, Ordering::SeqCst);
     std::fs::write(&path, kept.replacen("viewer", "owner_", 1).replace("owner_", "owner")).unwrap();
     let site = world.start().await;
-    assert_eq!(site.chat(OWNER, &ask(1)).await.status(), 401, "nobody is known to a site without a believed intent");
+    assert_eq!(
+        site.chat(OWNER, &ask(1)).await.status(),
+        503,
+        "a site without a believed intent knows nobody, and says so"
+    );
     let health: Value = site.http.get(format!("{}/healthz", site.url)).send().await.unwrap().json().await.unwrap();
     assert_eq!(health["intent_revision"], 0);
 }

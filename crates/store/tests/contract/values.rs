@@ -113,6 +113,7 @@ pub(crate) fn key(number: u128, secret: &str) -> Key {
         digest: digest_of(secret),
         kind: gregal_core::key::KeyKind::Made,
         person: None,
+        account: None,
         scope: gregal_core::key::Scope::default(),
         created_at: NOW,
         expires_at: None,

@@ -36,7 +36,7 @@ pub(crate) struct Deeds {
     pub(crate) jobs: Vec<JobId>,
     /// Chats that were answered whole.
     pub(crate) spoken: Vec<Spoken>,
-    dataset: DatasetId,
+    pub(crate) dataset: DatasetId,
     endpoint: EndpointId,
     under_way: JoinSet<Option<Spoken>>,
     http: reqwest::Client,

@@ -7,6 +7,7 @@
 
 mod books;
 mod deeds;
+mod revoked;
 
 use gregal_testkit::{Chance, Cloud, Faults, Play};
 

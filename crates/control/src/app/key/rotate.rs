@@ -106,7 +106,7 @@ fn is_fit(old: &Key, now: Time) -> Result<()> {
         return refused("the key does not work any more".into(), "make a new key");
     }
     if !old.kind.is_made() {
-        return refused("the key was made by a sign-in, and is short".into(), "sign in again");
+        return refused("the key is short, and was made by a sign-in or for a token".into(), "sign in again");
     }
     Ok(())
 }

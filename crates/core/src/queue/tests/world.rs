@@ -153,7 +153,9 @@ impl World {
                     fate.starts_ms.push(now_ms);
                     fate.run += 1;
                     let over = now_ms - fate.waiting_since_ms;
-                    fate.longest_over_bound_ms = i64::try_from(over).unwrap() - bound(&policy, fate.ahead);
+                    let late = i64::try_from(over).unwrap() - bound(&policy, fate.ahead);
+                    // Of every wait: who was stopped waits again.
+                    fate.longest_over_bound_ms = fate.longest_over_bound_ms.max(late);
                     let end = now_ms + restart + life.run_ms - fate.worked_ms;
                     self.events.insert((end, Event::End, place), fate.run);
                 }

@@ -36,6 +36,11 @@ impl ApiError {
         }
     }
 
+    /// Whether it says that the credential does not work.
+    pub(crate) fn is_of_credential(&self) -> bool {
+        self.status == 401
+    }
+
     pub(crate) fn no_key() -> Self {
         Self::new(
             401,
@@ -79,6 +84,12 @@ impl ApiError {
     pub(crate) fn overloaded() -> Self {
         let message = "too many requests are waiting for this model; try again in a moment";
         Self { retry_after_s: Some(1), ..Self::new(429, "rate_limit_error", "overloaded", message) }
+    }
+
+    /// Too many wrong keys came from where this one came from.
+    pub(crate) fn guessing(wait_s: u32) -> Self {
+        let message = "too many keys that do not work came from your address; wait, and look at the key you send";
+        Self { retry_after_s: Some(wait_s), ..Self::new(429, "rate_limit_error", "overloaded", message) }
     }
 
     pub(crate) fn unavailable(message: &str) -> Self {
