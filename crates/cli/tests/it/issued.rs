@@ -114,7 +114,11 @@ async fn an_export_is_verified_without_a_server_or_a_key_and_a_changed_record_is
     );
     std::fs::write(&path, "{}").unwrap();
     let said = type_in(&args, None, "", true).await;
-    assert!(said.exit == 1 && said.err.starts_with("error: the invoice does not re-derive: line 1 of the export:"), "{}", said.err);
+    assert!(
+        said.exit == 1 && said.err.starts_with("error: the invoice does not re-derive: line 1 of the export:"),
+        "{}",
+        said.err
+    );
 }
 
 #[tokio::test]

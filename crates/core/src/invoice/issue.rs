@@ -315,6 +315,7 @@ fn part_of(line: &IssuedLine, net: Cents) -> Result<IssuedLine, Overflow> {
         return Ok(line.clone());
     }
     let mut part = line.clone();
+    part.line.net = net;
     part.line.quantity = 1;
     PART.clone_into(&mut part.line.unit);
     part.line.price_nano = u64::try_from(net.to_nano()?.get()).map_err(|_| Overflow)?;

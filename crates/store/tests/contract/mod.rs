@@ -2,13 +2,14 @@
 
 mod crash;
 mod history;
+mod invoices;
 mod nouns;
 mod place;
 mod values;
 mod work;
 mod writers;
 
-pub(crate) use self::{crash::*, history::*, nouns::*, place::Place, values::*, work::*, writers::*};
+pub(crate) use self::{crash::*, history::*, invoices::*, nouns::*, place::Place, values::*, work::*, writers::*};
 
 /// Declares every test of the contract for one kind of place.
 macro_rules! contract_over {
@@ -38,6 +39,8 @@ macro_rules! contract_over {
             a_log_of_before_tiles_and_views_gets_them_when_it_opens
             an_entry_too_long_for_a_bundle_is_not_written
             history_cannot_be_edited
+            an_issued_invoice_stays_as_it_is_and_numbers_have_no_gaps
+            use_that_no_invoice_covers_is_found_each_once
             the_ledger_moves_balances_and_refuses_what_does_not_balance
             usage_counts_once_however_often_it_is_sent
             usage_sums_what_ended_within_the_period
