@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use cedar_policy::Effect;
 use gregal_core::{
     access::Role,
     id::{KeyId, OrganisationId, ProjectId, SiteId},
@@ -37,15 +38,21 @@ fn parsed<T: std::str::FromStr>(names: &Names, kind: &str) -> Vec<T> {
     named(names, kind).filter_map(|id| id.parse().ok()).collect()
 }
 
-/// Every holder of a key of the organisation.
-pub(crate) fn holders(organisation: OrganisationId, names: &Names, own: Option<ProjectId>) -> Vec<Principal> {
+/// Every holder of a key of the organisation, and where a policy forbids, whoever looks in by a support access too: no
+/// permit reaches visitors.
+pub(crate) fn holders(
+    organisation: OrganisationId,
+    names: &Names,
+    own: Option<ProjectId>,
+    effect: Effect,
+) -> Vec<Principal> {
     let mut keys: Vec<HolderId> = vec![KeyId::from_u128(5).into()];
     keys.extend(parsed::<HolderId>(names, "Holder"));
     keys.extend(parsed::<KeyId>(names, "Key").into_iter().map(HolderId::from));
     let mut bounds: Vec<Option<ProjectId>> = vec![None, Some(SOME[0])];
     bounds.extend(own.into_iter().chain(parsed(names, "Project")).map(Some));
-    // Visitors carry no key of the organisation, and no permit reaches them.
-    let roles = Role::ALL.iter().copied().filter(|role| !role.is_operator() && *role != Role::Visitor);
+    let is_meant = |role: &Role| !role.is_operator() && (effect == Effect::Forbid || *role != Role::Visitor);
+    let roles = Role::ALL.iter().copied().filter(is_meant);
     let mut all = Vec::new();
     for role in roles {
         for &key in &keys {
@@ -81,6 +88,10 @@ pub(crate) fn resources(organisation: OrganisationId, names: &Names, own: Option
             let keys =
                 ids.iter().flat_map(|id| [Some(project), None].map(|bound| Resource::key(of, bound, *id, *role)));
             all.extend(keys);
+            let members = [THING].into_iter().chain(named(names, "Member"));
+            all.extend(
+                members.flat_map(|id| [Some(project), None].map(|bound| Resource::member(of, bound, id, *role))),
+            );
         }
     }
     all
@@ -161,6 +172,7 @@ pub(crate) fn who(principal: &Principal) -> String {
 pub(crate) fn what(resource: &Resource, organisation: OrganisationId) -> String {
     let kind = match resource.kind {
         ResourceKind::Key(role) => format!("a key with the role `{}`", role.as_str()),
+        ResourceKind::Member(role) => format!("a member with the role `{}`", role.as_str()),
         ResourceKind::Cloud => return "the cloud".into(),
         ResourceKind::Organisation if resource.organisation == Some(organisation) => return "the organisation".into(),
         ResourceKind::Organisation | ResourceKind::Endpoint => format!("an {}", resource.kind.as_str().to_lowercase()),

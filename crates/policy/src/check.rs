@@ -176,7 +176,7 @@ impl Loaded {
             if actions.is_empty() {
                 continue;
             }
-            for principal in catalogue::holders(organisation, names, one.project) {
+            for principal in catalogue::holders(organisation, names, one.project, policy.effect()) {
                 let case = Case { organisation, principal: &principal, resource, rule: policy.id().to_string() };
                 self.case_tried(&case, &actions, policy.effect(), &set, &mut tally)?;
             }

@@ -127,6 +127,32 @@ fn the_policies_of_another_organisation_decide_nothing() {
 }
 
 #[test]
+fn whoever_guards_members_or_looks_may_write_it_and_no_permit_reaches_either() {
+    POLICIES.with(|policies| {
+        let check = |text: &str| policies.check(OURS, Written { project: None, name: "p", text });
+        let no_owners = "forbid (principal is Holder in Role::\"admin\", action == Action::\"invitation:create\", resource is Member) \
+                         when { resource.role == Role::\"developer\" };";
+        let no_looks = "forbid (principal is Holder in Role::\"visitor\", action == Action::\"job:read\", resource);";
+        for text in [no_owners, no_looks] {
+            assert!(check(text).unwrap().applies > 0, "{text}");
+        }
+        let rules = own(&[no_owners, no_looks]);
+        let invite = Resource::member(OURS, None, "somebody", Role::Developer);
+        let told = decide(&holder(Role::Admin, None), Action::InvitationCreate, &invite, &rules);
+        assert_eq!(told.policies(), ["organisation:p0"]);
+        let look = holder(Role::Visitor, None);
+        assert_eq!(decide(&look, Action::JobRead, &job(OURS, HERE), &rules).policies(), ["organisation:p1"]);
+        for text in [
+            "permit (principal is Holder, action == Action::\"member:write\", resource) when { resource in principal.organisation };",
+            "permit (principal is Holder in Role::\"visitor\", action == Action::\"job:cancel\", resource) \
+             when { resource in principal.organisation };",
+        ] {
+            assert!(check(text).is_err(), "{text}");
+        }
+    });
+}
+
+#[test]
 fn a_check_accepts_what_stays_within_and_counts_where_it_applies() {
     POLICIES.with(|policies| {
         let check = |project, text: &str| policies.check(OURS, Written { project, name: "p", text });

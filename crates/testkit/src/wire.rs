@@ -141,7 +141,12 @@ impl Ends {
         }
         let answer = request.send().await.ok()?;
         let (status, kind) = (answer.status(), answer.headers().get(header::CONTENT_TYPE).cloned());
-        let mut response = Response::new(Body::from(answer.bytes().await.ok()?));
+        let body = answer.bytes().await.ok()?;
+        // Cut while somebody waited for news: the news does not arrive either.
+        if self.is_cut.load(Ordering::SeqCst) {
+            return None;
+        }
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
         if let Some(kind) = kind {
             response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -34,6 +34,13 @@ impl Control {
         }
         names::title("name", &wanted.name)?;
         let expires_at = ends_with_maker(cx, wanted.expires_in_s)?;
+        // What operators do is asked of the cloud, which is at no site and has no model's name: a key that reads as if it
+        // were held to one would be held to nothing.
+        for (part, is_said) in [("sites", wanted.scope.sites.is_some()), ("models", wanted.scope.models.is_some())] {
+            if is_said {
+                return Err(Error::invalid(format!("`scope.{part}` narrows nothing that an operator's key may do")));
+            }
+        }
         let scope = self.scope_wanted(cx, wanted.scope).await?;
         let secret = self.secret();
         let key = Key {

@@ -393,3 +393,18 @@ async fn a_key_that_a_policy_names_is_not_rotated_out_of_it() {
     cloud.call(&tenant.owner, "policy_write", &parameters, json!({ "text": text })).await.good();
     assert_eq!(cloud.call(&tenant.owner, "key_rotate", &[id], json!({})).await.problem(), "conflict");
 }
+
+#[tokio::test]
+async fn an_operators_key_is_not_narrowed_by_what_would_narrow_nothing() {
+    let cloud = Cloud::open().await;
+    cloud.site("lyon", "FR").await;
+    let made = async |scope: Value| {
+        let wanted = json!({ "name": "o", "role": "site_operator", "scope": scope });
+        cloud.call(&cloud.operator, "operator_key_create", &[], wanted).await
+    };
+    for scope in [json!({ "sites": ["lyon"] }), json!({ "models": ["chat"] })] {
+        let told = made(scope.clone()).await;
+        assert_eq!((told.status, told.problem().as_str()), (400, "invalid_request"), "{scope}");
+    }
+    assert_eq!(made(json!({ "actions": ["catalogue:read"], "networks": ["192.0.2.0/24"] })).await.status, 201);
+}

@@ -9,7 +9,7 @@ use gregal_api::{
     key::{KeyCreate, KeyCreated, KeyView},
 };
 use gregal_core::id::KeyId;
-use gregal_testkit::{Chance, Cloud, Faults, Tenant, until};
+use gregal_testkit::{Chance, Cloud, Faults, Play, Tenant, until};
 use serde_json::{Value, json};
 
 use crate::deeds::Deeds;
@@ -82,6 +82,7 @@ impl Program {
 async fn a_revoked_key_opens_nothing_at_either_plane_once_the_site_has_heard() {
     let chance = Chance::new(11);
     let mut cloud = Cloud::open(&chance, Faults { lost: 0, answer_lost: 0, doubled: 0 }).await;
+    cloud.stage.play(vec![Play { sim: vec!["sim:run_ms=300", "sim:exit=0"], ready: true, model: true, broken: false }]);
     let mut deeds = Deeds::begin(&cloud, chance.child("deeds")).await;
     let (tenant, dataset) = (deeds.tenant.clone(), deeds.dataset.to_string());
     let owner = cloud.client(&tenant.owner);
