@@ -40,7 +40,7 @@ FORMS = {
     "SK": ["dd2ddddddd", "dd9ddddddd", "dddddddddd"],
 }
 # Numbers of persons carry a date that we do not look at: there ours is the wider of the two.
-DATED = {"BG": 10, "CZ": 10, "LV": 11, "RO": 13}
+DATED = {"BG": 10, "CZ": 10, "LV": 11, "RO": 13, "SK": 10}
 EACH = 3000
 
 

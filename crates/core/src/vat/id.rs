@@ -1,7 +1,7 @@
 //! VAT identification numbers of the member states: their form and check digits, as the Commission's VIES publishes the
 //! forms and each tax office its check digits. A number that passes may still be nobody's: that only VIES says.
 //!
-//! Numbers of persons that carry a date of birth (Bulgaria, Czechia, Latvia, Romania) have their check digits looked at,
+//! Numbers of persons that carry a date of birth (Bulgaria, Czechia, Latvia, Romania, Slovakia) have their check digits looked at,
 //! not their dates.
 
 use crate::residency::Jurisdiction;
@@ -47,7 +47,7 @@ fn fits(country: &str, text: &[u8]) -> Option<bool> {
         _ => {
             let n = digits(text)?;
             match (country, n.len()) {
-                ("BE", 10) => n[0] <= 1 && 97 - value(&n[..8]) % 97 == value(&n[8..]),
+                ("BE", 10) => n[0] <= 1 && (value(&n[..8]) + value(&n[8..])).is_multiple_of(97),
                 ("BG", 9) => bulgarian_company(&n),
                 ("BG", 10) => bulgarian_person(&n),
                 ("CZ", 8..=10) => czechia(&n),
@@ -69,7 +69,8 @@ fn fits(country: &str, text: &[u8]) -> Option<bool> {
                 ("RO", 13) => weighed(&n, &[2, 7, 9, 1, 4, 6, 3, 5, 8, 2, 7, 9]) % 11 % 10 == n[12],
                 ("SE", 12) => value(&n[10..]) == 1 && luhn(&n[..10]),
                 ("SI", 8) => n[0] != 0 && slovenia(&n),
-                ("SK", 10) => n[0] != 0 && matches!(n[2], 2..=4 | 7..=9) && value(&n).is_multiple_of(11),
+                // A company, or a person by the number of birth.
+                ("SK", 10) => value(&n) != 0 && (value(&n).is_multiple_of(11) || value(&n[..9]) % 11 % 10 == n[9]),
                 _ => false,
             }
         }
@@ -149,7 +150,7 @@ fn czechia(n: &[u64]) -> bool {
         }
         9 if n[0] == 6 => {
             let check = weighed(&n[1..], &[8, 7, 6, 5, 4, 3, 2]) % 11;
-            8i64 - i64::try_from((10 + 11 - check) % 11).unwrap_or(0) == i64::try_from(n[8]).unwrap_or(-1)
+            (18 - (21 - check) % 11) % 10 == n[8]
         }
         // Numbers of persons of before 1954 have no check digit.
         9 => true,
