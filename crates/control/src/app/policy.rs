@@ -188,6 +188,11 @@ impl Control {
                 Err(_) => false,
             });
         }
+        if kind == "Holder"
+            && let Ok(account) = id.parse()
+        {
+            return Ok(view.service_account_get(account).await?.is_some_and(|account| account.organisation == own));
+        }
         let found = self.object_of(view, id).await?;
         let is_of_kind = |found: &Resource| found.kind.as_str() == kind || (kind == "Holder" && is_key(found));
         Ok(found.is_some_and(|found| found.organisation == Some(own) && is_of_kind(&found)))

@@ -45,7 +45,12 @@ impl Control {
     ) -> Result<ServiceAccountView> {
         let missing = || Error::missing("organisation", organisation);
         self.store().organisation_get(organisation).await?.ok_or_else(missing)?;
-        if self.verdict(cx, Action::OrganisationRead, &Resource::organisation(organisation)).hides() {
+        // A key bound to a project sees that, and not the organisation above it.
+        let hides = match wanted.project {
+            Some(project) => self.verdict(cx, Action::ProjectRead, &Resource::project(organisation, project)).hides(),
+            None => self.verdict(cx, Action::OrganisationRead, &Resource::organisation(organisation)).hides(),
+        };
+        if hides {
             return Err(missing());
         }
         let id = ServiceAccountId::new(self.world());

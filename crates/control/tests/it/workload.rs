@@ -289,7 +289,7 @@ async fn a_persons_token_is_no_workloads_and_a_disabled_account_takes_none() {
     let world = World::open().await;
     // What this issuer calls the cloud when people sign in cannot even be trusted.
     let told = world.trust("gregal", &json!({ "repository": "acme/app" })).await;
-    assert_eq!((told.status, told.problem().as_str()), (400, "invalid"), "{}", told.text);
+    assert_eq!((told.status, told.problem().as_str()), (400, "invalid_request"), "{}", told.text);
     world.refused(&signed(&key(1), &world.but("aud", json!("gregal"))), "it is for somebody else").await;
     // A provider that an organisation brings later, of the same issuer and name, is for people from then on.
     let domain = json!({ "issuer": world.issuer.url, "client_id": AUDIENCE });
