@@ -125,15 +125,17 @@ impl Asks {
         if waiting.wrong.get(&who).is_some_and(|(times, _)| *times >= WRONG_MAX) {
             return None;
         }
+        // Who could not be counted is told nothing: a guess that is not counted is free.
+        if waiting.wrong.len() >= WAITING_MAX && !waiting.wrong.contains_key(&who) {
+            return None;
+        }
         let typed = plain(typed);
         let found = waiting.devices.values().find(|device| plain(&device.user_code) == typed && device.waits());
         if let Some(device) = found {
             let minutes_ago = now.saturating_duration_since(device.begun_at).as_secs() / 60;
             return Some(Shown { client: device.client.clone(), minutes_ago });
         }
-        if waiting.wrong.len() < WAITING_MAX {
-            waiting.wrong.entry(who).or_insert((0, now)).0 += 1;
-        }
+        waiting.wrong.entry(who).or_insert((0, now)).0 += 1;
         None
     }
 
@@ -271,6 +273,23 @@ mod tests {
         assert!(!asks.device_word(&ada(), &code, Some(OrganisationId::from_u128(1)), now));
         let later = now + Duration::from_secs(599);
         assert!(asks.device_shown(&ada(), &code, later).is_none());
+    }
+
+    #[test]
+    fn who_cannot_be_counted_guesses_nothing() {
+        let (asks, now) = (Asks::default(), Instant::now());
+        let code = asks.device_begin("d", &[1; 32], "laptop".into(), now).unwrap();
+        let person = |number: usize| {
+            let subject = Subject { issuer: "https://id.example".into(), subject: number.to_string() };
+            Vouched { subject, ..ada() }
+        };
+        for number in 0..WAITING_MAX {
+            assert!(asks.device_shown(&person(number), "BBBB-BBBB", now).is_none());
+        }
+        assert!(asks.device_shown(&person(0), &code, now).is_some(), "who is counted goes on");
+        assert!(asks.device_shown(&person(WAITING_MAX), &code, now).is_none());
+        let later = now + DEVICE_MAX - Duration::from_secs(1);
+        assert!(asks.device_shown(&person(WAITING_MAX), &code, later).is_none());
     }
 
     #[test]

@@ -111,6 +111,7 @@ pub(crate) fn router(api: Router, options: ConsoleOptions) -> Router {
         .route("/console/welcome", get(welcome::page))
         .route("/console/welcome/enter", post(welcome::enter))
         .route("/console/welcome/join", post(welcome::join))
+        .route("/console/welcome/sign-out", post(welcome::sign_out))
         .route("/console/cli", get(cli::ask).post(cli::allow))
         .route("/console/device", get(cli::device).post(cli::device_word))
         .route("/console/service-accounts", get(service_account::list).post(service_account::create))

@@ -12,6 +12,8 @@ use gregal_core::{person::domain_of, provider::Domain};
 pub(crate) use flow::{Flow, Returned};
 pub(crate) use workload::{Refusal, Sent};
 
+use gregal_store::View;
+
 use crate::{Control, Error, Result};
 
 /// What the control plane needs to let people sign in.
@@ -115,6 +117,17 @@ impl Control {
             (button, all) => all.iter().find(|provider| provider.name == button),
         };
         Ok(chosen.map(|options| Provider { options: options.clone(), domain: None }))
+    }
+
+    /// Whether an issuer may vouch for an address as things are now: the word it gave before counts no longer than that. A
+    /// domain that is somebody's has one issuer; for any other address it is one of the operator's.
+    pub(crate) async fn still_vouches(&self, view: &View, issuer: &str, email: &str) -> Result<bool> {
+        let Some(name) = email.rsplit_once('@').and_then(|(_, host)| domain_of(host)) else { return Ok(false) };
+        let same = |other: &str| other.trim_end_matches('/') == issuer.trim_end_matches('/');
+        Ok(match view.domain_get(&name).await? {
+            Some(owner) => same(&owner.issuer),
+            None => self.identity().options.providers.iter().any(|provider| same(&provider.issuer)),
+        })
     }
 
     /// Whether a provider may vouch for an address: for a domain of an organisation only that organisation's provider may,

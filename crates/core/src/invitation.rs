@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Role,
-    id::{InvitationId, OrganisationId, ProjectId},
+    id::{InvitationId, KeyId, OrganisationId, PersonId, ProjectId},
     time::Time,
 };
 
@@ -28,6 +28,12 @@ pub struct Invitation {
     pub role: Role,
     /// The one project they would reach.
     pub project: Option<ProjectId>,
+    /// Who invites, if a person does: it stands as long as they may invite so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_person: Option<PersonId>,
+    /// The program's key that invites, if one does: it stands as long as that is not revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_key: Option<KeyId>,
     /// SHA-256 of the text shown once, hex.
     pub digest: String,
     /// When it was made.
@@ -78,6 +84,8 @@ mod tests {
             email: "ada@example.eu".into(),
             role: Role::Viewer,
             project: None,
+            by_person: None,
+            by_key: None,
             digest: "00".into(),
             created_at: at(0),
             expires_at: at(1_000),

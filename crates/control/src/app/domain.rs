@@ -4,7 +4,8 @@ use gregal_api::{
     person::{DomainView, DomainWrite},
     problem::Code,
 };
-use gregal_core::{access::Action, id::OrganisationId, person::domain_of, provider::Domain};
+use gregal_core::{access::Action, audit::AuditEntry, id::OrganisationId, person::domain_of, provider::Domain};
+use gregal_store::Tx;
 
 use crate::{Control, Cx, Error, Result, context::Facts as _, names, wakes::Wake};
 
@@ -54,7 +55,9 @@ impl Control {
             .done(Some(id), Action::DomainWrite.as_str(), &domain.name)
             .by(&policies)
             .fact("issuer", domain.issuer.as_str());
-        self.finish(cx, tx, &[entry], Wake::Nobody).await?;
+        let mut entries = vec![entry];
+        entries.extend(self.unvouched_end(cx, &tx, id, &domain.name).await?);
+        self.finish(cx, tx, &entries, Wake::Sites).await?;
         Ok((&domain).into())
     }
 
@@ -66,7 +69,24 @@ impl Control {
         let domain = found.ok_or_else(|| Error::missing("domain", name))?;
         tx.domain_remove(&domain.name).await?;
         let entry = cx.done(Some(id), Action::DomainWrite.as_str(), &domain.name).by(&policies).fact("removed", true);
-        self.finish(cx, tx, &[entry], Wake::Nobody).await?;
+        let mut entries = vec![entry];
+        entries.extend(self.unvouched_end(cx, &tx, id, &domain.name).await?);
+        self.finish(cx, tx, &entries, Wake::Sites).await?;
         Ok((&domain).into())
+    }
+
+    /// Ends the sessions of the organisation's members with addresses of a domain for which their provider may not vouch any
+    /// more. Members of other organisations who have such addresses are asked for another word at their next renewal.
+    async fn unvouched_end(&self, cx: &Cx, tx: &Tx, id: OrganisationId, domain: &str) -> Result<Vec<AuditEntry>> {
+        let mut entries = Vec::new();
+        for member in tx.members_of(id).await? {
+            let person = self.person_of(tx, member.person).await?;
+            let is_of_it = person.email.rsplit_once('@').is_some_and(|(_, host)| host == domain);
+            let issuer = person.subject.as_ref().map_or("", |subject| subject.issuer.as_str());
+            if is_of_it && !self.still_vouches(tx, issuer, &person.email).await? {
+                entries.extend(self.sessions_end(cx, tx, &person, None).await?);
+            }
+        }
+        Ok(entries)
     }
 }

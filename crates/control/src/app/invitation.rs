@@ -6,6 +6,7 @@ use gregal_api::{
 };
 use gregal_core::{
     access::{Action, Role},
+    audit::AuditEntry,
     id::{InvitationId, OrganisationId, PersonId},
     invitation::{INVITATION_PREFIX, INVITATION_S_DEFAULT, INVITATION_S_MAX, Invitation},
     key,
@@ -13,7 +14,7 @@ use gregal_core::{
     person::{Person, email_of},
 };
 use gregal_policy::Resource;
-use gregal_store::{Listed, Page};
+use gregal_store::{Listed, Page, Tx};
 
 use crate::{
     Control, Cx, Error, Result,
@@ -60,6 +61,9 @@ impl Control {
             email,
             role: wanted.role,
             project: wanted.project,
+            by_person: cx.key()?.person,
+            // A session's key comes and goes; its person is who invites.
+            by_key: cx.key().ok().filter(|key| key.person.is_none()).map(|key| key.id),
             digest: key::digest_of(&text),
             created_at: cx.now,
             expires_at: cx.now.plus_seconds(i64::from(seconds)),
@@ -143,7 +147,8 @@ impl Control {
         let cx = self.system("sign-in");
         let tx = self.store().begin().await?;
         let found = tx.invitation_by_digest(&key::digest_of(text.trim())).await?.ok_or_else(refused)?;
-        if !found.is_for(&vouched.email, cx.now) {
+        let is_vouched = self.still_vouches(&tx, &vouched.subject.issuer, &vouched.email).await?;
+        if !is_vouched || !found.is_for(&vouched.email, cx.now) {
             return Err(refused());
         }
         let known = tx.person_by_subject(&vouched.subject).await?;
@@ -172,6 +177,44 @@ impl Control {
         entry.actor = person.log_name().unwrap_or_default();
         self.finish(&cx, tx, &[entry], Wake::Nobody).await?;
         Ok(member)
+    }
+
+    /// Ends the invitations that stand and that these words are true of: whoever made them may not any more.
+    pub(crate) async fn invitations_end(
+        &self,
+        cx: &Cx,
+        tx: &Tx,
+        organisation: OrganisationId,
+        concerns: impl Fn(&Invitation) -> bool,
+    ) -> Result<Vec<AuditEntry>> {
+        let mut entries = Vec::new();
+        for kept in tx.invitations_kept(organisation).await? {
+            if !concerns(&kept) {
+                continue;
+            }
+            let id = kept.id;
+            tx.invitation_update(&kept.ended(cx.now)).await?;
+            entries.push(cx.done(Some(organisation), "invitation:end", id));
+        }
+        Ok(entries)
+    }
+
+    /// Ends invitations whose time is over, so that no address of somebody who never came is kept.
+    pub(crate) async fn invitations_expire(&self) -> Result<()> {
+        let is_over = |kept: &Invitation, now| !kept.stands_at(now);
+        if !self.store().invitations_kept_all().await?.iter().any(|kept| is_over(kept, self.now())) {
+            return Ok(());
+        }
+        let cx = self.system("expire");
+        let tx = self.store().begin_upkeep().await?;
+        let mut entries = Vec::new();
+        for kept in tx.invitations_kept_all().await? {
+            if is_over(&kept, cx.now) {
+                entries.push(cx.done(Some(kept.organisation), "invitation:expire", kept.id));
+                tx.invitation_update(&kept.ended(cx.now)).await?;
+            }
+        }
+        if entries.is_empty() { Ok(()) } else { self.finish(&cx, tx, &entries, Wake::Nobody).await }
     }
 
     fn person_new(&self, vouched: &Vouched, now: gregal_core::time::Time) -> Person {

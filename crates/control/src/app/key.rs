@@ -107,8 +107,9 @@ impl Control {
         tx.key_update(&after).await?;
         // A sign-in at a prompt would only get another.
         self.families_end(&tx, &after, cx.now).await?;
-        let entry = cx.done(Some(organisation), Action::KeyRevoke.as_str(), id).by(&policies);
-        self.finish(cx, tx, &[entry], Wake::Sites).await?;
+        let mut entries = vec![cx.done(Some(organisation), Action::KeyRevoke.as_str(), id).by(&policies)];
+        entries.extend(self.invitations_end(cx, &tx, organisation, |kept| kept.by_key == Some(id)).await?);
+        self.finish(cx, tx, &entries, Wake::Sites).await?;
         Ok(after)
     }
 

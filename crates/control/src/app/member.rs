@@ -55,6 +55,8 @@ impl Control {
         entry = entry.fact("role_before", member.role.as_str());
         let mut entries = vec![entry];
         entries.extend(self.sessions_end(cx, &tx, &person, Some(organisation)).await?);
+        // What they offered, they offered as who they were.
+        entries.extend(self.invitations_end(cx, &tx, organisation, |kept| kept.by_person == Some(id)).await?);
         self.finish(cx, tx, &entries, Wake::Sites).await?;
         Ok(MemberView::new(&after, &person))
     }
@@ -86,6 +88,8 @@ impl Control {
         tx.member_remove(&member).await?;
         let mut entries = vec![self.member_entry(cx, action, &member, &person)];
         entries.extend(self.sessions_end(cx, &tx, &person, Some(member.organisation)).await?);
+        let (organisation, id) = (member.organisation, member.person);
+        entries.extend(self.invitations_end(cx, &tx, organisation, |kept| kept.by_person == Some(id)).await?);
         self.finish(cx, tx, &entries, Wake::Sites).await?;
         Ok(MemberView::new(&member, &person))
     }

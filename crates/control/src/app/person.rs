@@ -46,6 +46,8 @@ impl Control {
                 return Err(Error::refused(Code::Conflict, refusal.to_string()));
             }
             tx.member_remove(&member).await?;
+            let of = member.organisation;
+            entries.extend(self.invitations_end(cx, &tx, of, |kept| kept.by_person == Some(id)).await?);
             let mut entry = self.member_entry(cx, Action::MemberRemove, &member, &person);
             if refusal.is_some() {
                 entry = entry.fact("was_last_owner", true);

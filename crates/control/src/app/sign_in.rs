@@ -57,6 +57,9 @@ pub(crate) struct Tokens {
 impl Control {
     /// Where somebody may sign in to.
     pub(crate) async fn places_of(&self, vouched: &Vouched) -> Result<Vec<Place>> {
+        if !self.still_vouches(self.store(), &vouched.subject.issuer, &vouched.email).await? {
+            return Ok(Vec::new());
+        }
         let Some(person) = self.store().person_by_subject(&vouched.subject).await? else { return Ok(Vec::new()) };
         let mut places = Vec::new();
         for member in self.store().memberships_of(person.id).await? {
@@ -131,8 +134,19 @@ impl Control {
         }
         let person = self.person_of(&tx, found.person).await?;
         let name = person.log_name().unwrap_or_default();
+        // Whoever revoked the newest key meant this sign-in. One that ran out is forgotten sooner or later, and ends nothing.
+        let was_revoked = tx.key_get(found.key).await?.is_some_and(|key| key.revoked_at.is_some());
+        let issuer = person.subject.as_ref().map_or("", |subject| subject.issuer.as_str());
+        let is_vouched = self.still_vouches(&tx, issuer, &person.email).await?;
         self.key_end(&tx, found.key, cx.now).await?;
         let (organisation, version) = (found.organisation, found.version + 1);
+        if worth == Refresh::Good && (was_revoked || !is_vouched) {
+            let why = if was_revoked { "its key was revoked" } else { "another provider vouches for this address now" };
+            let entry = cx.done(Some(organisation), "session:end", found.id).fact("person", name).refused(why);
+            tx.session_update(&Session { ended_at: Some(cx.now), version, ..found }).await?;
+            self.finish(&cx, tx, &[entry], Wake::Sites).await?;
+            return Ok(None);
+        }
         if worth == Refresh::Replayed {
             let entry = cx
                 .done(Some(organisation), "session:replay", found.id)
@@ -216,6 +230,9 @@ impl Control {
         organisation: OrganisationId,
     ) -> Result<(Person, Member)> {
         let missing = || Error::missing("organisation", organisation);
+        if !self.still_vouches(tx, &vouched.subject.issuer, &vouched.email).await? {
+            return Err(missing());
+        }
         let person = tx.person_by_subject(&vouched.subject).await?.ok_or_else(missing)?;
         let member = tx.member_get(organisation, person.id).await?.ok_or_else(missing)?;
         if person.email == vouched.email && person.name == vouched.name {

@@ -1,13 +1,13 @@
 //! Sessions: who is signed in. Kept in memory only: a restart signs everybody out, and no key is ever written down.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use gregal_core::id::ProjectId;
+use gregal_core::{id::ProjectId, person::Subject};
 use sha2::{Digest, Sha256};
 
 use crate::app::sign_in::Vouched;
@@ -18,8 +18,8 @@ const IDLE_MAX: Duration = Duration::from_hours(8);
 const VOUCHED_IDLE_MAX: Duration = Duration::from_mins(30);
 /// How long a provider's word is good for, used or not: then it is asked again.
 const VOUCHED_MAX: Duration = Duration::from_secs(gregal_core::session::CONSOLE_KEY_S as u64);
-/// The most sessions of one key.
-const PER_KEY_MAX: usize = 32;
+/// The most sessions of one person, or of one key that somebody signed in with.
+const PER_PERSON_MAX: usize = 32;
 /// The most sessions altogether.
 const SESSIONS_MAX: usize = 4096;
 
@@ -61,7 +61,8 @@ impl fmt::Debug for Session {
 pub(crate) struct Sessions(Mutex<HashMap<SessionId, Session>>);
 
 impl Sessions {
-    /// Begins a session. Where there are too many, the one unused longest ends: first of the same key, then of all.
+    /// Begins a session. Where there are too many, the one unused longest ends: first of the same person or key, then of whoever
+    /// has most.
     pub(crate) fn begin(&self, token: &str, key: String, csrf: String, now: Instant) {
         self.insert(token, Session { key, csrf, project: None, vouched: None, since: now, used_at: now }, now);
     }
@@ -79,14 +80,20 @@ impl Sessions {
     }
 
     fn insert(&self, token: &str, begun: Session, now: Instant) {
-        let same = |session: &Session| session.key == begun.key && session.vouched == begun.vouched;
+        let whose = Whose::of(&begun);
         let mut sessions = self.held();
         sessions.retain(|_, session| is_live(session, now));
-        while sessions.values().filter(|session| same(session)).count() >= PER_KEY_MAX {
-            drop_oldest(&mut sessions, same);
+        while sessions.values().filter(|session| Whose::of(session) == whose).count() >= PER_PERSON_MAX {
+            drop_oldest(&mut sessions, &whose);
         }
         while sessions.len() >= SESSIONS_MAX {
-            drop_oldest(&mut sessions, |_| true);
+            // Whoever has most gives way: nobody is pushed out by somebody who signs in again and again.
+            let mut counts: BTreeMap<Whose, usize> = BTreeMap::new();
+            for session in sessions.values() {
+                *counts.entry(Whose::of(session)).or_default() += 1;
+            }
+            let Some((most, _)) = counts.into_iter().max_by_key(|(_, count)| *count) else { break };
+            drop_oldest(&mut sessions, &most);
         }
         sessions.insert(SessionId::of(token), begun);
     }
@@ -126,8 +133,25 @@ fn is_live(session: &Session, now: Instant) -> bool {
     is_fresh && now.saturating_duration_since(session.used_at) < idle_max
 }
 
-fn drop_oldest(sessions: &mut HashMap<SessionId, Session>, of: impl Fn(&Session) -> bool) {
-    let oldest = sessions.iter().filter(|(_, session)| of(session)).min_by_key(|(_, session)| session.used_at);
+/// Whose a session is: a person, in whichever organisation they act, or a key.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Whose {
+    Person(Subject),
+    Key(String),
+}
+
+impl Whose {
+    fn of(session: &Session) -> Self {
+        match &session.vouched {
+            Some(vouched) => Self::Person(vouched.subject.clone()),
+            None => Self::Key(session.key.clone()),
+        }
+    }
+}
+
+fn drop_oldest(sessions: &mut HashMap<SessionId, Session>, whose: &Whose) {
+    let theirs = sessions.iter().filter(|(_, session)| Whose::of(session) == *whose);
+    let oldest = theirs.min_by_key(|(_, session)| session.used_at);
     if let Some(id) = oldest.map(|(id, _)| *id) {
         sessions.remove(&id);
     }
@@ -160,7 +184,38 @@ mod tests {
             begin(&sessions, &format!("theirs {number}"), "gk_theirs", start + Duration::from_secs(1));
         }
         assert!(sessions.used(SessionId::of("mine"), start).is_some());
-        assert_eq!(sessions.held().len(), PER_KEY_MAX + 1);
+        assert_eq!(sessions.held().len(), PER_PERSON_MAX + 1);
+    }
+
+    #[test]
+    fn one_person_cannot_push_out_another_by_going_in_and_out_of_organisations() {
+        let (sessions, start) = (Sessions::default(), Instant::now());
+        let word = |subject: &str| Vouched {
+            subject: Subject { issuer: "https://id.example".into(), subject: subject.into() },
+            email: format!("{subject}@example.eu"),
+            name: None,
+        };
+        let begin = |token: &str, key: &str, subject: &str, now: Instant| {
+            sessions.begin_for(token, key.into(), "csrf".into(), (word(subject), now), now);
+        };
+        begin("mine", "gk_mine", "ada", start);
+        for number in 0..SESSIONS_MAX + 10 {
+            let soon = start + Duration::from_secs(1);
+            begin(&format!("theirs {number}"), &format!("gk_{number}"), "eve", soon);
+        }
+        assert!(sessions.used(SessionId::of("mine"), start).is_some());
+        assert_eq!(sessions.held().len(), PER_PERSON_MAX + 1);
+    }
+
+    #[test]
+    fn where_all_places_are_taken_whoever_has_most_gives_way() {
+        let (sessions, start) = (Sessions::default(), Instant::now());
+        begin(&sessions, "mine", "gk_mine", start);
+        for number in 0..SESSIONS_MAX + 10 {
+            begin(&sessions, &format!("{number}"), &format!("gk_{}", number / 2), start + Duration::from_secs(1));
+        }
+        assert_eq!(sessions.held().len(), SESSIONS_MAX);
+        assert!(sessions.used(SessionId::of("mine"), start).is_some(), "the oldest, and the only one of its key");
     }
 
     #[test]

@@ -104,14 +104,19 @@ pub(crate) async fn sign_out(
     headers: HeaderMap,
     Posted { .. }: Posted<Nothing>,
 ) -> Result<Response, Failure> {
-    if let Some(id) = session_id(&headers) {
+    ended(&console, &headers).await
+}
+
+/// Ends the session of a browser and says good-bye.
+pub(crate) async fn ended(console: &Console, headers: &HeaderMap) -> Result<Response, Failure> {
+    if let Some(id) = session_id(headers) {
         if let Some(session) = console.0.sessions.used(id, console.0.world.steady()) {
             // A key that a sign-in made ends with it.
             console.0.door.session_end(&session.key).await.map_err(provider::told)?;
         }
         console.0.sessions.end(id);
     }
-    with_cookie(&console, Redirect::to("/console/sign-in").into_response(), "", "; Max-Age=0")
+    with_cookie(console, Redirect::to("/console/sign-in").into_response(), "", "; Max-Age=0")
 }
 
 pub(crate) fn with_cookie(

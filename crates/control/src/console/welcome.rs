@@ -6,7 +6,7 @@ use askama::Template;
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Request, State},
-    http::request::Parts,
+    http::{HeaderMap, request::Parts},
     response::{IntoResponse as _, Redirect, Response},
 };
 use gregal_core::id::OrganisationId;
@@ -90,6 +90,16 @@ struct WelcomePage {
     csrf: String,
     email: String,
     rows: Vec<Row>,
+}
+
+/// Signs out somebody who is vouched for, whether or not an organisation was chosen.
+pub(crate) async fn sign_out(
+    State(console): State<Console>,
+    headers: HeaderMap,
+    posted: PostedBy<posted::Nothing>,
+) -> Result<Response, Failure> {
+    let PostedBy { someone: _, form: posted::Nothing {} } = posted;
+    sign_in::ended(&console, &headers).await
 }
 
 pub(crate) async fn page(someone: Someone) -> Result<Response, Failure> {

@@ -55,7 +55,9 @@ pub(crate) async fn device(State(control): State<Control>, body: Bytes) -> Resul
     if ask.client_id != CLIENT_ID {
         return Ok(refused("invalid_client", "there is no such client"));
     }
-    let client: String = ask.client_name.chars().filter(|c| !c.is_control()).take(CLIENT_NAME_MAX).collect();
+    // A stranger's word that a person will read: letters that say what they look like, in the order in which they stand.
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || " ._-".contains(*c);
+    let client: String = ask.client_name.chars().filter(is_plain).take(CLIENT_NAME_MAX).collect();
     let (mut device_code, mut entropy) = ([0; 32], [0; 32]);
     control.world().fill(&mut device_code);
     control.world().fill(&mut entropy);

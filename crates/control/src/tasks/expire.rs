@@ -19,6 +19,7 @@ impl Control {
         self.holds_expire().await?;
         self.sights_mark().await?;
         self.accesses_close().await?;
+        self.invitations_expire().await?;
         self.key_uses_write().await?;
         let tx = self.store().begin_upkeep().await?;
         if tx.idempotency_forget(self.now().plus_seconds(-ANSWERS_SECONDS)).await? > 0 {

@@ -220,7 +220,8 @@ async fn no_name_leads_out_of_where_it_stands_or_speaks_to_a_terminal() {
                 let kept = [&made["name"], &made["key"]["name"], &made["organisation"]["name"]];
                 assert!(kept.contains(&&json!(name)), "{} named {name:?}: {made}", route.id);
                 assert!(
-                    ["key_create", "organisation_create", "operator_key_create"].contains(&route.id),
+                    ["key_create", "organisation_create", "operator_key_create", "service_account_create"]
+                        .contains(&route.id),
                     "{} takes {name:?}",
                     route.id
                 );

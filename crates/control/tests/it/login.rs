@@ -62,7 +62,7 @@ async fn a_device_waits_for_a_persons_word_and_gets_what_they_may() {
 
     let complete = text(&asked, "verification_uri_complete").strip_prefix("http://127.0.0.1:7480").unwrap().to_owned();
     let page = ada.get(&complete).await.text;
-    assert!(page.contains("laptop &#60;b&#62;of") || page.contains("laptop &lt;b&gt;of"), "{page}");
+    assert!(page.contains("laptop bofb Ada"), "a stranger's name is plain letters: {page}");
     assert!(page.contains(text(&asked, "user_code")), "{page}");
     // Not by a link, not without the session's token, not for an organisation she is not in.
     let (csrf, organisation) = (ada.csrf(&complete).await, tenant.organisation());
@@ -221,4 +221,57 @@ async fn whoever_is_not_signed_in_signs_in_first_and_comes_back_to_the_question(
         assert!(!onward.contains("evil") && onward.contains("href=\"/console\""), "{onward}");
     }
     let _: &Provider = &provider;
+}
+
+/// Renews a command line's sign-in.
+async fn renewed(cloud: &Cloud, given: &Value) -> Answer {
+    token(cloud, &[("grant_type", "refresh_token"), ("refresh_token", text(given, "refresh_token"))]).await
+}
+
+#[tokio::test]
+async fn a_sign_in_at_a_prompt_ends_when_its_key_is_revoked() {
+    let (provider, cloud, tenant) = world().await;
+    let mut ada = joined(&provider, &cloud, &tenant, "ada@example.eu", "developer").await;
+    let given = logged_in(&cloud, &mut ada, &tenant.organisation()).await;
+    let me = cloud.get(text(&given, "access_token"), "/api/v1/whoami").await.good();
+    cloud.call(&tenant.owner, "key_revoke", &[text(&me["key"], "id")], Value::Null).await.good();
+    assert_eq!(renewed(&cloud, &given).await.json()["error"], "invalid_grant");
+}
+
+#[tokio::test]
+async fn whose_domain_takes_another_provider_has_to_sign_in_there() {
+    let (provider, cloud, tenant) = world().await;
+    let mut ada = joined(&provider, &cloud, &tenant, "ada@example.eu", "developer").await;
+    let given = logged_in(&cloud, &mut ada, &tenant.organisation()).await;
+    // She has a place elsewhere too, at which she is signed in.
+    let other = cloud.tenant("Other", 1_000).await;
+    let elsewhere = json!({ "email": "ada@example.eu", "role": "viewer" });
+    let made = cloud.call(&other.owner, "invitation_create", &[&other.organisation()], elsewhere).await.good();
+    let csrf = ada.csrf("/console/welcome").await;
+    let joined = ada.post("/console/welcome/join", &[("csrf", &csrf), ("text", text(&made, "text"))]).await;
+    assert_eq!(joined.status, 303, "{}", joined.text);
+    let beside = logged_in(&cloud, &mut ada, &other.organisation()).await;
+
+    let wanted = json!({ "issuer": "https://id.acme.example", "client_id": "gregal" });
+    let parameters = [&*tenant.organisation(), "example.eu"];
+    cloud.call(&cloud.operator, "domain_write", &parameters, wanted).await.good();
+    for given in [&given, &beside] {
+        assert!(!works(&cloud, text(given, "access_token")).await, "what the old provider vouched for is over");
+        assert_eq!(renewed(&cloud, given).await.json()["error"], "invalid_grant");
+    }
+    assert_eq!(ada.get("/console").await.headers["location"], "/console/sign-in");
+    assert!(!ada.get("/console/welcome").await.text.contains("Acme"), "its word opens no organisation any more");
+}
+
+#[tokio::test]
+async fn somebody_elsewhere_whose_provider_may_not_vouch_any_more_is_not_renewed() {
+    let (provider, cloud, tenant) = world().await;
+    let mut ada = joined(&provider, &cloud, &tenant, "ada@example.eu", "developer").await;
+    let given = logged_in(&cloud, &mut ada, &tenant.organisation()).await;
+    // The domain is another organisation's, whose member she is not.
+    let other = cloud.tenant("Other", 1_000).await;
+    let wanted = json!({ "issuer": "https://id.other.example", "client_id": "gregal" });
+    cloud.call(&cloud.operator, "domain_write", &[&*other.organisation(), "example.eu"], wanted).await.good();
+    assert_eq!(renewed(&cloud, &given).await.json()["error"], "invalid_grant");
+    assert!(!works(&cloud, text(&given, "access_token")).await);
 }

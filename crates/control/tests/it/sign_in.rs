@@ -491,3 +491,54 @@ async fn a_session_ends_idle_and_with_its_sign_out_and_shows_members_their_place
     cloud.world.pass_seconds(30 * 60);
     assert_eq!(ada.get("/console").await.headers["location"], "/console/sign-in");
 }
+
+#[tokio::test]
+async fn an_invitation_ends_with_the_right_of_whoever_made_it_and_keeps_no_address_when_it_is_over() {
+    let (provider, cloud, tenant) = world().await;
+    let organisation = tenant.organisation();
+    let mut ada = joined(&provider, &cloud, &tenant, "ada@example.eu", "admin").await;
+    let csrf = ada.csrf("/console/members").await;
+    let fields = [("csrf", csrf.as_str()), ("once", "1"), ("email", "bob@example.eu"), ("role", "viewer")];
+    let page = ada.post("/console/members", &fields).await.text;
+    let by_person = page[page.find("gi_").unwrap()..].chars().take("gi_".len() + 64).collect::<String>();
+    let by_owner = invited(&cloud, &tenant, "bob@example.eu", "viewer").await;
+
+    let person = cloud.store.members_of(tenant.organisation).await.unwrap()[0].person.to_string();
+    let lowered = json!({ "role": "viewer" });
+    cloud.call(&tenant.owner, "member_write", &[&organisation, &person], lowered).await.good();
+    let mut bob = Browser::new(&cloud);
+    bob.sign_in(&provider, "8", "bob@example.eu").await;
+    let csrf = bob.csrf("/console/welcome").await;
+    let refused = bob.post("/console/welcome/join", &[("csrf", &csrf), ("text", &by_person)]).await;
+    assert_eq!(refused.status, 404, "she may invite nobody any more");
+    let joined = bob.post("/console/welcome/join", &[("csrf", &csrf), ("text", &by_owner)]).await;
+    assert_eq!(joined.status, 303, "what others offered stands: {}", joined.text);
+
+    invited(&cloud, &tenant, "eve@example.eu", "viewer").await;
+    cloud.world.pass_seconds(7 * 24 * 3600 + 1);
+    assert_eq!(cloud.store.invitations_kept_all().await.unwrap().len(), 1);
+    cloud.control.expire_pass().await.unwrap();
+    assert!(cloud.store.invitations_kept_all().await.unwrap().is_empty(), "nobody came, and no address is left");
+
+    invited(&cloud, &tenant, "eve@example.eu", "viewer").await;
+    let me = cloud.get(&tenant.owner, "/api/v1/whoami").await.good();
+    cloud.call(&tenant.owner, "key_revoke", &[me["key"]["id"].as_str().unwrap()], Value::Null).await.good();
+    assert!(cloud.store.invitations_kept_all().await.unwrap().is_empty(), "a key that is revoked invites nobody");
+}
+
+#[tokio::test]
+async fn who_has_no_organisation_can_sign_out_all_the_same() {
+    let (provider, cloud, _) = world().await;
+    let mut eve = Browser::new(&cloud);
+    eve.sign_in(&provider, "66", "eve@example.eu").await;
+    let csrf = eve.csrf("/console/welcome").await;
+    assert_eq!(eve.post("/console/welcome/sign-out", &[("csrf", "x")]).await.status, 403);
+    let session = eve.cookies["gregal_console"].clone();
+    assert_eq!(eve.post("/console/welcome/sign-out", &[("csrf", &csrf)]).await.headers["location"], "/console/sign-in");
+    eve.cookies.insert("gregal_console".into(), session);
+    assert_eq!(
+        eve.get("/console/welcome").await.headers["location"],
+        "/console/sign-in",
+        "the old cookie is worth nothing"
+    );
+}
