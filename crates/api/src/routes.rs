@@ -4,53 +4,11 @@
 use gregal_core::access::Action;
 
 mod row;
+#[cfg(test)]
+mod tests;
 
+pub use row::{Access, Route};
 use row::{ask, create, delete, put, read};
-
-/// How a route proves who is asking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Anyone: health and the contract itself.
-    Public,
-    /// A key whose role allows this action on the object named.
-    Key(Action),
-    /// A key, whatever its role: it asks about itself.
-    AnyKey,
-    /// No key yet: what is sent proves itself (a code that a person allowed, a refresh credential), or gives nothing.
-    Proof,
-    /// A site's secret.
-    Site,
-}
-
-/// One route.
-#[derive(Debug, Clone, Copy)]
-pub struct Route {
-    /// Its name: noun, then verb. Handlers, client methods and `OpenAPI` operations share it.
-    pub id: &'static str,
-    /// HTTP method.
-    pub method: &'static str,
-    /// Path, parameters in braces.
-    pub path: &'static str,
-    /// Who may ask.
-    pub access: Access,
-    /// Schema of the request's body, if it has one.
-    pub request: Option<&'static str>,
-    /// Schema of the answer's body, if it has one.
-    pub response: Option<&'static str>,
-    /// Status of a good answer.
-    pub status: u16,
-    /// Whether it changes something (and so leaves an audit entry).
-    pub changes: bool,
-    /// What it is for, one sentence.
-    pub summary: &'static str,
-}
-
-impl Route {
-    /// Whether the route makes something and so takes an `Idempotency-Key`.
-    pub fn creates(&self) -> bool {
-        self.method == "POST" && self.status == 201
-    }
-}
 
 use Access::{AnyKey, Key, Proof, Public, Site};
 use Action as A;
@@ -828,25 +786,4 @@ pub const ROUTES: &[Route] = &[
 /// Finds a route by its name.
 pub fn route(id: &str) -> Option<&'static Route> {
     ROUTES.iter().find(|route| route.id == id)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn every_route_has_its_own_name_and_its_own_place() {
-        let names: BTreeSet<_> = ROUTES.iter().map(|route| route.id).collect();
-        let places: BTreeSet<_> = ROUTES.iter().map(|route| (route.method, route.path)).collect();
-        assert_eq!((names.len(), places.len()), (ROUTES.len(), ROUTES.len()));
-    }
-
-    #[test]
-    fn whatever_changes_something_asks_who_is_there() {
-        for route in ROUTES.iter().filter(|route| route.changes) {
-            assert!(!matches!(route.access, Public), "{} changes something and is open to anyone", route.id);
-        }
-    }
 }

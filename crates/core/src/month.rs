@@ -28,6 +28,7 @@ impl Month {
     }
 
     /// The month before it.
+    #[must_use]
     pub const fn before(self) -> Self {
         Self::of(self.from.plus_millis(-1))
     }

@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(600);
+    const LONG: Duration = Duration::from_mins(10);
 
     #[tokio::test]
     async fn upkeep_waits_for_a_few_requests_at_most_and_requests_for_one_of_upkeep_at_a_time() {

@@ -1,8 +1,51 @@
-//! How a row of the route table is written down: by what the route does.
+//! What a row of the route table is, and how it is written down: by what the route does.
 
 use gregal_core::access::Action;
 
-use super::{Access, Route};
+/// How a route proves who is asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone: health and the contract itself.
+    Public,
+    /// A key whose role allows this action on the object named.
+    Key(Action),
+    /// A key, whatever its role: it asks about itself.
+    AnyKey,
+    /// No key yet: what is sent proves itself (a code that a person allowed, a refresh credential), or gives nothing.
+    Proof,
+    /// A site's secret.
+    Site,
+}
+
+/// One route.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// Its name: noun, then verb. Handlers, client methods and `OpenAPI` operations share it.
+    pub id: &'static str,
+    /// HTTP method.
+    pub method: &'static str,
+    /// Path, parameters in braces.
+    pub path: &'static str,
+    /// Who may ask.
+    pub access: Access,
+    /// Schema of the request's body, if it has one.
+    pub request: Option<&'static str>,
+    /// Schema of the answer's body, if it has one.
+    pub response: Option<&'static str>,
+    /// Status of a good answer.
+    pub status: u16,
+    /// Whether it changes something (and so leaves an audit entry).
+    pub changes: bool,
+    /// What it is for, one sentence.
+    pub summary: &'static str,
+}
+
+impl Route {
+    /// Whether the route makes something and so takes an `Idempotency-Key`.
+    pub fn creates(&self) -> bool {
+        self.method == "POST" && self.status == 201
+    }
+}
 
 pub(super) const fn read(
     id: &'static str,

@@ -76,7 +76,7 @@ impl Control {
     }
 
     /// Ends the sessions of the organisation's members with addresses of a domain for which their provider may not vouch any
-    /// more. Members of other organisations who have such addresses are asked for another word at their next renewal.
+    /// more. Members of other organisations who have such addresses are found out at their next page or renewal.
     async fn unvouched_end(&self, cx: &Cx, tx: &Tx, id: OrganisationId, domain: &str) -> Result<Vec<AuditEntry>> {
         let mut entries = Vec::new();
         for member in tx.members_of(id).await? {

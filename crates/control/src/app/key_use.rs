@@ -14,7 +14,7 @@ use gregal_core::{id::KeyId, key::Key, time::Time};
 use crate::{Control, Cx, Result};
 
 /// The least time between two writes.
-const REST: Duration = Duration::from_secs(60);
+const REST: Duration = Duration::from_mins(1);
 /// The most keys that are remembered between two writes; beyond, new ones wait for the next turn.
 const KEYS_MAX: usize = 100_000;
 /// A minute, in milliseconds: times are told no finer.
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(uses.take(start), [(one, Time::from_millis(2))].into());
         uses.note(two, Time::from_millis(3));
         assert!(uses.take(start + Duration::from_secs(59)).is_empty(), "too soon");
-        assert_eq!(uses.take(start + Duration::from_secs(60)), [(two, Time::from_millis(3))].into());
+        assert_eq!(uses.take(start + Duration::from_mins(1)), [(two, Time::from_millis(3))].into());
         assert!(uses.take(start + Duration::from_secs(999)).is_empty(), "nothing new");
     }
 

@@ -55,9 +55,14 @@ pub(crate) struct Tokens {
 }
 
 impl Control {
+    /// Whether whoever vouched for somebody may do so as things are now.
+    pub(crate) async fn is_still_vouched(&self, vouched: &Vouched) -> Result<bool> {
+        self.still_vouches(self.store(), &vouched.subject.issuer, &vouched.email).await
+    }
+
     /// Where somebody may sign in to.
     pub(crate) async fn places_of(&self, vouched: &Vouched) -> Result<Vec<Place>> {
-        if !self.still_vouches(self.store(), &vouched.subject.issuer, &vouched.email).await? {
+        if !self.is_still_vouched(vouched).await? {
             return Ok(Vec::new());
         }
         let Some(person) = self.store().person_by_subject(&vouched.subject).await? else { return Ok(Vec::new()) };
@@ -237,6 +242,15 @@ impl Control {
         let member = tx.member_get(organisation, person.id).await?.ok_or_else(missing)?;
         if person.email == vouched.email && person.name == vouched.name {
             return Ok((person, member));
+        }
+        if person.email != vouched.email {
+            // What was offered to the address of before can be taken up by nobody here, and would outlive an erasure.
+            for kept in tx.invitations_kept_all().await? {
+                if kept.email == person.email {
+                    let now = self.now();
+                    tx.invitation_update(&kept.ended(now)).await?;
+                }
+            }
         }
         let (email, name) = (vouched.email.clone(), vouched.name.clone());
         let person = Person { email, name, version: person.version + 1, ..person };

@@ -26,6 +26,7 @@ use super::{
     api::Api,
     failure::Failure,
     page::{Group, Here, Link, Shell},
+    provider::told,
     session::{Session, SessionId},
 };
 use crate::http::peer::Peer;
@@ -57,6 +58,14 @@ impl FromRequestParts<Console> for Visitor {
         let Session { key, csrf, project, vouched, .. } = session;
         if key.is_empty() {
             return Err(Failure::Unplaced);
+        }
+        if let Some(vouched) = &vouched
+            && !console.0.door.is_still_vouched(vouched).await.map_err(told)?
+        {
+            // The address is another provider's to vouch for since: its own has to say so.
+            console.0.door.session_end(&key).await.map_err(told)?;
+            console.0.sessions.end(id);
+            return Err(Failure::SignedOut);
         }
         let api = Api::new(console.0.api.clone(), key, Peer::of(&parts.extensions));
         // Asked anew for each page: a key that was revoked ends its sessions at once.

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// How long keys are believed: what an issuer took back is refused from then on.
-const BELIEVED: Duration = Duration::from_secs(300);
+const BELIEVED: Duration = Duration::from_mins(5);
 /// The least time between two questions to one issuer, whatever tokens name.
 const REST: Duration = Duration::from_secs(10);
 /// The most issuers that are remembered.

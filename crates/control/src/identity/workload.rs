@@ -4,7 +4,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use gregal_core::{service_account::WORKLOAD_TOKEN_AGE_S_MAX, time::Time};
 use openidconnect::{
-    JsonWebKey as _, JsonWebKeyUse as _, JwsSigningAlgorithm as _,
+    JsonWebKey as _, JwsSigningAlgorithm as _,
     core::{CoreJsonWebKey, CoreJsonWebKeySet, CoreJwsSigningAlgorithm},
 };
 use serde_json::{Map, Value};
@@ -76,7 +76,7 @@ impl Sent {
 
     fn may_be_by(&self, key: &CoreJsonWebKey) -> bool {
         let fits_name = self.kid.as_ref().is_none_or(|kid| key.key_id().is_some_and(|id| id.as_str() == kid));
-        fits_name && key.key_use().is_none_or(|usage| usage.allows_signature())
+        fits_name && key.key_use().is_none_or(openidconnect::JsonWebKeyUse::allows_signature)
     }
 
     /// Whether one of these keys signed it.

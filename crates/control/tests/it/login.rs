@@ -274,4 +274,5 @@ async fn somebody_elsewhere_whose_provider_may_not_vouch_any_more_is_not_renewed
     cloud.call(&cloud.operator, "domain_write", &[&*other.organisation(), "example.eu"], wanted).await.good();
     assert_eq!(renewed(&cloud, &given).await.json()["error"], "invalid_grant");
     assert!(!works(&cloud, text(&given, "access_token")).await);
+    assert_eq!(ada.get("/console").await.headers["location"], "/console/sign-in");
 }

@@ -166,7 +166,7 @@ fn compare(invoice: &Invoice, mut sums: BTreeMap<Key, Sum>) -> Result<(), Verify
         let name = |what: &str| format!("line {} (`{}`): {what}", line.number, said.label);
         let key = (line.late.clone(), said.meter.as_str().to_owned(), said.item.clone(), said.price_book);
         let Some(sum) = sums.remove(&key) else {
-            return Err(differs(name("records"), 0, said.records));
+            return Err(differs(name("records"), &0, &said.records));
         };
         let numbers = [
             ("records", sum.records, said.records),
@@ -176,19 +176,19 @@ fn compare(invoice: &Invoice, mut sums: BTreeMap<Key, Sum>) -> Result<(), Verify
         ];
         for (what, ours, theirs) in numbers {
             if ours != theirs {
-                return Err(differs(name(what), ours, theirs));
+                return Err(differs(name(what), &ours, &theirs));
             }
         }
         let ours = Cents::new(sum.cents()?);
         if ours != said.net {
-            return Err(differs(name("net"), ours, said.net));
+            return Err(differs(name("net"), &ours, &said.net));
         }
     }
     match sums.into_iter().next() {
         None => Ok(()),
         Some(((late, meter, item, _), sum)) => {
             let of = late.map(|month| format!(" of {month}")).unwrap_or_default();
-            Err(differs(format!("`{item}` on `{meter}`{of}: records"), sum.records, "no line"))
+            Err(differs(format!("`{item}` on `{meter}`{of}: records"), &sum.records, &"no line"))
         }
     }
 }
@@ -203,12 +203,12 @@ fn totals(invoice: &Invoice) -> Result<(), VerifyError> {
         [("net", net, invoice.net), ("VAT", vat, invoice.vat.amount), ("total", total, invoice.total)]
     {
         if ours != theirs.get() {
-            return Err(differs(what.to_owned(), Cents::new(ours), theirs));
+            return Err(differs(what.to_owned(), &Cents::new(ours), &theirs));
         }
     }
     Ok(())
 }
 
-fn differs(what: String, ours: impl ToString, theirs: impl ToString) -> VerifyError {
+fn differs(what: String, ours: &impl ToString, theirs: &impl ToString) -> VerifyError {
     VerifyError::Differs { what, ours: ours.to_string(), theirs: theirs.to_string() }
 }
