@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn where_all_places_are_taken_whoever_has_most_gives_way() {
         let (sessions, start) = (Sessions::default(), Instant::now());
-        begin(&sessions, "mine", "gk_mine", start);
+        begin(&sessions, "mine", "gk_!first", start);
         for number in 0..SESSIONS_MAX + 10 {
             begin(&sessions, &format!("{number}"), &format!("gk_{}", number / 2), start + Duration::from_secs(1));
         }
