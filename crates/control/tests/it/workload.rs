@@ -254,7 +254,18 @@ async fn a_published_secret_signs_nothing() {
 }
 
 #[tokio::test]
-async fn a_token_with_an_id_is_used_once_even_after_a_restart() {
+async fn what_one_audience_asks_for_opens_no_other() {
+    let world = World::open().await;
+    let trust = |audience: &str, repository: &str| json!({ "issuer": world.issuer.url, "audience": audience, "claims": { "repository": repository } });
+    let wanted = json!({ "trusts": [trust(AUDIENCE, "acme/app"), trust("https://lab.example", "acme/lab")] });
+    world.cloud.call(&world.tenant.owner, "service_account_write", &[&world.account], wanted).await.good();
+    world.exchange(&signed(&key(1), &world.claims())).await.good();
+    let lab = signed(&key(1), &world.but("repository", json!("acme/lab")));
+    world.refused(&lab, "a claim is not what it must be").await;
+}
+
+#[tokio::test]
+async fn a_token_with_an_id_is_used_once() {
     let world = World::open().await;
     let token = signed(&key(1), &world.but("jti", json!("run-7")));
     let given = world.exchange(&token).await.good();
