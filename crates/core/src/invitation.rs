@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Role,
-    id::{InvitationId, KeyId, OrganisationId, PersonId, ProjectId},
+    id::{InvitationId, KeyId, OrganisationId, PersonId, ProjectId, ServiceAccountId},
     time::Time,
 };
 
@@ -34,6 +34,9 @@ pub struct Invitation {
     /// The program's key that invites, if one does: it stands as long as that is not revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_key: Option<KeyId>,
+    /// The service account whose key invites, if one's does: it stands as long as that is enabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_account: Option<ServiceAccountId>,
     /// SHA-256 of the text shown once, hex.
     pub digest: String,
     /// When it was made.
@@ -86,6 +89,7 @@ mod tests {
             project: None,
             by_person: None,
             by_key: None,
+            by_account: None,
             digest: "00".into(),
             created_at: at(0),
             expires_at: at(1_000),

@@ -64,6 +64,7 @@ impl Control {
             by_person: cx.key()?.person,
             // A session's key comes and goes; its person is who invites.
             by_key: cx.key().ok().filter(|key| key.person.is_none()).map(|key| key.id),
+            by_account: cx.key()?.account,
             digest: key::digest_of(&text),
             created_at: cx.now,
             expires_at: cx.now.plus_seconds(i64::from(seconds)),

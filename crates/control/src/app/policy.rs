@@ -193,6 +193,13 @@ impl Control {
         {
             return Ok(view.service_account_get(account).await?.is_some_and(|account| account.organisation == own));
         }
+        // A key of an account is asked about as the account: a rule that names it would never meet anything.
+        if kind == "Holder"
+            && let Ok(key) = id.parse()
+            && view.key_get(key).await?.is_some_and(|key| key.account.is_some())
+        {
+            return Ok(false);
+        }
         let found = self.object_of(view, id).await?;
         let is_of_kind = |found: &Resource| found.kind.as_str() == kind || (kind == "Holder" && is_key(found));
         Ok(found.is_some_and(|found| found.organisation == Some(own) && is_of_kind(&found)))

@@ -152,12 +152,16 @@ impl Control {
         if disabled_at != before.disabled_at {
             entry = entry.fact("enabled", disabled_at.is_none());
         }
+        let mut entries = Vec::new();
         if disabled_at.is_some() && before.disabled_at.is_none() {
             entry = entry.fact("keys_ended", account_keys_end(&tx, id, cx.now).await?);
+            let of = before.organisation;
+            entries = self.invitations_end(cx, &tx, of, |kept| kept.by_account == Some(id)).await?;
         }
+        entries.insert(0, entry);
         let after = ServiceAccount { trusts, disabled_at, version: before.version + 1, ..before };
         tx.service_account_update(&after).await?;
-        self.finish(cx, tx, &[entry], Wake::Sites).await?;
+        self.finish(cx, tx, &entries, Wake::Sites).await?;
         Ok((&after).into())
     }
 
@@ -173,7 +177,10 @@ impl Control {
             .done(Some(gone.organisation), Action::ServiceAccountRemove.as_str(), id)
             .by(&policies)
             .fact("keys_ended", ended);
-        self.finish(cx, tx, &[entry], Wake::Sites).await?;
+        let mut entries = vec![entry];
+        let of = gone.organisation;
+        entries.extend(self.invitations_end(cx, &tx, of, |kept| kept.by_account == Some(id)).await?);
+        self.finish(cx, tx, &entries, Wake::Sites).await?;
         Ok((&gone).into())
     }
 
@@ -189,6 +196,10 @@ impl Control {
         let key_id = KeyId::new(self.world());
         let resource = Resource::key(account.organisation, account.project, key_id, account.role);
         let policies = one_noun(self.authorize(cx, Action::KeyCreate, &resource).await, missing)?;
+        // What an account makes is its own: a key of another would not end with it.
+        if cx.key()?.account.is_some_and(|own| own != id) {
+            may_outlast(cx)?;
+        }
         names::title("name", &wanted.name)?;
         let expires_at = ends_with_maker(cx, wanted.expires_in_s)?;
         let scope = self.scope_wanted(cx, wanted.scope).await?.filled_from(&account.scope);

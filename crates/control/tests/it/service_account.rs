@@ -183,3 +183,47 @@ async fn a_site_tells_of_keys_that_were_used_there_and_makes_none_up() {
     assert_eq!(shown["items"][0]["last_used_at"], json!("2026-11-22T10:30:00.000Z"));
     assert_eq!(cloud.store.key_uses(&[nobodys]).await.unwrap(), [].into());
 }
+
+#[tokio::test]
+async fn what_an_account_offered_and_whatever_it_could_make_ends_with_it() {
+    let cloud = Cloud::open().await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let wide = json!({ "name": "ops", "role": "admin" });
+    let account = made(&cloud, &tenant.owner, &tenant, wide).await;
+    let other = made(&cloud, &tenant.owner, &tenant, json!({ "name": "other", "role": "inference" })).await;
+    let made_key = key_of(&cloud, &tenant.owner, &account, json!({ "name": "k" })).await.good();
+    let acts = made_key["secret"].as_str().unwrap();
+    let told = key_of(&cloud, acts, &other, json!({ "name": "mine for ever" })).await;
+    assert_eq!((told.status, told.json()["rule"].as_str()), (403, Some("key.no_longer_than_held")), "{}", told.text);
+
+    // A rule that names a key of an account would never meet anything.
+    let text = format!(
+        "forbid (principal == Holder::\"{}\", action == Action::\"dataset:read\", resource);",
+        made_key["key"]["id"].as_str().unwrap()
+    );
+    let written =
+        cloud.call(&tenant.owner, "policy_write", &[&tenant.organisation(), "no-data"], json!({ "text": text })).await;
+    assert_eq!((written.status, written.problem().as_str()), (422, "policy_refused"), "{}", written.text);
+
+    let offer = json!({ "email": "eve@example.eu", "role": "viewer" });
+    cloud.call(acts, "invitation_create", &[&tenant.organisation()], offer).await.good();
+    assert_eq!(cloud.store.invitations_kept_all().await.unwrap().len(), 1);
+    let disable = json!({ "enabled": false });
+    cloud.call(&tenant.owner, "service_account_write", &[&account], disable).await.good();
+    assert!(cloud.store.invitations_kept_all().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_key_offered_hangs_on_its_successor() {
+    let cloud = Cloud::open().await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let offer = json!({ "email": "eve@example.eu", "role": "viewer" });
+    cloud.call(&tenant.owner, "invitation_create", &[&tenant.organisation()], offer).await.good();
+    let me = cloud.get(&tenant.owner, "/api/v1/whoami").await.good();
+    let id = me["key"]["id"].as_str().unwrap();
+    let rotated = cloud.call(&tenant.owner, "key_rotate", &[id], json!({ "overlap_s": 0 })).await.good();
+    assert_eq!(cloud.store.invitations_kept_all().await.unwrap().len(), 1, "a rotation takes nothing back");
+    let (next, id) = (rotated["secret"].as_str().unwrap(), rotated["key"]["id"].as_str().unwrap());
+    cloud.call(next, "key_revoke", &[id], Value::Null).await.good();
+    assert!(cloud.store.invitations_kept_all().await.unwrap().is_empty());
+}

@@ -7,6 +7,7 @@ use gregal_api::{
 use gregal_core::{
     access::Action,
     id::{KeyId, OrganisationId},
+    invitation::Invitation,
     key::{self, Key},
     time::Time,
 };
@@ -63,6 +64,13 @@ impl Control {
         let after = Key { revoked_at: (overlap_s == 0).then_some(cx.now), ..after };
         tx.key_insert(&new).await?;
         tx.key_update(&after).await?;
+        // What the key offered hangs on its successor: revoking that takes it back.
+        for kept in tx.invitations_kept(organisation).await? {
+            if kept.by_key == Some(id) {
+                let version = kept.version + 1;
+                tx.invitation_update(&Invitation { by_key: Some(new.id), version, ..kept }).await?;
+            }
+        }
         let answer = |secret: Option<String>| KeyCreated { key: (&new).into(), secret };
         let entry = cx
             .done(Some(organisation), Action::KeyRotate.as_str(), id)
