@@ -123,7 +123,7 @@ pub struct CreditNoteCreate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PaymentCreate {
-    /// How much, in cents; at most what is due.
+    /// How much, in cents; at most what is due. With a minus: given back, at most what was paid.
     pub amount_cents: i64,
     /// What the bank calls it; the same one again changes nothing.
     pub reference: String,

@@ -238,5 +238,6 @@ const fn rule(rule: VatRule) -> &'static str {
         VatRule::ReverseCharge => "reverse charge",
         VatRule::OneStopShop => "one-stop shop",
         VatRule::OutsideScope => "outside the scope of VAT",
+        VatRule::Exempt => "exempt from VAT",
     }
 }

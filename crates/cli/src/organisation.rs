@@ -12,6 +12,10 @@ use crate::{
 
 mod billing;
 
+fn credit(text: &str) -> Result<u32, String> {
+    u32::try_from(words::cents(text)?).map_err(|_| format!("`{text}` is more than 42,949,672.95 euro"))
+}
+
 #[derive(Debug, Subcommand)]
 pub enum OrganisationVerb {
     /// Make an organisation and its owner's key (operators)
@@ -44,7 +48,7 @@ pub struct Create {
     #[arg(long, value_parser = ["self_service", "subscription", "dedicated"])]
     plan: Option<String>,
     /// Credit to begin with, in euro
-    #[arg(long, value_name = "EUR", default_value = "0", value_parser = words::cents)]
+    #[arg(long, value_name = "EUR", default_value = "0", value_parser = credit)]
     credit_eur: u32,
     /// Countries its content may be in, separated by commas; `EU` stands for all member states
     #[arg(long, value_name = "CODES", value_delimiter = ',')]

@@ -58,15 +58,15 @@ pub(crate) fn dash<T: ToString>(value: Option<T>) -> String {
 }
 
 /// An amount in euro, typed by a person, as cents.
-pub(crate) fn cents(text: &str) -> Result<u32, String> {
+pub(crate) fn cents(text: &str) -> Result<i64, String> {
     let wrong = || format!("`{text}` is not an amount in euro, one looks like `25` or `99.50`");
     let (whole, decimals) = text.split_once('.').unwrap_or((text, "00"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     if !digits(whole) || !digits(decimals) || decimals.len() > 2 {
         return Err(wrong());
     }
-    let whole: u32 = whole.parse().map_err(|_| wrong())?;
-    let part: u32 = format!("{decimals:0<2}").parse().map_err(|_| wrong())?;
+    let whole: i64 = whole.parse().map_err(|_| wrong())?;
+    let part: i64 = format!("{decimals:0<2}").parse().map_err(|_| wrong())?;
     whole.checked_mul(100).and_then(|cents| cents.checked_add(part)).ok_or_else(wrong)
 }
 

@@ -95,7 +95,7 @@ fn invoice(
     for event in events(&organisation) {
         gathered.add(&event, Nano::ZERO)?;
     }
-    let (lines, _) = gathered.lines()?;
+    let lines = gathered.made()?;
     let at = month.until.plus_seconds(21_600);
     let issued = issue(next(place, at), (&organisation, &billing), (&seller, 30), (month, Reach::default(), 9), lines)?;
     Ok(issued.ok_or("nothing to invoice")?)

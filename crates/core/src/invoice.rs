@@ -23,16 +23,18 @@ mod gather;
 mod issue;
 mod party;
 mod recompute;
+mod records;
 mod verify;
 
-pub use book::{Entry, Standing, due, standing};
-pub use gather::{Gathered, IssuedLine, Reach};
+pub use book::{Entry, Standing, due, paid, standing};
+pub use gather::{Gathered, IssuedLine, Made, Reach};
 pub use issue::{
     Category, CreditError, Credits, Invoice, Kind, Numbered, PART, Taken, VatSum, credit, digest, invoiced, issue,
     number,
 };
-pub use party::{Address, Billing, Buyer, ElectronicAddress, Seller};
+pub use party::{Address, Billing, Buyer, ElectronicAddress, ElectronicAddressError, Seller};
 pub use recompute::{RecomputeError, Recomputed, recompute};
+pub use records::RecordsDigest;
 pub use verify::{Exported, Verified, VerifyError, verify};
 
 /// How VAT is charged.
@@ -47,6 +49,8 @@ pub enum VatRule {
     OneStopShop,
     /// Buyer outside the Union: outside the scope of VAT (category O).
     OutsideScope,
+    /// The operator wrote down why none is charged (category E).
+    Exempt,
 }
 
 /// One line: all use of one thing on one meter at one price.
@@ -219,7 +223,8 @@ fn draft_of(
     lines: Vec<InvoiceLine>,
 ) -> Result<InvoiceDraft, InvoiceError> {
     let net = lines.iter().try_fold(Cents::ZERO, |sum, line| sum.add(line.net))?;
-    let vat_rule = vat::rule(seller, organisation.country, organisation.vat_id.as_deref());
+    let buyer = (organisation.country, organisation.vat_id.as_deref());
+    let vat_rule = rule_for(buyer, organisation.billing.as_ref(), seller);
     let unknown = || InvoiceError::NoVatRate {
         country: if vat_rule == VatRule::OneStopShop { organisation.country } else { seller },
     };
@@ -227,6 +232,18 @@ fn draft_of(
     let vat = vat_on(net, vat_basis_points)?;
     let total = net.add(vat)?;
     Ok(InvoiceDraft { organisation: organisation.id, from, until, lines, net, vat_rule, vat_basis_points, vat, total })
+}
+
+/// How VAT is charged to a buyer: not at all where the operator wrote down why.
+fn rule_for(
+    (country, vat_id): (Jurisdiction, Option<&str>),
+    billing: Option<&Billing>,
+    seller: Jurisdiction,
+) -> VatRule {
+    if billing.is_some_and(|billing| billing.exemption.is_some()) {
+        return VatRule::Exempt;
+    }
+    vat::rule(seller, country, vat_id)
 }
 
 /// Each event once, by id. The same facts twice are one event; different facts under one id are refused.

@@ -69,7 +69,7 @@ pub fn rate(rule: VatRule, seller: Jurisdiction, buyer: Jurisdiction) -> Option<
     match rule {
         VatRule::Domestic => standard_rate(seller),
         VatRule::OneStopShop => standard_rate(buyer),
-        VatRule::ReverseCharge | VatRule::OutsideScope => Some(0),
+        VatRule::ReverseCharge | VatRule::OutsideScope | VatRule::Exempt => Some(0),
     }
 }
 

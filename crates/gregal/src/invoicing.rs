@@ -60,11 +60,9 @@ impl InvoiceSettings {
         );
         ensure!(self.due_days <= 365, "`invoice.due_days` is at most 365");
         ensure!(self.after_hours <= AFTER_HOURS_MAX, "`invoice.after_hours` is at most {AFTER_HOURS_MAX}");
-        let electronic = match self.electronic.split_once(':') {
-            _ if self.electronic.is_empty() => None,
-            Some((scheme, id)) => Some(ElectronicAddress { scheme: scheme.to_owned(), id: id.to_owned() }),
-            None => anyhow::bail!("`invoice.electronic` is not `SCHEME:ADDRESS`, one looks like `0225:303265045`"),
-        };
+        let electronic =
+            (!self.electronic.is_empty()).then(|| self.electronic.parse::<ElectronicAddress>()).transpose();
+        let electronic = electronic.map_err(|error| anyhow::anyhow!("`invoice.electronic`: {error}"))?;
         let seller = Seller {
             name: self.name.clone(),
             registration: self.registration.clone(),

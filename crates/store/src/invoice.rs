@@ -10,7 +10,7 @@ use gregal_core::{
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set};
 
 use crate::{
-    Listed, Page, Result, StoredUsage, Tx, View,
+    Error, Listed, Page, Result, StoredUsage, Tx, View,
     noun::{count, decode, encode, int},
     usage::{self, sequence_of},
 };
@@ -96,6 +96,11 @@ impl row::Model {
     }
 }
 
+/// What is added up has to be there whole: a sum over a part would be a wrong sum.
+const fn whole(rows: usize, what: &'static str) -> Result<()> {
+    if rows as u64 > ABOUT_MAX { Err(Error::TooMany { what, limit: ABOUT_MAX }) } else { Ok(()) }
+}
+
 const fn kind_word(kind: Kind) -> &'static str {
     match kind {
         Kind::Invoice => "invoice",
@@ -156,9 +161,10 @@ impl View {
             .filter(row::Column::About.eq(number))
             .filter(row::Column::Kind.eq(kind_word(Kind::CreditNote)))
             .order_by_asc(row::Column::Sequence)
-            .limit(ABOUT_MAX)
+            .limit(ABOUT_MAX + 1)
             .all(&self.db())
             .await?;
+        whole(rows.len(), "credit notes of an invoice")?;
         rows.into_iter().map(|row| Ok(row.kept()?.invoice)).collect()
     }
 
@@ -175,14 +181,25 @@ impl View {
         Ok(count(last.unwrap_or(0), "invoice")?.saturating_add(1))
     }
 
+    /// When the newest document of a series was issued.
+    pub async fn invoice_issued_last(&self, series: &str) -> Result<Option<Time>> {
+        let newest = row::Entity::find()
+            .filter(row::Column::Series.eq(series))
+            .order_by_desc(row::Column::Place)
+            .one(&self.db())
+            .await?;
+        newest.map(|row| Ok(row.kept()?.invoice.issued_at)).transpose()
+    }
+
     /// The seller's book about one invoice, in the order of entry.
     pub async fn invoice_entries(&self, number: &str) -> Result<Vec<Entry>> {
         let rows = entry::Entity::find()
             .filter(entry::Column::Invoice.eq(number))
             .order_by_asc(entry::Column::Sequence)
-            .limit(ABOUT_MAX)
+            .limit(ABOUT_MAX + 1)
             .all(&self.db())
             .await?;
+        whole(rows.len(), "entries about an invoice")?;
         rows.iter().map(|row| decode(&row.document, "invoice entry")).collect()
     }
 

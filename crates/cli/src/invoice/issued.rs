@@ -58,10 +58,13 @@ pub struct Pay {
     number: String,
     /// How much was paid, in euro
     #[arg(long, value_name = "EUR", value_parser = words::cents)]
-    amount_eur: u32,
+    amount_eur: i64,
     /// What the bank calls the payment; the same one again changes nothing
     #[arg(long)]
     reference: String,
+    /// It was given back, or was entered by mistake
+    #[arg(long)]
+    back: bool,
 }
 
 #[derive(Debug, Args)]
@@ -77,7 +80,7 @@ fn part(text: &str) -> Result<Taken, String> {
     let wrong = || format!("`{text}` is no part of a line, one looks like `2=12.50`");
     let (line, euro) = text.split_once('=').ok_or_else(wrong)?;
     let line = line.parse().map_err(|_| wrong())?;
-    Ok(Taken { line, net: Cents::new(i64::from(words::cents(euro)?)) })
+    Ok(Taken { line, net: Cents::new(words::cents(euro)?) })
 }
 
 pub(crate) async fn list(cx: &mut Cx<'_>) -> Result<(), Failure> {
@@ -140,7 +143,8 @@ pub(crate) async fn credit(cx: &mut Cx<'_>, args: Credit) -> Result<(), Failure>
 
 pub(crate) async fn pay(cx: &mut Cx<'_>, args: Pay) -> Result<(), Failure> {
     let organisation = cx.organisation().await?;
-    let wanted = PaymentCreate { amount_cents: i64::from(args.amount_eur), reference: args.reference };
+    let amount_cents = if args.back { -args.amount_eur } else { args.amount_eur };
+    let wanted = PaymentCreate { amount_cents, reference: args.reference };
     let paid: InvoiceView = cx.create("payment_create", &[&organisation, &args.number], &wanted).await?;
     shown(cx, &paid)
 }
@@ -232,6 +236,8 @@ struct Verdict {
     lines: u32,
     records: u64,
     total_eur: String,
+    digest: String,
+    records_held: bool,
 }
 
 /// Computes an issued invoice again from its export, with no server.
@@ -250,6 +256,8 @@ pub(crate) fn verify_export(here: &mut Surroundings, path: &Path) -> Result<(), 
         lines: found.lines,
         records: found.records,
         total_eur: found.total.to_string(),
+        digest: found.digest,
+        records_held: found.is_held,
     };
     here.printer.data(&verdict, |verdict| {
         Facts::new()
@@ -257,7 +265,12 @@ pub(crate) fn verify_export(here: &mut Surroundings, path: &Path) -> Result<(), 
             .with("records", words::count(verdict.records))
             .with("lines", verdict.lines)
             .with("total", format!("{} EUR", verdict.total_eur))
-            .with("agrees", "yes")
+            .with("digest", &verdict.digest)
+            .with("agrees", "yes; hold the digest against the `invoice:issue` entry of your audit log")
+            .maybe(
+                "but",
+                (!verdict.records_held).then_some("it was issued before invoices held a digest of their records"),
+            )
             .text()
     })
 }

@@ -86,13 +86,7 @@ fn checked(wanted: BillingWrite) -> Result<Billing> {
 
 fn electronic(text: &str) -> Result<ElectronicAddress> {
     names::title("electronic", text)?;
-    let is_scheme = |part: &str| (2..=4).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    match text.split_once(':') {
-        Some((scheme, id)) if is_scheme(scheme) && !id.is_empty() => {
-            Ok(ElectronicAddress { scheme: scheme.to_ascii_uppercase(), id: id.to_owned() })
-        }
-        _ => Err(Error::invalid("`electronic` is not `SCHEME:ADDRESS`, one looks like `0225:303265045`")),
-    }
+    text.parse().map_err(|error| Error::invalid(format!("`electronic`: {error}")))
 }
 
 /// A VAT id as it is kept: of the country the organisation is billed in, without blanks. Of a country of the Union its check

@@ -83,5 +83,6 @@ const fn vat_words(rule: VatRule) -> &'static str {
         VatRule::ReverseCharge => "VAT, reverse charge: the buyer accounts for it",
         VatRule::OneStopShop => "VAT of the buyer's country (one-stop shop)",
         VatRule::OutsideScope => "VAT: outside its scope",
+        VatRule::Exempt => "VAT: exempt",
     }
 }

@@ -30,7 +30,8 @@ impl Control {
                     Err(Error::Problem(problem)) => {
                         tracing::info!(organisation = %organisation.id, %month, "no invoice: {}", problem.detail);
                     }
-                    Err(error) => return Err(error),
+                    Err(error @ Error::Store(_)) => return Err(error),
+                    Err(error) => error.log(None, "an invoice was not issued, and others are"),
                 }
             }
             let Some(next) = listed.next else { return Ok(()) };

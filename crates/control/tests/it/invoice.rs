@@ -55,7 +55,7 @@ pub(crate) async fn issued_before(cloud: &Cloud, tenant: &Tenant, site: SiteId) 
     let books = cloud.store.price_books_all().await.unwrap();
     let mut gathered = Gathered::new(&organisation, month, &books);
     gathered.add(&event, Nano::ZERO).unwrap();
-    let (lines, _) = gathered.lines().unwrap();
+    let lines = gathered.made().unwrap();
     let address = Address { street: "1".into(), city: "Lyon".into(), post_code: "69001".into() };
     let billing =
         Billing { legal_name: "Acme".into(), address, reference: None, order: None, electronic: None, exemption: None };
@@ -226,6 +226,12 @@ async fn an_export_that_was_tampered_with_names_the_first_difference() {
     missing.remove(2);
     let mut twice = export.clone();
     twice.push(export[2].clone());
+    let mut books = export.clone();
+    books.insert(2, export[1].replace("40000000", "80000000"));
+    // One record counts more and another one less; then what costs nothing.
+    let mut moved = with(3, "\"quantity\":1000000", "\"quantity\":1000001");
+    moved[4] = moved[4].replace("\"quantity\":1000000", "\"quantity\":999999");
+    let elsewhere = with(3, &tenant.project.to_string(), "prj_00000000000000000000000000");
     for (what, lines, why) in [
         (
             "a changed record",
@@ -234,6 +240,20 @@ async fn an_export_that_was_tampered_with_names_the_first_difference() {
         ),
         ("a missing record", missing, "records: 7 by the records, 8 on the invoice"),
         ("a record twice", twice, "a record that was there before"),
+        ("two that cancel out", moved, "the digest of all records"),
+        ("another project", elsewhere, "the digest of all records"),
+        ("a second book of one version", books, "a second price book 1"),
+        ("another currency", forged("\"EUR\"", "\"USD\""), "currency, by seller and buyer: EUR by"),
+        (
+            "a forged rate",
+            forged("\"basis_points\":2000", "\"basis_points\":5000"),
+            "VAT rate in hundredths of a percent, by seller and buyer: 2000",
+        ),
+        (
+            "a forged category",
+            forged("\"category\":\"S\"", "\"category\":\"AE\""),
+            "VAT category, by seller and buyer: S by",
+        ),
         ("a changed price", with(1, "40000000", "40000001"), "price in nano-euro: 40000001 by the records"),
         ("a changed document", with(0, "Acme", "Acne"), "the invoice's digest is"),
         ("a forged price", forged("40000000", "50000000"), "price in nano-euro: 40000000 by the records"),
@@ -296,35 +316,47 @@ async fn credit_notes_never_exceed_their_invoice_and_payments_never_what_is_due(
         let wanted = json!({ "amount_cents": cents, "reference": reference });
         cloud.call(&cloud.operator, "payment_create", &path, wanted).await
     };
-    let part = |cents: i64| json!({ "reason": "service level", "parts": [{ "line": 1, "net": cents }] });
+    let part = |cents: i64| json!({ "reason": format!("service level, {cents} cents"), "parts": [{ "line": 1, "net": cents }] });
     assert_eq!(credit(part(101)).await.problem(), "conflict");
     assert_eq!(credit(part(0)).await.problem(), "conflict");
     assert_eq!(credit(json!({ "reason": "x", "parts": [{ "line": 2, "net": 1 }] })).await.problem(), "invalid_request");
     // VAT of three parts is rounded together: 0.03 x 20 % twice is 0.01, then nothing.
     let mut vat = Vec::new();
-    for cents in [3, 3, 4] {
-        vat.push(credit(part(cents)).await.good()["invoice"]["vat"]["amount"].as_i64().unwrap());
+    for (cents, why) in [(3, "outage of the 3rd"), (3, "outage of the 7th"), (4, "outage of the 7th")] {
+        let mut wanted = part(cents);
+        wanted["reason"] = json!(why);
+        vat.push(credit(wanted.clone()).await.good()["invoice"]["vat"]["amount"].as_i64().unwrap());
+        // The answer was lost, and somebody types it again.
+        assert_eq!(credit(wanted).await.problem(), "conflict");
     }
     assert_eq!(vat, [1, 0, 1]);
     let read = async || cloud.call(&tenant.owner, "invoice_read", &path, Value::Null).await.good();
     assert_eq!((&read().await["due_cents"], &read().await["standing"]), (&json!(108), &json!("issued")));
 
     assert_eq!(pay(109, "bank 1").await.problem(), "conflict");
-    assert_eq!(pay(0, "bank 1").await.problem(), "conflict");
+    assert_eq!(pay(0, "bank 1").await.problem(), "invalid_request");
+    assert_eq!(pay(-1, "bank 1").await.problem(), "conflict", "nothing was paid yet");
     assert_eq!(pay(100, "bank 1").await.good()["due_cents"], 8);
     assert_eq!(pay(100, "bank 1").await.good()["due_cents"], 8, "the same payment again is the same payment");
     assert_eq!(pay(1, "bank 1").await.problem(), "conflict");
+    // Entered on the wrong invoice, and put right. People pay with the number that the invoice tells them to name.
+    assert_eq!(pay(-101, "not ours").await.problem(), "conflict");
+    assert_eq!(pay(-100, "not ours").await.good()["due_cents"], 108);
+    assert_eq!(pay(100, "T-000001").await.good()["due_cents"], 8);
     pass_days(&cloud, 40);
     assert_eq!(read().await["standing"], "overdue");
-    assert_eq!(pay(8, "bank 2").await.good()["standing"], "paid");
+    // What the next document will be called.
+    assert_eq!(pay(8, "T-000005").await.good()["standing"], "paid");
 
     // The rest of it, after it was paid: something is owed to the buyer, and nothing is left to take back.
     let rest = credit(json!({ "reason": "all of it" })).await.good();
     assert_eq!((&rest["invoice"]["net"], &rest["invoice"]["vat"]["amount"]), (&json!(90), &json!(18)));
     assert_eq!((&read().await["due_cents"], &read().await["standing"]), (&json!(-108), &json!("credited")));
     assert_eq!(credit(json!({ "reason": "more" })).await.problem(), "conflict");
+    let back = pay(-108, "bank 9").await.good();
+    assert_eq!((&back["due_cents"], &back["standing"]), (&json!(0), &json!("credited")));
     let entries = cloud.store.invoice_entries("T-000001").await.unwrap();
-    assert_eq!(entries.len(), 7);
+    assert_eq!(entries.len(), 10);
     assert!(entries.iter().all(|entry| entry.sum() == 0), "{entries:?}");
     // What was taken back may be spent again.
     let after = cloud.balances(tenant.organisation).await.available;
@@ -370,8 +402,12 @@ async fn nobody_frees_itself_from_vat_and_a_vat_id_has_check_digits() {
     assert_eq!(write(&tenant.owner, "exemption", "because").await.problem(), "forbidden");
     assert_eq!(write(&tenant.owner, "vat_id", "FR41303265045").await.problem(), "invalid_request");
     assert_eq!(write(&tenant.owner, "vat_id", "DE136695976").await.problem(), "invalid_request");
-    assert_eq!(write(&tenant.owner, "electronic", "nowhere").await.problem(), "invalid_request");
+    for address in ["nowhere", "ZZ:1", "0225:"] {
+        assert_eq!(write(&tenant.owner, "electronic", address).await.problem(), "invalid_request", "{address}");
+    }
     write(&cloud.operator, "exemption", "Article 151").await.good();
+    let draft = cloud.call(&tenant.owner, "invoice_draft", &[&organisation], Value::Null).await.good();
+    assert_eq!((&draft["vat_rule"], &draft["vat_basis_points"]), (&json!("exempt"), &json!(0)));
     // The tenant changes the rest and keeps what the operator said; it cannot take it away either.
     let mut wanted = billing();
     wanted["exemption"] = json!("Article 151");

@@ -66,12 +66,23 @@ impl Entry {
         }
     }
 
-    /// What a payment enters.
+    /// What a payment is called in the book: never what a document is called, though people are told to pay with its number.
+    fn payment(reference: &str) -> String {
+        format!("payment:{reference}")
+    }
+
+    /// Whether this is the payment that the bank calls so.
+    pub fn is_payment(&self, reference: &str) -> bool {
+        // Books of before have payments by their bare references.
+        self.bank != Cents::ZERO && (self.reference == Self::payment(reference) || self.reference == reference)
+    }
+
+    /// What a payment enters; with a minus, what was given back.
     pub fn paid(invoice: &Invoice, amount: Cents, reference: &str, at: Time) -> Self {
         Self {
             invoice: invoice.number.clone(),
             organisation: invoice.organisation,
-            reference: reference.to_owned(),
+            reference: Self::payment(reference),
             receivable: minus(amount),
             revenue: Cents::ZERO,
             vat: Cents::ZERO,
@@ -89,6 +100,11 @@ impl Entry {
 /// What is still owed on an invoice; less than nothing where more was given back than was owed.
 pub fn due<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Cents, Overflow> {
     entries.into_iter().try_fold(Cents::ZERO, |sum, entry| sum.add(entry.receivable))
+}
+
+/// What was paid on an invoice and not given back.
+pub fn paid<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Cents, Overflow> {
+    entries.into_iter().try_fold(Cents::ZERO, |sum, entry| sum.add(entry.bank))
 }
 
 /// Where an invoice stands by its entries.

@@ -73,7 +73,8 @@ fn vat_id(id: &str, country: Jurisdiction, category: Category) -> Option<String>
     if category == Category::O {
         return None;
     }
-    let id: String = id.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
+    let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '*')).collect();
+    let id = id.to_ascii_uppercase();
     let prefix = if country.as_str() == "GR" { "EL" } else { country.as_str() };
     Some(if id.starts_with(prefix) { id } else { format!("{prefix}{id}") })
 }
@@ -82,7 +83,7 @@ fn vat_id(id: &str, country: Jurisdiction, category: Category) -> Option<String>
 fn description(line: &super::IssuedLine) -> String {
     let priced = format!("{} on {}, price book {}", line.line.item, line.line.meter.as_str(), line.line.price_book);
     match &line.late {
-        Some(month) => format!("{priced}. Used in {month}; arrived after that month was invoiced."),
+        Some(month) => format!("{priced}. Used in {month}; on no earlier invoice."),
         None => priced,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{InvoiceError, InvoiceLine, Sums};
+use super::{InvoiceError, InvoiceLine, RecordsDigest, Sums};
 use crate::{meter::UsageEvent, money::Nano, month::Month, organisation::Organisation, price::PriceBook, time::Time};
 
 /// How far the invoices of an organisation reach: all use that ended before `until` and had arrived as number `through` is
@@ -30,12 +30,25 @@ pub struct Gathered<'a> {
     month: Month,
     months: BTreeMap<Month, Sums<'a>>,
     rated: Nano,
+    records: RecordsDigest,
+}
+
+/// What an invoice is made of: its lines, what the ledger was charged for them, and a digest of every record.
+#[derive(Debug)]
+pub struct Made {
+    /// The lines, in order.
+    pub lines: Vec<IssuedLine>,
+    /// What the ledger was charged for all of it.
+    pub rated: Nano,
+    /// See [`RecordsDigest`].
+    pub records: String,
 }
 
 impl<'a> Gathered<'a> {
     /// Nothing yet, for a month.
-    pub const fn new(organisation: &'a Organisation, month: Month, books: &'a [PriceBook]) -> Self {
-        Self { organisation, books, month, months: BTreeMap::new(), rated: Nano::ZERO }
+    pub fn new(organisation: &'a Organisation, month: Month, books: &'a [PriceBook]) -> Self {
+        let records = RecordsDigest::default();
+        Self { organisation, books, month, months: BTreeMap::new(), rated: Nano::ZERO, records }
     }
 
     /// Adds use that is on no invoice yet, and what the ledger was charged for it. Each comes once; what ended after the month
@@ -52,12 +65,18 @@ impl<'a> Gathered<'a> {
             }
         };
         sums.add(event)?;
+        self.records.add_event(event);
         self.rated = self.rated.add(rated)?;
         Ok(())
     }
 
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.months.is_empty()
+    }
+
     /// The lines: the month's own first, then those of earlier months, oldest first, each naming its month.
-    pub fn lines(mut self) -> Result<(Vec<IssuedLine>, Nano), InvoiceError> {
+    pub fn made(mut self) -> Result<Made, InvoiceError> {
         let mut issued = Vec::new();
         let own = self.months.remove(&self.month);
         let mut add = |late: Option<Month>, sums: Sums<'_>| -> Result<(), InvoiceError> {
@@ -73,7 +92,7 @@ impl<'a> Gathered<'a> {
         for (month, sums) in self.months {
             add(Some(month), sums)?;
         }
-        Ok((issued, self.rated))
+        Ok(Made { lines: issued, rated: self.rated, records: self.records.hex() })
     }
 }
 
@@ -85,7 +104,8 @@ pub struct IssuedLine {
     /// What was used, at which price.
     #[serde(flatten)]
     pub line: InvoiceLine,
-    /// The earlier month (`2026-10`) the use belongs to, whose invoice had been issued before the use arrived.
+    /// The earlier month (`2026-10`) the use belongs to: it is on no earlier invoice, because it
+    /// arrived late or because that month was never invoiced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<String>,
 }

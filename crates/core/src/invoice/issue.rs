@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::{
     InvoiceError, VatRule,
-    gather::{IssuedLine, Reach},
+    gather::{IssuedLine, Made, Reach},
     party::{Billing, Buyer, Seller},
-    vat_on,
+    rule_for, vat_on,
 };
 use crate::{
     id::OrganisationId,
@@ -44,6 +44,18 @@ pub enum Category {
     E,
     /// Not subject to VAT.
     O,
+}
+
+impl Category {
+    /// The category of a rule.
+    pub const fn of(rule: VatRule) -> Self {
+        match rule {
+            VatRule::Domestic | VatRule::OneStopShop => Self::S,
+            VatRule::ReverseCharge => Self::AE,
+            VatRule::OutsideScope => Self::O,
+            VatRule::Exempt => Self::E,
+        }
+    }
 }
 
 /// How VAT stands on a document: one category for all of it.
@@ -103,6 +115,9 @@ pub struct Invoice {
     pub buyer: Buyer,
     /// Its lines.
     pub lines: Vec<IssuedLine>,
+    /// Digest of the records it was made of (see [`super::RecordsDigest`]); absent on what earlier versions issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<String>,
     /// Sum of the lines.
     pub net: Cents,
     /// VAT on it.
@@ -133,15 +148,17 @@ pub fn digest(document: &str) -> String {
     hex::encode(Sha256::digest(document))
 }
 
-/// Issues the invoice of a month over its lines. None where there are none: then nothing is asked for, and no number is used.
+/// Issues the invoice of a month over its lines. None where none has a price: then nothing is asked for, and no number is
+/// used.
 pub fn issue(
     numbered: Numbered,
     (organisation, billing): (&Organisation, &Billing),
     (seller, due_days): (&Seller, u32),
     (month, since, through): (Month, Reach, u64),
-    lines: Vec<IssuedLine>,
+    made: Made,
 ) -> Result<Option<Invoice>, InvoiceError> {
-    if lines.is_empty() {
+    let lines = made.lines;
+    if lines.iter().all(|line| line.line.price_nano == 0) {
         return Ok(None);
     }
     let net = sum(&lines)?;
@@ -162,6 +179,7 @@ pub fn issue(
         seller: seller.clone(),
         buyer: Buyer { billing: billing.clone(), country: organisation.country, vat_id: organisation.vat_id.clone() },
         lines,
+        records: Some(made.records),
         net,
         total: net.add(vat.amount)?,
         vat,
@@ -174,24 +192,22 @@ fn sum(lines: &[IssuedLine]) -> Result<Cents, Overflow> {
 }
 
 fn vat_of(organisation: &Organisation, billing: &Billing, seller: &Seller, net: Cents) -> Result<VatSum, InvoiceError> {
-    if let Some(reason) = &billing.exemption {
-        return Ok(VatSum {
-            category: Category::E,
-            basis_points: 0,
-            reason: Some(reason.clone()),
-            amount: Cents::ZERO,
-        });
-    }
-    let rule = vat::rule(seller.country, organisation.country, organisation.vat_id.as_deref());
-    let (category, reason) = match rule {
-        VatRule::Domestic | VatRule::OneStopShop => (Category::S, None),
-        VatRule::ReverseCharge => (Category::AE, Some("Reverse charge")),
-        VatRule::OutsideScope => (Category::O, Some("Not subject to VAT")),
+    let rule = rule_for((organisation.country, organisation.vat_id.as_deref()), Some(billing), seller.country);
+    let reason = match rule {
+        VatRule::Domestic | VatRule::OneStopShop => None,
+        VatRule::ReverseCharge => Some("Reverse charge"),
+        VatRule::OutsideScope => Some("Not subject to VAT"),
+        VatRule::Exempt => billing.exemption.as_deref(),
     };
     let country = if rule == VatRule::OneStopShop { organisation.country } else { seller.country };
     let basis_points =
         vat::rate(rule, seller.country, organisation.country).ok_or(InvoiceError::NoVatRate { country })?;
-    Ok(VatSum { category, basis_points, reason: reason.map(Into::into), amount: vat_on(net, basis_points)? })
+    Ok(VatSum {
+        category: Category::of(rule),
+        basis_points,
+        reason: reason.map(Into::into),
+        amount: vat_on(net, basis_points)?,
+    })
 }
 
 /// What of one line is taken back.
@@ -266,6 +282,7 @@ pub fn credit(
         issued_on: date(numbered.at),
         due_on: None,
         lines,
+        records: None,
         net,
         total: net.add(amount)?,
         vat: VatSum { amount, ..invoice.vat.clone() },

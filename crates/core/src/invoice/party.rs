@@ -79,3 +79,37 @@ pub struct Buyer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vat_id: Option<String>,
 }
+
+/// Why a text is no electronic address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ElectronicAddressError {
+    /// It has not two parts.
+    #[error("it is not `SCHEME:ADDRESS`, one looks like `0225:303265045`")]
+    Form,
+    /// No such scheme is on the list.
+    #[error("`{0}` is no scheme of the European list of electronic addresses (EAS), one is `0225`")]
+    Scheme(String),
+}
+
+/// The schemes an electronic address may have: the code list EAS that EN 16931 takes (rule BR-CL-25).
+const SCHEMES: &str = "0002 0007 0009 0037 0060 0088 0096 0097 0106 0130 0135 0142 0147 0151 0154 0158 0170 0177 0183 0184 0188 \
+    0190 0191 0192 0193 0194 0195 0196 0198 0199 0200 0201 0202 0203 0204 0205 0208 0209 0210 0211 0212 0213 0215 0216 0217 0218 \
+    0219 0220 0221 0225 0230 0235 0240 0242 0244 0245 0246 0248 9910 9913 9914 9915 9918 9919 9920 9922 9923 9924 9925 9926 9927 \
+    9928 9929 9930 9931 9932 9933 9934 9935 9936 9937 9938 9939 9940 9941 9942 9943 9944 9945 9946 9947 9948 9949 9950 9951 9952 \
+    9953 9957 9959 AN AQ AS AU EM";
+
+impl std::str::FromStr for ElectronicAddress {
+    type Err = ElectronicAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (scheme, id) = text.split_once(':').ok_or(ElectronicAddressError::Form)?;
+        let (scheme, id) = (scheme.trim().to_ascii_uppercase(), id.trim());
+        if id.is_empty() {
+            return Err(ElectronicAddressError::Form);
+        }
+        if !SCHEMES.split(' ').any(|known| known == scheme) {
+            return Err(ElectronicAddressError::Scheme(scheme));
+        }
+        Ok(Self { scheme, id: id.to_owned() })
+    }
+}

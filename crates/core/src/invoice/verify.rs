@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    issue::{Invoice, Kind, digest},
+    issue::{Category, Invoice, Kind, digest},
     recompute::{RecomputeError, Sum, add, nearest, text},
+    records::RecordsDigest,
+    rule_for,
 };
-use crate::{money::Cents, price::PriceBook};
+use crate::{money::Cents, price::PriceBook, vat};
 
 /// A line of an export, which is JSON lines: the invoice first, then the price books, then the raw records.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +48,10 @@ pub struct Verified {
     pub lines: u32,
     /// From how many records.
     pub records: u64,
+    /// SHA-256 of the frozen document, hex: the audit log has it too, and whoever forges a whole export has to change it.
+    pub digest: String,
+    /// Whether the document holds its records by a digest; what earlier versions issued does not.
+    pub is_held: bool,
 }
 
 /// Why an export does not verify. Of several differences, the first.
@@ -91,7 +97,7 @@ pub fn verify<E: std::fmt::Display>(
 ) -> Result<Verified, VerifyError> {
     let mut invoice = None;
     let (mut books, mut ids, mut sums) = (Vec::new(), HashSet::new(), BTreeMap::<Key, Sum>::new());
-    let mut records = 0;
+    let (mut records, mut all) = (0, RecordsDigest::default());
     for (index, line) in lines.into_iter().enumerate() {
         let wrong = |why: String| VerifyError::Malformed { line: index + 1, why };
         let line = line.map_err(|error| wrong(error.to_string()))?;
@@ -99,21 +105,34 @@ pub fn verify<E: std::fmt::Display>(
             continue;
         }
         match (serde_json::from_str(&line).map_err(|error| wrong(error.to_string()))?, &invoice) {
-            (Exported::Invoice { digest, document }, None) => invoice = Some(opened(&digest, &document, index + 1)?),
+            (Exported::Invoice { digest, document }, None) => {
+                invoice = Some((opened(&digest, &document, index + 1)?, digest));
+            }
             (Exported::Invoice { .. }, Some(_)) => return Err(wrong("a second invoice".into())),
             (_, None) => return Err(wrong("the invoice comes first".into())),
-            (Exported::PriceBook { book }, Some(_)) => books.push(book),
-            (Exported::Record { record }, Some(invoice)) => {
+            (Exported::PriceBook { book }, Some(_)) => {
+                if books.iter().any(|there: &PriceBook| there.version == book.version) {
+                    return Err(wrong(format!("a second price book {}", book.version)));
+                }
+                books.push(book);
+            }
+            (Exported::Record { record }, Some((invoice, _))) => {
                 count(invoice, &record, &books, &mut ids, &mut sums, index + 1)?;
+                all.add(&record);
                 records += 1;
             }
         }
     }
-    let invoice = invoice.ok_or(VerifyError::Malformed { line: 1, why: "the export is empty".into() })?;
+    let (invoice, digest) = invoice.ok_or(VerifyError::Malformed { line: 1, why: "the export is empty".into() })?;
     compare(&invoice, sums)?;
     totals(&invoice)?;
+    let ours = all.hex();
+    if let Some(theirs) = invoice.records.as_ref().filter(|theirs| **theirs != ours) {
+        return Err(differs("the digest of all records".into(), &ours, theirs));
+    }
     let lines = u32::try_from(invoice.lines.len()).unwrap_or(u32::MAX);
-    Ok(Verified { number: invoice.number, total: invoice.total, lines, records })
+    let is_held = invoice.records.is_some();
+    Ok(Verified { number: invoice.number, total: invoice.total, lines, records, digest, is_held })
 }
 
 fn opened(theirs: &str, document: &str, line: usize) -> Result<Invoice, VerifyError> {
@@ -193,7 +212,26 @@ fn compare(invoice: &Invoice, mut sums: BTreeMap<Key, Sum>) -> Result<(), Verify
     }
 }
 
+/// The category and rate that seller and buyer come to, and the only currency there is.
+fn terms(invoice: &Invoice) -> Result<(), VerifyError> {
+    let buyer = &invoice.buyer;
+    let seller = invoice.seller.country;
+    let rule = rule_for((buyer.country, buyer.vat_id.as_deref()), Some(&buyer.billing), seller);
+    let (category, rate) = (Category::of(rule), vat::rate(rule, seller, buyer.country));
+    for (what, ours, theirs) in [
+        ("currency", "EUR".to_owned(), invoice.currency.clone()),
+        ("VAT category", format!("{category:?}"), format!("{:?}", invoice.vat.category)),
+        ("VAT rate in hundredths of a percent", rate.unwrap_or(0).to_string(), invoice.vat.basis_points.to_string()),
+    ] {
+        if ours != theirs {
+            return Err(VerifyError::Differs { what: format!("{what}, by seller and buyer"), ours, theirs });
+        }
+    }
+    Ok(())
+}
+
 fn totals(invoice: &Invoice) -> Result<(), VerifyError> {
+    terms(invoice)?;
     let too_large = || VerifyError::Record(RecomputeError::TooLarge);
     let net: i128 = invoice.lines.iter().map(|line| i128::from(line.line.net.get())).sum();
     let vat = nearest(net.checked_mul(invoice.vat.basis_points.into()).ok_or_else(too_large)?, 10_000)?;

@@ -43,7 +43,7 @@ fn billing() -> Billing {
 fn books() -> Vec<PriceBook> {
     let mut book = price::default_book(time("2026-01-01T00:00:00Z"));
     let cent = |item: &str, nano| PriceRow { item: item.into(), nano, per: 1, ..book.rows[0].clone() };
-    let more = [cent("half", 5_000_000), cent("cent", 10_000_000), cent("under", 4_000_000)];
+    let more = [cent("half", 5_000_000), cent("cent", 10_000_000), cent("under", 4_000_000), cent("free", 0)];
     book.rows.extend(more);
     vec![book]
 }
@@ -59,7 +59,7 @@ fn issue(events: &[UsageEvent], reach: Reach, month: &str, place: u64) -> Option
         }
     }
     let numbered = Numbered { number: invoice::number("T", place), at: month.until };
-    let (lines, _) = gathered.lines().unwrap();
+    let lines = gathered.made().unwrap();
     let period = (month, reach, events.len() as u64);
     invoice::issue(numbered, (&organisation, &billing()), (&seller(), 30), period, lines).unwrap()
 }
@@ -87,10 +87,12 @@ fn nothing_used_is_no_invoice_and_an_exemption_goes_before_the_rate() {
     assert_eq!(issue(&[], Reach::default(), "2026-10", 1), None);
     let energy = event(1, Meter::Energy, "-", 1_000, time("2026-10-05T00:00:00Z"));
     assert_eq!(issue(&[energy], Reach::default(), "2026-10", 1), None);
+    let free = event(1, Meter::ComputeCore, "free", 1_000, time("2026-10-05T00:00:00Z"));
+    assert_eq!(issue(&[free], Reach::default(), "2026-10", 1), None, "a price of nothing is no invoice of nothing");
     let (organisation, books) = (organisation("FR", None), books());
     let mut gathered = Gathered::new(&organisation, "2026-10".parse().unwrap(), &books);
     gathered.add(&event(1, Meter::ComputeCore, "cent", 100, time("2026-10-05T00:00:00Z")), Nano::ZERO).unwrap();
-    let (lines, _) = gathered.lines().unwrap();
+    let lines = gathered.made().unwrap();
     let exempt = Billing { exemption: Some("Article 151".into()), ..billing() };
     let numbered = Numbered { number: "T-000001".into(), at: time("2026-11-01T00:00:00Z") };
     let period = ("2026-10".parse().unwrap(), Reach::default(), 1);

@@ -33,7 +33,7 @@ fn issued(place: u64, months: usize) -> Invoice {
     let mut gathered = Gathered::new(&organisation, month, &books);
     gathered.add(&usage("1", Meter::TokensIn, "small", 5_000_000, month.from), Nano::ZERO).unwrap();
     let numbered = Numbered { number: invoice::number("T", place), at: month.until };
-    let (lines, _) = gathered.lines().unwrap();
+    let lines = gathered.made().unwrap();
     let period = (month, Reach::default(), 7);
     invoice::issue(numbered, (&organisation, &billing), (&seller, 30), period, lines).unwrap().unwrap()
 }

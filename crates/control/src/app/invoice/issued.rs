@@ -21,7 +21,7 @@ use gregal_store::{KeptInvoice, Listed, Page, StoredUsage, Tx, View};
 use super::no_draft;
 use crate::{
     Control, Cx, Error, Result,
-    context::{Facts as _, Invoicing},
+    context::{Actor, Facts as _, Invoicing},
     names,
     wakes::Wake,
 };
@@ -89,6 +89,10 @@ impl Control {
         let gathered = Gathered::new(&organisation, month, &books);
         let mut sum = Sum { organisation: &organisation, month, reach, gathered };
         sum.add(view, 0, through).await?;
+        // The task looks at every organisation again and again: where nothing was used it takes no turn to write.
+        if sum.gathered.is_empty() && matches!(cx.actor, Actor::System(_)) {
+            return Ok(None);
+        }
 
         let tx = self.begin(cx).await?;
         if let Some(kept) = tx.invoice_of_month(id, month.from).await? {
@@ -103,12 +107,12 @@ impl Control {
         }
         let newest = tx.usage_newest(id).await?;
         sum.add(&tx, through, newest).await?;
-        let (lines, rated) = sum.gathered.lines().map_err(no_draft)?;
-        let place = tx.invoice_place_next(&invoicing.series).await?;
-        let numbered = Numbered { number: invoice::number(&invoicing.series, place), at: self.now() };
+        let made = sum.gathered.made().map_err(no_draft)?;
+        let rated = made.rated;
+        let (place, numbered) = self.numbered(&tx, &invoicing.series).await?;
         let billing = organisation.billing.as_ref().ok_or_else(no_billing)?;
         let seller = (&invoicing.seller, invoicing.due_days);
-        let issued = invoice::issue(numbered, (&organisation, billing), seller, (month, reach, newest), lines);
+        let issued = invoice::issue(numbered, (&organisation, billing), seller, (month, reach, newest), made);
         let Some(issued) = issued.map_err(no_draft)? else { return Ok(None) };
         let kept = tx.invoice_insert(&invoicing.series, place, &issued).await?;
         self.post(&tx, id, PostingKind::Invoice, &issued.number, invoice::invoiced(rated)?).await?;
@@ -131,13 +135,18 @@ impl Control {
         let tx = self.begin(cx).await?;
         let invoice = kept(&tx, id, number).await?.invoice;
         let before = tx.invoice_credits(number).await?;
-        let place = tx.invoice_place_next(series).await?;
-        let numbered = Numbered { number: invoice::number(series, place), at: self.now() };
+        let (place, numbered) = self.numbered(&tx, series).await?;
         let note = invoice::credit(numbered, &invoice, &before, wanted.parts.as_deref(), &wanted.reason);
         let note = note.map_err(|error| match error {
             CreditError::Line { .. } => Error::invalid(error.to_string()),
             other => Error::refused(Code::Conflict, other.to_string()),
         })?;
+        if let Some(same) = before.iter().find(|there| is_same(there, &note)) {
+            let detail = format!("`{}` takes the same back for the same reason", same.number);
+            return Err(Problem::new(Code::Conflict, detail)
+                .hint("if it is meant once more, say why: another reason")
+                .into());
+        }
         let kept = tx.invoice_insert(series, place, &note).await?;
         self.post(&tx, id, PostingKind::Credit, &note.number, ledger::credit(note.net.to_nano()?)?).await?;
         let entry = told(cx, "credit_note:issue", &kept, &policies).fact("invoice", number);
@@ -145,7 +154,15 @@ impl Control {
         self.invoice_view(kept).await
     }
 
-    /// Records a payment; the same reference again is the same payment.
+    /// The next number of a series. Its date never lies before the one of the number before it, whichever plane's clock is behind.
+    async fn numbered(&self, tx: &Tx, series: &str) -> Result<(u64, Numbered)> {
+        let place = tx.invoice_place_next(series).await?;
+        let last = tx.invoice_issued_last(series).await?;
+        let at = last.map_or_else(|| self.now(), |last| last.max(self.now()));
+        Ok((place, Numbered { number: invoice::number(series, place), at }))
+    }
+
+    /// Records a payment, or with a minus what was given back of one; the same reference again is the same payment.
     pub(crate) async fn payment_create(
         &self,
         cx: &Cx,
@@ -155,14 +172,17 @@ impl Control {
     ) -> Result<InvoiceView> {
         let (_, policies) = self.organisation_seen(cx, id, Action::InvoiceIssue).await?;
         names::title("reference", &wanted.reference)?;
+        let amount = Cents::new(wanted.amount_cents);
+        if amount == Cents::ZERO {
+            return Err(Error::invalid("`amount_cents` is 0: nothing was paid and nothing given back"));
+        }
         let tx = self.begin(cx).await?;
         let kept = kept(&tx, id, number).await?;
         if kept.invoice.kind != Kind::Invoice {
             return Err(Error::refused(Code::Conflict, format!("`{number}` is a credit note: nobody pays it")));
         }
         let entries = tx.invoice_entries(number).await?;
-        let amount = Cents::new(wanted.amount_cents);
-        if let Some(there) = entries.iter().find(|entry| entry.reference == wanted.reference) {
+        if let Some(there) = entries.iter().find(|entry| entry.is_payment(&wanted.reference)) {
             if there.bank == amount {
                 drop(tx);
                 return self.invoice_view(kept).await;
@@ -170,10 +190,13 @@ impl Control {
             let detail = format!("`{}` was entered with another amount", wanted.reference);
             return Err(Error::refused(Code::Conflict, detail));
         }
-        let due = invoice::due(&entries)?;
-        if amount <= Cents::ZERO || amount > due {
-            let detail = format!("a payment is at least 0.01 EUR and at most what is due, {due} EUR");
+        let (due, paid) = (invoice::due(&entries)?, invoice::paid(&entries)?);
+        if amount > due && amount > Cents::ZERO {
+            let detail = format!("a payment is at most what is due, {due} EUR");
             return Err(Error::refused(Code::Conflict, detail));
+        }
+        if paid.add(amount)? < Cents::ZERO {
+            return Err(Error::refused(Code::Conflict, format!("{paid} EUR were paid: no more can be given back")));
         }
         tx.invoice_entry_insert(&Entry::paid(&kept.invoice, amount, &wanted.reference, self.now())).await?;
         let entry = cx
@@ -270,6 +293,13 @@ impl Control {
 async fn kept(view: &View, id: OrganisationId, number: &str) -> Result<KeptInvoice> {
     let found = view.invoice_get(number).await?.filter(|kept| kept.invoice.organisation == id);
     found.ok_or_else(|| Error::missing("invoice", number))
+}
+
+/// Whether two credit notes take the same back for the same reason: most likely one request that came twice.
+fn is_same(one: &Invoice, other: &Invoice) -> bool {
+    let reason = |note: &Invoice| note.credits.as_ref().map(|credits| credits.reason.clone());
+    let parts = |note: &Invoice| note.lines.iter().map(|line| (line.number, line.line.net)).collect::<Vec<_>>();
+    reason(one) == reason(other) && parts(one) == parts(other)
 }
 
 fn of_records(kept: KeptInvoice) -> Result<Invoice> {
