@@ -31,6 +31,8 @@ pub(crate) struct SignInPage {
     pub(crate) refused: &'static str,
     /// What the operator's providers are called.
     pub(crate) providers: Vec<String>,
+    /// Whether passkeys work here.
+    pub(crate) passkeys: bool,
     /// Where to go afterwards; empty: to the overview.
     pub(crate) next: String,
 }

@@ -1,6 +1,6 @@
 //! Between a provider's word and an organisation: which one to act for, and taking up an invitation.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use askama::Template;
 use axum::{
@@ -34,6 +34,16 @@ pub(crate) struct Someone {
     pub(crate) id: SessionId,
     /// The key of the organisation acted for, if one was chosen.
     pub(crate) key: String,
+}
+
+/// How long after a sign-in what outlasts the session may be given without another one.
+const FRESH_MAX: Duration = Duration::from_mins(10);
+
+impl Someone {
+    /// Whether they were vouched for a moment ago.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.console.0.world.steady().saturating_duration_since(self.since) < FRESH_MAX
+    }
 }
 
 impl FromRequestParts<Console> for Someone {

@@ -39,11 +39,6 @@ impl Flow {
     pub(crate) fn lives_at(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.begun_at) < FLOW_MAX
     }
-
-    /// When it was begun.
-    pub(crate) const fn begun_at(&self) -> Instant {
-        self.begun_at
-    }
 }
 
 /// A sign-in that was begun: where the browser goes, and what waits for its return.

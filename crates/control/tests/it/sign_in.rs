@@ -144,11 +144,24 @@ pub(crate) fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
 pub(crate) struct Browser<'a> {
     cloud: &'a Cloud,
     pub(crate) cookies: BTreeMap<String, String>,
+    /// Where its forms come from.
+    origin: &'static str,
+    /// The host that is asked, if not that of the origin.
+    pub(crate) host: Option<&'static str>,
 }
 
 impl<'a> Browser<'a> {
     pub(crate) fn new(cloud: &'a Cloud) -> Self {
-        Self { cloud, cookies: BTreeMap::new() }
+        Self::at(cloud, ORIGIN)
+    }
+
+    /// A browser that looks at the console by this name.
+    pub(crate) fn at(cloud: &'a Cloud, origin: &'static str) -> Self {
+        Self { cloud, cookies: BTreeMap::new(), origin, host: None }
+    }
+
+    fn host(&self) -> &'static str {
+        self.host.unwrap_or_else(|| self.origin.split_once("://").unwrap().1)
     }
 
     fn keep(&mut self, answer: &Answer) {
@@ -183,7 +196,8 @@ impl<'a> Browser<'a> {
             .method("POST")
             .uri(path)
             .header("cookie", self.cookie())
-            .header("origin", ORIGIN)
+            .header("origin", self.origin)
+            .header("host", self.host())
             .header("content-type", "application/x-www-form-urlencoded")
             .body(Body::from(body.join("&")));
         let answer = self.cloud.send(request.unwrap()).await;

@@ -10,7 +10,9 @@ mod values;
 mod work;
 mod writers;
 
-pub(crate) use self::{claims::*, crash::*, history::*, invoices::*, nouns::*, place::Place, values::*, work::*, writers::*};
+pub(crate) use self::{
+    claims::*, crash::*, history::*, invoices::*, nouns::*, place::Place, values::*, work::*, writers::*,
+};
 
 /// Declares every test of the contract for one kind of place.
 macro_rules! contract_over {
