@@ -2,6 +2,7 @@
 //! organisations for their domains. Here a sign-in goes out and a provider's word comes back; what it is worth is decided in
 //! `app/sign_in.rs`. Tokens of providers are looked at once, in memory, and never logged or stored.
 
+mod discovered;
 mod fetch;
 mod flow;
 mod issuer;
@@ -63,6 +64,7 @@ pub(crate) struct Provider {
 pub(crate) struct Identity {
     options: IdentityOptions,
     issuers: issuer::Issuers,
+    discovered: discovered::Discovered,
     relying: Option<Relying>,
 }
 
@@ -71,7 +73,12 @@ impl Identity {
     pub(crate) fn new(options: IdentityOptions, url: &str) -> Result<Self> {
         // Whoever comes first in the process chooses the provider; being second is no error.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let identity = Self { options, issuers: issuer::Issuers::default(), relying: Relying::at(url)? };
+        let identity = Self {
+            options,
+            issuers: issuer::Issuers::default(),
+            discovered: discovered::Discovered::default(),
+            relying: Relying::at(url)?,
+        };
         for provider in &identity.options.providers {
             identity.check_issuer(&provider.issuer)?;
         }

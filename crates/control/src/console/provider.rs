@@ -125,6 +125,10 @@ pub(crate) async fn signed_in(
     next: String,
 ) -> Result<Response, Failure> {
     if let Some(old) = session_id(headers) {
+        if let Some(session) = console.0.sessions.used(old, console.0.world.steady()) {
+            // A key that the sign-in before made ends with it; one that was made for keeps is left alone.
+            console.0.door.session_end(&session.key).await.map_err(told)?;
+        }
         console.0.sessions.end(old);
     }
     let places = console.0.door.places_of(&vouched).await.map_err(told)?;
@@ -132,9 +136,13 @@ pub(crate) async fn signed_in(
         [only] => console.0.door.session_begin(&vouched, only.organisation).await.map_err(told)?,
         _ => String::new(),
     };
+    let person = console.0.door.person_known(&vouched).await.map_err(told)?;
     let token = console.random();
     let now = console.0.world.steady();
     console.0.sessions.begin_for(&token, key, console.random(), (vouched, now), now);
+    if let Some(person) = person {
+        console.0.sessions.is_of(SessionId::of(&token), person);
+    }
     let onward = OnwardPage { title: "Signed in", words: "You are signed in.".into(), url: next };
     sign_in::with_cookie(console, page::page(&onward)?, &token, "")
 }
