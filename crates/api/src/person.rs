@@ -113,6 +113,10 @@ pub struct InvitationCreate {
     /// Seconds until it stops standing, at most 30 days; absent: 7 days.
     #[serde(default)]
     pub expires_in_s: Option<u32>,
+    /// Whether whoever holds the text may take it up with a passkey. Nobody vouches for the address then: hand the text over
+    /// with care. Not for addresses of a domain whose organisation has a provider.
+    #[serde(default)]
+    pub passkey: bool,
 }
 
 // An address must not reach a log by way of `{:?}`.
@@ -148,6 +152,9 @@ pub struct InvitationView {
     /// When it was taken up or taken back.
     #[schema(value_type = Option<String>)]
     pub ended_at: Option<Time>,
+    /// Whether a passkey may take it up.
+    #[serde(default)]
+    pub passkey: bool,
 }
 
 impl From<&Invitation> for InvitationView {
@@ -161,6 +168,7 @@ impl From<&Invitation> for InvitationView {
             created_at: invitation.created_at,
             expires_at: invitation.expires_at,
             ended_at: invitation.ended_at,
+            passkey: invitation.passkey,
         }
     }
 }

@@ -68,6 +68,9 @@ pub struct Invite {
     /// Stops standing after this long, 30 days at most: `12h`, `7d`
     #[arg(long, value_name = "SPAN", value_parser = words::stretch)]
     expires_in: Option<u32>,
+    /// Let whoever holds the text take it up with a passkey: nobody vouches for the address then
+    #[arg(long)]
+    passkey: bool,
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +134,7 @@ pub(crate) async fn run(cx: &mut Cx<'_>, verb: MemberVerb) -> Result<(), Failure
                 role: args.role,
                 project: args.only,
                 expires_in_s: args.expires_in,
+                passkey: args.passkey,
             };
             let made: InvitationCreated = cx.create("invitation_create", &[&organisation], &wanted).await?;
             cx.printer().data(&made, |made| {

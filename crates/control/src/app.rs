@@ -22,6 +22,7 @@ mod model;
 pub(crate) mod money;
 mod operator_key;
 pub(crate) mod organisation;
+pub(crate) mod passkey;
 mod person;
 mod placement;
 pub(crate) mod policy;

@@ -3,12 +3,13 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use gregal_core::{id::OrganisationId, key::digest_of};
+use gregal_core::{id::OrganisationId, key::digest_of, network::Network};
 use sha2::{Digest as _, Sha256};
 
 use crate::app::sign_in::Vouched;
@@ -21,6 +22,8 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 const CODE_MAX: Duration = Duration::from_mins(1);
 /// The most that wait at once, of each kind. A new one is refused then: those that wait keep their place.
 const WAITING_MAX: usize = 2_048;
+/// The most devices that wait at once from one place: its next one is refused, and no other's is.
+const EACH_MAX: usize = 32;
 /// The most user codes that one person may mistype in ten minutes: of 20^8, that finds nothing.
 const WRONG_MAX: u32 = 10;
 /// What user codes are made of: no vowels, so no words; nothing that looks like something else.
@@ -39,6 +42,7 @@ struct Device {
     user_code: String,
     /// What it says it is. A stranger's word.
     client: String,
+    from: Option<Network>,
     begun_at: Instant,
     asked_at: Option<Instant>,
     interval: Duration,
@@ -95,16 +99,19 @@ impl Asks {
         waiting
     }
 
-    /// Lets a device wait; none if too many do.
+    /// Lets a device wait; none if too many do, at all or from the same place.
     pub(crate) fn device_begin(
         &self,
         device_code: &str,
         entropy: &[u8; 32],
         client: String,
+        from: Option<IpAddr>,
         now: Instant,
     ) -> Option<String> {
         let mut waiting = self.held(now);
-        if waiting.devices.len() >= WAITING_MAX {
+        let from = from.map(Network::around);
+        let theirs = waiting.devices.values().filter(|device| device.from == from).count();
+        if waiting.devices.len() >= WAITING_MAX || theirs >= EACH_MAX {
             return None;
         }
         let user_code = user_code_of(entropy);
@@ -113,7 +120,7 @@ impl Asks {
         }
         let shown = user_code.clone();
         let (interval, word) = (INTERVAL, Word::Waits);
-        let device = Device { user_code, client, begun_at: now, asked_at: None, interval, word };
+        let device = Device { user_code, client, from, begun_at: now, asked_at: None, interval, word };
         waiting.devices.insert(digest_of(device_code), device);
         Some(shown)
     }
@@ -251,7 +258,7 @@ mod tests {
     fn a_device_that_asks_too_often_is_slowed_down_and_one_that_waits_too_long_is_forgotten() {
         let (asks, start) = (Asks::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        let code = asks.device_begin("d", &[1; 32], "laptop".into(), start).unwrap();
+        let code = asks.device_begin("d", &[1; 32], "laptop".into(), None, start).unwrap();
         assert_eq!(code, "CCCC-CCCC");
         assert!(matches!(asks.device_asked("d", at(0)), Told::Waits));
         assert!(matches!(asks.device_asked("d", at(4)), Told::SlowDown));
@@ -264,7 +271,7 @@ mod tests {
     #[test]
     fn codes_are_not_found_by_trying() {
         let (asks, now) = (Asks::default(), Instant::now());
-        let code = asks.device_begin("d", &[1; 32], "laptop".into(), now).unwrap();
+        let code = asks.device_begin("d", &[1; 32], "laptop".into(), None, now).unwrap();
         assert!(asks.device_shown(&ada(), "cccc cccc", now).is_some(), "however it is typed");
         for _ in 0..WRONG_MAX {
             assert!(asks.device_shown(&ada(), "BBBB-BBBB", now).is_none());
@@ -278,7 +285,7 @@ mod tests {
     #[test]
     fn who_cannot_be_counted_guesses_nothing() {
         let (asks, now) = (Asks::default(), Instant::now());
-        let code = asks.device_begin("d", &[1; 32], "laptop".into(), now).unwrap();
+        let code = asks.device_begin("d", &[1; 32], "laptop".into(), None, now).unwrap();
         let person = |number: usize| {
             let subject = Subject { issuer: "https://id.example".into(), subject: number.to_string() };
             Vouched { subject, ..ada() }
@@ -316,9 +323,14 @@ mod tests {
             }
             bytes
         };
-        let begun = (0..WAITING_MAX + 5)
-            .filter(|number| asks.device_begin(&number.to_string(), &entropy(*number), String::new(), now).is_some());
-        assert_eq!(begun.count(), WAITING_MAX);
+        let begin = |number: usize, place: usize| {
+            let from = Some(IpAddr::from(u32::try_from(place).unwrap().to_be_bytes()));
+            asks.device_begin(&number.to_string(), &entropy(number), String::new(), from, now).is_some()
+        };
+        let from_one = (0..100).filter(|number| begin(*number, 1)).count();
+        assert_eq!(from_one, EACH_MAX, "a flood from one place");
+        let begun = (100..WAITING_MAX + 200).filter(|number| begin(*number, *number)).count();
+        assert_eq!(begun, WAITING_MAX - EACH_MAX, "what one place was refused, others have");
         assert!(matches!(asks.device_asked("0", now), Told::Waits));
     }
 }

@@ -21,6 +21,7 @@ mod month;
 mod organisation;
 mod overview;
 mod page;
+mod passkey;
 mod placement;
 mod plot;
 mod policy;
@@ -50,7 +51,7 @@ use axum::{
 use gregal_api::problem::{Code, Problem};
 use gregal_core::world::World;
 
-use self::{failure::Failure, provider::Flows, session::Sessions};
+use self::{failure::Failure, passkey::Questions, provider::Flows, session::Sessions};
 use crate::Control;
 
 /// What the console needs.
@@ -73,6 +74,7 @@ struct Shared {
     api: Router,
     sessions: Sessions,
     flows: Flows,
+    questions: Questions,
     door: Control,
     world: Arc<dyn World>,
     /// Scheme, host and port of the public address.
@@ -86,8 +88,8 @@ impl Console {
         let origin = page::origin_of(&options.url);
         let is_secure = origin.as_deref().is_some_and(|origin| origin.starts_with("https://"));
         let ConsoleOptions { world, door, .. } = options;
-        let (sessions, flows) = (Sessions::default(), Flows::default());
-        Self(Arc::new(Shared { api, sessions, flows, door, world, origin, is_secure }))
+        let (sessions, flows, questions) = (Sessions::default(), Flows::default(), Questions::default());
+        Self(Arc::new(Shared { api, sessions, flows, questions, door, world, origin, is_secure }))
     }
 
     /// Text nobody can guess: 64 hex digits.
@@ -108,6 +110,13 @@ pub(crate) fn router(api: Router, options: ConsoleOptions) -> Router {
         .route("/console/sign-in", get(sign_in::page).post(sign_in::sign_in))
         .route("/console/sign-in/begin", post(provider::begin))
         .route("/console/sign-in/callback", get(provider::callback))
+        .route("/console/passkeys", get(passkey::list).post(passkey::add_begin))
+        .route("/console/passkeys/sign-in", post(passkey::sign_in_begin))
+        .route("/console/passkeys/signed", post(passkey::sign_in_finish))
+        .route("/console/passkeys/join", post(passkey::join_begin))
+        .route("/console/passkeys/joined", post(passkey::join_finish))
+        .route("/console/passkeys/added", post(passkey::add_finish))
+        .route("/console/passkeys/{passkey}/remove", post(passkey::remove))
         .route("/console/welcome", get(welcome::page))
         .route("/console/welcome/enter", post(welcome::enter))
         .route("/console/welcome/join", post(welcome::join))

@@ -355,7 +355,7 @@ impl Control {
     pub async fn open(options: ControlOptions) -> Result<Self> {
         let policies = Policies::new()?;
         http::router::check()?;
-        let identity = Identity::new(options.identity.clone())?;
+        let identity = Identity::new(options.identity.clone(), &options.url)?;
         let signer = Signer::from_bytes(&founding::founded(&options).await?);
         let shared = Shared {
             options,

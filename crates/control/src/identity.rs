@@ -2,14 +2,17 @@
 //! organisations for their domains. Here a sign-in goes out and a provider's word comes back; what it is worth is decided in
 //! `app/sign_in.rs`. Tokens of providers are looked at once, in memory, and never logged or stored.
 
+mod discovered;
 mod fetch;
 mod flow;
 mod issuer;
+mod passkey;
 mod workload;
 
-use gregal_core::{person::domain_of, provider::Domain};
+use gregal_core::{passkey::PASSKEY_ISSUER, person::domain_of, provider::Domain};
 
-pub(crate) use flow::{Flow, Returned};
+pub(crate) use flow::{FLOW_MAX, Flow, Returned};
+pub(crate) use passkey::{Asked, Claimed, Relying};
 pub(crate) use workload::{Refusal, Sent};
 
 use gregal_store::View;
@@ -61,17 +64,30 @@ pub(crate) struct Provider {
 pub(crate) struct Identity {
     options: IdentityOptions,
     issuers: issuer::Issuers,
+    discovered: discovered::Discovered,
+    relying: Option<Relying>,
 }
 
 impl Identity {
-    pub(crate) fn new(options: IdentityOptions) -> Result<Self> {
+    /// Identity for a cloud that browsers reach at this address.
+    pub(crate) fn new(options: IdentityOptions, url: &str) -> Result<Self> {
         // Whoever comes first in the process chooses the provider; being second is no error.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let identity = Self { options, issuers: issuer::Issuers::default() };
+        let identity = Self {
+            options,
+            issuers: issuer::Issuers::default(),
+            discovered: discovered::Discovered::default(),
+            relying: Relying::at(url)?,
+        };
         for provider in &identity.options.providers {
             identity.check_issuer(&provider.issuer)?;
         }
         Ok(identity)
+    }
+
+    /// Where passkeys are taken; none where browsers take none.
+    pub(crate) fn relying(&self) -> Option<&Relying> {
+        self.relying.as_ref()
     }
 
     /// What the operator's providers are called, in their order.
@@ -126,7 +142,11 @@ impl Control {
         let same = |other: &str| other.trim_end_matches('/') == issuer.trim_end_matches('/');
         Ok(match view.domain_get(&name).await? {
             Some(owner) => same(&owner.issuer),
-            None => self.identity().options.providers.iter().any(|provider| same(&provider.issuer)),
+            // People without a provider are vouched for by their passkeys, where no organisation says who vouches.
+            None => {
+                issuer == PASSKEY_ISSUER
+                    || self.identity().options.providers.iter().any(|provider| same(&provider.issuer))
+            }
         })
     }
 

@@ -9,6 +9,7 @@ mod app;
 mod asks;
 mod console;
 mod context;
+mod crowd;
 mod denials;
 mod error;
 mod founding;

@@ -97,6 +97,8 @@ ids! {
     ServiceAccountId "sac" "service account";
     /// A sign-in that lasts.
     SessionId "ses" "session";
+    /// What somebody without a provider signs in with.
+    PasskeyId "pky" "passkey";
     /// An offer to somebody to become a member.
     InvitationId "inv" "invitation";
     /// A policy an organisation wrote for itself.

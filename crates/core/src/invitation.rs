@@ -37,6 +37,9 @@ pub struct Invitation {
     /// The service account whose key invites, if one's does: it stands as long as that is enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_account: Option<ServiceAccountId>,
+    /// Whether whoever holds the text may take it up with a passkey, with nobody who vouches for the address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub passkey: bool,
     /// SHA-256 of the text shown once, hex.
     pub digest: String,
     /// When it was made.
@@ -90,6 +93,7 @@ mod tests {
             by_person: None,
             by_key: None,
             by_account: None,
+            passkey: false,
             digest: "00".into(),
             created_at: at(0),
             expires_at: at(1_000),

@@ -22,6 +22,7 @@ pub mod money;
 pub mod month;
 pub mod network;
 pub mod organisation;
+pub mod passkey;
 pub mod person;
 pub mod place;
 pub mod policy;

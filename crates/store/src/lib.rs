@@ -28,6 +28,7 @@ mod noun;
 mod organisation;
 mod outbox;
 mod page;
+mod passkey;
 mod person;
 mod policy;
 mod price;

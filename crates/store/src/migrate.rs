@@ -102,6 +102,13 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0016_invoices.sqlite.sql"),
         postgres: include_str!("../migrations/0016_invoices.postgres.sql"),
     },
+    Migration {
+        number: 20,
+        name: "passkeys",
+        both: include_str!("../migrations/0020_passkeys.sql"),
+        sqlite: "",
+        postgres: "",
+    },
 ];
 
 /// The version of the schema this program needs. A database beyond it is refused.

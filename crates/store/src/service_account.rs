@@ -9,6 +9,10 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter
 
 use crate::{Listed, Page, Result, Tx, View, noun};
 
+/// How far the clocks of two control planes over one store may be apart, in seconds: a claim that is over by one clock is kept
+/// for this much longer, so that the other, for which the token still holds, finds it.
+const CLOCKS_APART_S: i64 = 60;
+
 noun::row!(ServiceAccount, "service_accounts", "service account" {
     organisation: String = |it| it.organisation.to_string();
     project: Option<String> = |it| it.project.map(|id| id.to_string());
@@ -76,10 +80,11 @@ impl Tx {
         .await
     }
 
-    /// Claims a token for one use, by its digest; says whether nobody had before. What is over at `now` is forgotten.
+    /// Claims a token for one use, by its digest; says whether nobody had before. What was over a minute before
+    /// `now` is forgotten.
     pub async fn exchange_claim(&self, digest: &str, until: Time, now: Time) -> Result<bool> {
         self.guard(async {
-            let over = exchange::Column::Until.lt(now.as_millis());
+            let over = exchange::Column::Until.lt(now.plus_seconds(-CLOCKS_APART_S).as_millis());
             exchange::Entity::delete_many().filter(over).exec(&self.db()).await?;
             let claimed = exchange::ActiveModel { digest: Set(digest.to_owned()), until: Set(until.as_millis()) };
             let on_conflict = OnConflict::column(exchange::Column::Digest).do_nothing().to_owned();

@@ -53,7 +53,7 @@ enum Leg {
     Audit,
     /// Invoices by the official EN 16931 rules, and VAT ids by `python-stdnum`
     Invoice,
-    /// The console in headless Chromium
+    /// The console in headless Chromium, with passkeys of its virtual authenticator
     Console,
     /// Fine-tuning and serving SmolLM2-135M-Instruct
     Smollm2,
@@ -176,7 +176,9 @@ fn console(install: Install) -> Result<()> {
         &[Package { name: "chromium", shows: "chromium" }, Package { name: "chromium-driver", shows: "chromedriver" }],
         install,
     )?;
-    script(&install::python(&[SELENIUM], install)?, "tests/console.py")
+    let interpreter = install::python(&[SELENIUM], install)?;
+    script(&interpreter, "tests/console.py")?;
+    script(&interpreter, "tests/passkey.py")
 }
 
 fn identity(install: Install) -> Result<()> {

@@ -5,7 +5,6 @@ use gregal_core::{
     access::Action,
     id::{KeyId, OrganisationId, ServiceAccountId},
     key::KeyKind,
-    person::Subject,
     scope::Scope,
     service_account::{ServiceAccount, Trust, WORKLOAD_KEY_S},
     time::Time,
@@ -111,10 +110,9 @@ impl Control {
             drop(tx);
             return self.worthless(cx, account, "the service account changed meanwhile").await;
         };
-        if let Some((jti, until)) = token.once() {
-            let issuer = token.issuer().unwrap_or_default();
-            let digest = Subject { issuer: issuer.to_owned(), subject: jti.to_owned() }.digest();
-            let digest = hex::encode(Sha256::digest(format!("{}\n{digest}", account.id)));
+        let (claims, until) = token.claims_of_use();
+        for claim in claims {
+            let digest = hex::encode(Sha256::digest(format!("{}\n{claim}", account.id)));
             if !tx.exchange_claim(&digest, until, cx.now).await? {
                 drop(tx);
                 return self.worthless(cx, &account, "it was used before").await;
@@ -142,13 +140,17 @@ impl Control {
 
     /// Forgets the account's exchanged keys that are over: the log keeps what they did.
     async fn workload_keys_forget(&self, tx: &Tx, account: &ServiceAccount, now: Time) -> Result<()> {
-        let listed = tx.account_keys_list(account.id, &Page::first(gregal_store::PAGE_MAX)).await?;
-        for key in listed.items {
-            if key.kind == KeyKind::Workload && !key.works_at(now) && !is_still_told(&key, now) {
-                tx.workload_key_forget(&key).await?;
+        let mut page = Page::first(gregal_store::PAGE_MAX);
+        loop {
+            let listed = tx.account_keys_list(account.id, &page).await?;
+            for key in listed.items {
+                if key.kind == KeyKind::Workload && !key.works_at(now) && !is_still_told(&key, now) {
+                    tx.workload_key_forget(&key).await?;
+                }
             }
+            let Some(next) = listed.next else { return Ok(()) };
+            page = Page { after: Some(next), ..page };
         }
-        Ok(())
     }
 
     /// Whether an issuer's tokens for this audience are those by which people sign in here.

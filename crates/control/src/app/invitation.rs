@@ -11,6 +11,7 @@ use gregal_core::{
     invitation::{INVITATION_PREFIX, INVITATION_S_DEFAULT, INVITATION_S_MAX, Invitation},
     key,
     member::Member,
+    passkey::PASSKEY_ISSUER,
     person::{Person, email_of},
 };
 use gregal_policy::Resource;
@@ -65,6 +66,7 @@ impl Control {
             // A session's key comes and goes; its person is who invites.
             by_key: cx.key().ok().filter(|key| key.person.is_none()).map(|key| key.id),
             by_account: cx.key()?.account,
+            passkey: wanted.passkey,
             digest: key::digest_of(&text),
             created_at: cx.now,
             expires_at: cx.now.plus_seconds(i64::from(seconds)),
@@ -139,17 +141,32 @@ impl Control {
     /// Takes an invitation up, for whoever a provider vouched for. One answer for every way it may not fit: nobody learns by
     /// trying whether a text stands for something.
     pub(crate) async fn invitation_accept(&self, vouched: &Vouched, text: &str) -> Result<Member> {
+        let cx = self.system("sign-in");
+        let tx = self.store().begin().await?;
+        let (_, member, entries) = self.invitation_taken_up(&cx, &tx, vouched, text).await?;
+        self.finish(&cx, tx, &entries, Wake::Nobody).await?;
+        Ok(member)
+    }
+
+    /// The rows and entries of taking an invitation up. Whoever came with a passkey takes up only what says that one may: nobody
+    /// verified their address.
+    pub(crate) async fn invitation_taken_up(
+        &self,
+        cx: &Cx,
+        tx: &Tx,
+        vouched: &Vouched,
+        text: &str,
+    ) -> Result<(Person, Member, Vec<AuditEntry>)> {
         let refused = || {
             Error::refused(
                 Code::NotFound,
                 "there is no such invitation for the address you signed in with, or it was used, taken back or has expired",
             )
         };
-        let cx = self.system("sign-in");
-        let tx = self.store().begin().await?;
         let found = tx.invitation_by_digest(&key::digest_of(text.trim())).await?.ok_or_else(refused)?;
-        let is_vouched = self.still_vouches(&tx, &vouched.subject.issuer, &vouched.email).await?;
-        if !is_vouched || !found.is_for(&vouched.email, cx.now) {
+        let is_vouched = self.still_vouches(tx, &vouched.subject.issuer, &vouched.email).await?;
+        let is_verified = vouched.subject.issuer != PASSKEY_ISSUER || found.passkey;
+        if !is_vouched || !is_verified || !found.is_for(&vouched.email, cx.now) {
             return Err(refused());
         }
         let known = tx.person_by_subject(&vouched.subject).await?;
@@ -172,12 +189,10 @@ impl Control {
         tx.member_insert(&member).await?;
         let id = found.id;
         tx.invitation_update(&found.ended(cx.now)).await?;
-        let mut entry =
-            self.member_entry(&cx, Action::MemberWrite, &member, &person).fact("invitation", id.to_string());
+        let mut entry = self.member_entry(cx, Action::MemberWrite, &member, &person).fact("invitation", id.to_string());
         entry.action = "invitation:accept".into();
         entry.actor = person.log_name().unwrap_or_default();
-        self.finish(&cx, tx, &[entry], Wake::Nobody).await?;
-        Ok(member)
+        Ok((person, member, vec![entry]))
     }
 
     /// Ends the invitations that stand and that these words are true of: whoever made them may not any more.

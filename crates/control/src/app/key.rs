@@ -68,7 +68,7 @@ impl Control {
             version: 1,
         };
         let tx = self.begin(cx).await?;
-        self.keys_not_too_many(&tx, organisation, project, cx.now).await?;
+        self.one_more_key(&tx, organisation, &key, cx.now).await?;
         tx.key_insert(&key).await?;
         let answer = |secret: Option<String>| KeyCreated { key: (&key).into(), secret };
         let entry = cx
@@ -111,6 +111,19 @@ impl Control {
         entries.extend(self.invitations_end(cx, &tx, organisation, |kept| kept.by_key == Some(id)).await?);
         self.finish(cx, tx, &entries, Wake::Sites).await?;
         Ok(after)
+    }
+
+    /// Refuses one more key like this one where its service account, or its project, has as many as may work.
+    async fn one_more_key(&self, tx: &Tx, organisation: OrganisationId, like: &Key, now: Time) -> Result<()> {
+        if let Some(account) = like.account {
+            let account = tx.service_account_get(account).await?;
+            let account = account.ok_or_else(|| Error::Broken("a key of no service account asks".into()))?;
+            return self.account_keys_not_too_many(tx, &account, now).await;
+        }
+        match like.project {
+            Some(project) => self.keys_not_too_many(tx, organisation, project, now).await,
+            None => Ok(()),
+        }
     }
 
     /// Refuses one more key where a project has as many as may work.

@@ -67,6 +67,9 @@ impl Control {
         for session in tx.sessions_of(id).await? {
             tx.session_remove(&session).await?;
         }
+        for passkey in tx.passkeys_of(id).await? {
+            tx.passkey_remove(&passkey).await?;
+        }
         for invitation in tx.invitations_kept_all().await? {
             if invitation.email == person.email {
                 tx.invitation_update(&invitation.ended(cx.now)).await?;

@@ -196,6 +196,7 @@ impl Control {
         let key_id = KeyId::new(self.world());
         let resource = Resource::key(account.organisation, account.project, key_id, account.role);
         let policies = one_noun(self.authorize(cx, Action::KeyCreate, &resource).await, missing)?;
+        self.may_hand_out(cx, &account).await?;
         // What an account makes is its own: a key of another would not end with it.
         if cx.key()?.account.is_some_and(|own| own != id) {
             may_outlast(cx)?;
@@ -289,6 +290,16 @@ impl Control {
             Some(project) => self.keys_not_too_many(tx, account.organisation, project, now).await,
             None => Ok(()),
         }
+    }
+
+    /// Refuses to hand out what an account is to whoever may not say what becomes of it: its role alone does not tell how far it
+    /// reaches. The account itself may: what it makes ends with it.
+    pub(crate) async fn may_hand_out(&self, cx: &Cx, account: &ServiceAccount) -> Result<()> {
+        if cx.key()?.account == Some(account.id) {
+            return Ok(());
+        }
+        let resource = Resource::member(account.organisation, account.project, account.id, account.role);
+        self.authorize(cx, Action::ServiceAccountWrite, &resource).await.map(drop)
     }
 
     /// The account asked about, if this may be done to one of its role.

@@ -4,7 +4,7 @@
 use gregal_api::grant::GRANT_SECONDS_MAX;
 use gregal_core::{
     access::Role,
-    id::{KeyId, OrganisationId, ProjectId},
+    id::{KeyId, OrganisationId, PersonId, ProjectId},
     key::{self, Key, KeyKind},
     member::Member,
     person::{Person, Subject},
@@ -58,6 +58,11 @@ impl Control {
     /// Whether whoever vouched for somebody may do so as things are now.
     pub(crate) async fn is_still_vouched(&self, vouched: &Vouched) -> Result<bool> {
         self.still_vouches(self.store(), &vouched.subject.issuer, &vouched.email).await
+    }
+
+    /// Who somebody is here, if they are somebody.
+    pub(crate) async fn person_known(&self, vouched: &Vouched) -> Result<Option<PersonId>> {
+        Ok(self.store().person_by_subject(&vouched.subject).await?.map(|person| person.id))
     }
 
     /// Where somebody may sign in to.

@@ -29,6 +29,17 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// The address of the page that asks.
+    fn back(&self) -> String {
+        format!(
+            "/console/cli?client_id={}&redirect_uri={}&state={}&code_challenge={}&code_challenge_method=S256",
+            self.client_id,
+            escaped(&self.redirect_uri),
+            self.state,
+            self.code_challenge
+        )
+    }
+
     /// What does not fit is told here and never to the address named: that may be anybody's.
     fn check(&self) -> Result<(), Failure> {
         let is_plain = |text: &str, max: usize| {
@@ -75,10 +86,11 @@ struct CliPage {
     code_challenge: String,
 }
 
-/// Somebody signed in; else where to sign in first and come back.
+/// Somebody who signed in a moment ago: what is given here outlasts the session. Else where to sign in first and come back.
 #[expect(clippy::result_large_err, reason = "a whole answer, once a page")]
 fn signed_in(someone: Result<Someone, Failure>, back: &str) -> Result<Someone, Response> {
-    someone.map_err(|_| Redirect::to(&format!("/console/sign-in?next={back}")).into_response())
+    let first = || Redirect::to(&format!("/console/sign-in?next={back}")).into_response();
+    someone.ok().filter(Someone::is_fresh).ok_or_else(first)
 }
 
 /// Text of ours as part of a query.
@@ -96,14 +108,7 @@ fn escaped(text: &str) -> String {
 
 pub(crate) async fn ask(someone: Result<Someone, Failure>, Query(asked): Query<Asked>) -> Result<Response, Failure> {
     asked.check()?;
-    let back = format!(
-        "/console/cli?client_id={}&redirect_uri={}&state={}&code_challenge={}&code_challenge_method=S256",
-        asked.client_id,
-        escaped(&asked.redirect_uri),
-        asked.state,
-        asked.code_challenge
-    );
-    let someone = match signed_in(someone, &escaped(&back)) {
+    let someone = match signed_in(someone, &escaped(&asked.back())) {
         Ok(someone) => someone,
         Err(first) => return Ok(first),
     };
@@ -136,6 +141,10 @@ pub(crate) async fn allow(State(console): State<Console>, posted: PostedBy<Allow
         code_challenge_method: "S256".into(),
     };
     asked.check()?;
+    let someone = match signed_in(Ok(someone), &escaped(&asked.back())) {
+        Ok(someone) => someone,
+        Err(first) => return Ok(first),
+    };
     let organisation = chosen(&console, &someone, &form.organisation).await?;
     let (code, now) = (console.random(), console.0.world.steady());
     let granted = (someone.vouched, organisation);
@@ -176,12 +185,22 @@ pub(crate) struct Typed {
 }
 
 pub(crate) async fn device(someone: Result<Someone, Failure>, Query(typed): Query<Typed>) -> Result<Response, Failure> {
-    let code: String = typed.code.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(16).collect();
-    let someone = match signed_in(someone, &escaped(&format!("/console/device?code={code}"))) {
+    let code = code_of(&typed.code);
+    let someone = match signed_in(someone, &escaped(&device_at(&code))) {
         Ok(someone) => someone,
         Err(first) => return Ok(first),
     };
     device_page(someone, code, "").await
+}
+
+/// A code as it may stand in an address.
+fn code_of(typed: &str) -> String {
+    typed.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(16).collect()
+}
+
+/// The address of the page that asks about a code.
+fn device_at(code: &str) -> String {
+    format!("/console/device?code={}", code_of(code))
 }
 
 async fn device_page(someone: Someone, code: String, said: &'static str) -> Result<Response, Failure> {
@@ -204,6 +223,9 @@ pub(crate) struct Said {
 pub(crate) async fn device_word(State(console): State<Console>, posted: PostedBy<Said>) -> Result<Response, Failure> {
     let PostedBy { someone, form } = posted;
     let allowed = form.word == "allow";
+    if allowed && !someone.is_fresh() {
+        return Ok(Redirect::to(&format!("/console/sign-in?next={}", escaped(&device_at(&form.code)))).into_response());
+    }
     let organisation = if allowed { Some(chosen(&console, &someone, &form.organisation).await?) } else { None };
     let now = console.0.world.steady();
     let heard = console.0.door.asks().device_word(&someone.vouched, &form.code, organisation, now);

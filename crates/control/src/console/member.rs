@@ -98,11 +98,14 @@ pub(crate) struct Invite {
     email: String,
     role: Role,
     once: String,
+    #[serde(default)]
+    passkey: String,
 }
 
 pub(crate) async fn invite(Posted { visitor, form }: Posted<Invite>) -> Result<Response, Failure> {
     let organisation = visitor.organisation_needed()?;
-    let wanted = InvitationCreate { email: form.email, role: form.role, project: None, expires_in_s: None };
+    let passkey = form.passkey == "yes";
+    let wanted = InvitationCreate { email: form.email, role: form.role, project: None, expires_in_s: None, passkey };
     let made: InvitationCreated =
         visitor.api.send("invitation_create", &[&organisation], &wanted, Some(&form.once)).await?;
     page::page(&InvitedPage {

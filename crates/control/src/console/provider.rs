@@ -2,13 +2,13 @@
 //! organisation it is for is chosen on the page after (`welcome`).
 
 use std::{
-    collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use askama::Template;
 use axum::{
+    Extension,
     extract::{Query, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
@@ -26,34 +26,37 @@ use super::{
 };
 use crate::{
     Error,
-    identity::{Flow, Returned},
+    app::sign_in::Vouched,
+    crowd::{Bounds, Crowd},
+    http::peer::Peer,
+    identity::{FLOW_MAX, Flow, Returned},
 };
 
 /// The cookie of a sign-in under way. Unlike the session's it comes along when the provider sends the browser back.
 const COOKIE: &str = "gregal_sign_in";
-/// The most sign-ins under way; beyond, the oldest is forgotten.
-const FLOWS_MAX: usize = 4096;
+/// How many sign-ins are under way, in all and from one place, and how long they are remembered: beyond their own time, so that
+/// one that took too long is told of as such.
+const BOUNDS: Bounds = Bounds { all: 4096, each: 64, wait: FLOW_MAX.saturating_add(Duration::from_mins(1)) };
 
 /// Sign-ins under way, by the digest of their cookie's text. In memory only.
-#[derive(Debug, Default)]
-pub(crate) struct Flows(Mutex<HashMap<SessionId, (Flow, String)>>);
+#[derive(Debug)]
+pub(crate) struct Flows(Mutex<Crowd<SessionId, (Flow, String)>>);
+
+impl Default for Flows {
+    fn default() -> Self {
+        Self(Mutex::new(Crowd::new(BOUNDS)))
+    }
+}
 
 impl Flows {
-    fn begin(&self, token: &str, flow: Flow, next: String, now: Instant) {
+    fn begin(&self, token: &str, peer: Peer, flow: Flow, next: String, now: Instant) {
         let mut flows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        flows.retain(|_, (flow, _)| flow.lives_at(now));
-        while flows.len() >= FLOWS_MAX {
-            let Some(oldest) = flows.iter().min_by_key(|(_, (flow, _))| flow.begun_at()).map(|(id, _)| *id) else {
-                break;
-            };
-            flows.remove(&oldest);
-        }
-        flows.insert(SessionId::of(token), (flow, next));
+        flows.begin(SessionId::of(token), peer.0, (flow, next), now);
     }
 
-    /// Takes one out: it is finished once, well or not.
-    fn take(&self, id: SessionId) -> Option<(Flow, String)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
+    /// Takes one out: it is finished once, well or not. One that took too long tells so itself.
+    fn take(&self, id: SessionId, now: Instant) -> Option<(Flow, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(&id, now)
     }
 }
 
@@ -79,6 +82,7 @@ pub(crate) struct Begin {
 
 pub(crate) async fn begin(
     State(console): State<Console>,
+    Extension(peer): Extension<Peer>,
     PostedUnsigned(form): PostedUnsigned<Begin>,
 ) -> Result<Response, Failure> {
     let door = &console.0.door;
@@ -88,7 +92,7 @@ pub(crate) async fn begin(
     let begun = door.sign_in_begin(provider).await.map_err(told)?;
     let token = console.random();
     let next = sign_in::next_page(&form.next).unwrap_or("/console").to_owned();
-    console.0.flows.begin(&token, begun.flow, next, console.0.world.steady());
+    console.0.flows.begin(&token, peer, begun.flow, next, console.0.world.steady());
     let onward = OnwardPage { title: "Sign in", words: format!("Going to {}.", begun.provider), url: begun.url };
     let mut response = page::page(&onward)?;
     add_cookie(&console, &mut response, &token, 600)?;
@@ -100,14 +104,31 @@ pub(crate) async fn callback(
     headers: HeaderMap,
     Query(returned): Query<Returned>,
 ) -> Result<Response, Failure> {
-    let flow = cookie_of(&headers, COOKIE).and_then(|token| console.0.flows.take(SessionId::of(token)));
+    let flow = cookie_of(&headers, COOKIE)
+        .and_then(|token| console.0.flows.take(SessionId::of(token), console.0.world.steady()));
     let Some((flow, next)) = flow else {
         return sign_in::refused(&console, "no_flow", StatusCode::BAD_REQUEST);
     };
     let Some(vouched) = console.0.door.sign_in_finish(flow, returned).await.map_err(told)? else {
         return sign_in::refused(&console, "not_vouched", StatusCode::UNAUTHORIZED);
     };
-    if let Some(old) = session_id(&headers) {
+    let mut response = signed_in(&console, &headers, vouched, next).await?;
+    add_cookie(&console, &mut response, "", 0)?;
+    Ok(response)
+}
+
+/// Begins a session for somebody who was vouched for just now; whoever was signed in here before no longer is.
+pub(crate) async fn signed_in(
+    console: &Console,
+    headers: &HeaderMap,
+    vouched: Vouched,
+    next: String,
+) -> Result<Response, Failure> {
+    if let Some(old) = session_id(headers) {
+        if let Some(session) = console.0.sessions.used(old, console.0.world.steady()) {
+            // A key that the sign-in before made ends with it; one that was made for keeps is left alone.
+            console.0.door.session_end(&session.key).await.map_err(told)?;
+        }
         console.0.sessions.end(old);
     }
     let places = console.0.door.places_of(&vouched).await.map_err(told)?;
@@ -115,13 +136,15 @@ pub(crate) async fn callback(
         [only] => console.0.door.session_begin(&vouched, only.organisation).await.map_err(told)?,
         _ => String::new(),
     };
+    let person = console.0.door.person_known(&vouched).await.map_err(told)?;
     let token = console.random();
     let now = console.0.world.steady();
     console.0.sessions.begin_for(&token, key, console.random(), (vouched, now), now);
+    if let Some(person) = person {
+        console.0.sessions.is_of(SessionId::of(&token), person);
+    }
     let onward = OnwardPage { title: "Signed in", words: "You are signed in.".into(), url: next };
-    let mut response = sign_in::with_cookie(&console, page::page(&onward)?, &token, "")?;
-    add_cookie(&console, &mut response, "", 0)?;
-    Ok(response)
+    sign_in::with_cookie(console, page::page(&onward)?, &token, "")
 }
 
 fn add_cookie(console: &Console, response: &mut Response, token: &str, seconds: u32) -> Result<(), Failure> {
@@ -142,6 +165,11 @@ pub(crate) fn told(error: Error) -> Failure {
 /// The sign-in page, as it is first shown or after a refusal.
 pub(crate) fn sign_in_page(console: &Console, refused: &'static str, next: &str) -> Result<Response, Failure> {
     let providers = console.0.door.identity().names();
-    Ok(page::page(&SignInPage { refused, providers, next: sign_in::next_page(next).unwrap_or_default().to_owned() })?
-        .into_response())
+    Ok(page::page(&SignInPage {
+        refused,
+        providers,
+        passkeys: console.0.door.identity().relying().is_some(),
+        next: sign_in::next_page(next).unwrap_or_default().to_owned(),
+    })?
+    .into_response())
 }

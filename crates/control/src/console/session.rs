@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gregal_core::{id::ProjectId, person::Subject};
+use gregal_core::{
+    id::{PersonId, ProjectId},
+    person::Subject,
+};
 use sha2::{Digest, Sha256};
 
 use crate::app::sign_in::Vouched;
@@ -45,6 +48,8 @@ pub(crate) struct Session {
     pub(crate) project: Option<ProjectId>,
     /// Whom a provider vouched for; none for whoever signed in with a key.
     pub(crate) vouched: Option<Vouched>,
+    /// Who that is here, since they are somebody here.
+    pub(crate) person: Option<PersonId>,
     /// When the provider did, or the key was shown: choosing another organisation does not make its word newer.
     pub(crate) since: Instant,
     used_at: Instant,
@@ -64,7 +69,11 @@ impl Sessions {
     /// Begins a session. Where there are too many, the one unused longest ends: first of the same person or key, then of whoever
     /// has most.
     pub(crate) fn begin(&self, token: &str, key: String, csrf: String, now: Instant) {
-        self.insert(token, Session { key, csrf, project: None, vouched: None, since: now, used_at: now }, now);
+        self.insert(
+            token,
+            Session { key, csrf, project: None, vouched: None, person: None, since: now, used_at: now },
+            now,
+        );
     }
 
     /// As [`Sessions::begin`], for somebody a provider vouched for, at `since`.
@@ -76,7 +85,11 @@ impl Sessions {
         (vouched, since): (Vouched, Instant),
         now: Instant,
     ) {
-        self.insert(token, Session { key, csrf, project: None, vouched: Some(vouched), since, used_at: now }, now);
+        self.insert(
+            token,
+            Session { key, csrf, project: None, vouched: Some(vouched), person: None, since, used_at: now },
+            now,
+        );
     }
 
     fn insert(&self, token: &str, begun: Session, now: Instant) {
@@ -114,6 +127,13 @@ impl Sessions {
     pub(crate) fn look_at(&self, id: SessionId, project: ProjectId) {
         if let Some(session) = self.held().get_mut(&id) {
             session.project = Some(project);
+        }
+    }
+
+    /// Remembers who somebody is, from when they are somebody here.
+    pub(crate) fn is_of(&self, id: SessionId, person: PersonId) {
+        if let Some(session) = self.held().get_mut(&id) {
+            session.person = Some(person);
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct SignInPage {
     pub(crate) refused: &'static str,
     /// What the operator's providers are called.
     pub(crate) providers: Vec<String>,
+    /// Whether passkeys work here.
+    pub(crate) passkeys: bool,
     /// Where to go afterwards; empty: to the overview.
     pub(crate) next: String,
 }
@@ -66,7 +68,8 @@ pub(crate) async fn page(
     request: Request,
 ) -> Result<Response, Failure> {
     let (mut parts, _) = request.into_parts();
-    if Visitor::from_request_parts(&mut parts, &console).await.is_ok() {
+    // Who was sent here by such a page signed in too long ago for it, if at all.
+    if next_page(&wanted.next).is_none() && Visitor::from_request_parts(&mut parts, &console).await.is_ok() {
         return Ok(Redirect::to("/console").into_response());
     }
     provider::sign_in_page(&console, "", &wanted.next)

@@ -1,6 +1,6 @@
 //! Between a provider's word and an organisation: which one to act for, and taking up an invitation.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use askama::Template;
 use axum::{
@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, request::Parts},
     response::{IntoResponse as _, Redirect, Response},
 };
-use gregal_core::id::OrganisationId;
+use gregal_core::{id::OrganisationId, passkey::PASSKEY_ISSUER};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
@@ -36,6 +36,16 @@ pub(crate) struct Someone {
     pub(crate) key: String,
 }
 
+/// How long after a sign-in what outlasts the session may be given without another one.
+const FRESH_MAX: Duration = Duration::from_mins(10);
+
+impl Someone {
+    /// Whether they were vouched for a moment ago.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.console.0.world.steady().saturating_duration_since(self.since) < FRESH_MAX
+    }
+}
+
 impl FromRequestParts<Console> for Someone {
     type Rejection = Failure;
 
@@ -45,6 +55,16 @@ impl FromRequestParts<Console> for Someone {
         let vouched = session.vouched.clone().ok_or_else(|| {
             Failure::invalid("you signed in with a key, which is for one organisation; sign in with a provider instead")
         })?;
+        let door = &console.0.door;
+        match (session.person, door.person_known(&vouched).await.map_err(told)?) {
+            // Whoever was erased begins anew, if at all: no word that was given before is kept of them.
+            (Some(then), now) if now != Some(then) => {
+                console.0.sessions.end(id);
+                return Err(Failure::SignedOut);
+            }
+            (None, Some(now)) => console.0.sessions.is_of(id, now),
+            _ => {}
+        }
         Ok(Self {
             console: console.clone(),
             vouched,
@@ -90,6 +110,8 @@ struct WelcomePage {
     csrf: String,
     email: String,
     rows: Vec<Row>,
+    /// Whether they sign in with passkeys.
+    has_passkeys: bool,
 }
 
 /// Signs out somebody who is vouched for, whether or not an organisation was chosen.
@@ -107,6 +129,7 @@ pub(crate) async fn page(someone: Someone) -> Result<Response, Failure> {
     let row =
         |place: crate::app::sign_in::Place| Row { id: place.organisation, name: place.name, role: place.role.as_str() };
     page::page(&WelcomePage {
+        has_passkeys: someone.vouched.subject.issuer == PASSKEY_ISSUER,
         csrf: someone.csrf,
         email: someone.vouched.email,
         rows: places.into_iter().map(row).collect(),
@@ -141,9 +164,13 @@ async fn entered(console: &Console, someone: Someone, organisation: Organisation
     if !someone.key.is_empty() {
         door.session_end(&someone.key).await.map_err(told)?;
     }
+    let person = door.person_known(&someone.vouched).await.map_err(told)?;
     console.0.sessions.end(someone.id);
     let token = console.random();
     let word = (someone.vouched, someone.since);
     console.0.sessions.begin_for(&token, key, console.random(), word, console.0.world.steady());
+    if let Some(person) = person {
+        console.0.sessions.is_of(SessionId::of(&token), person);
+    }
     sign_in::with_cookie(console, Redirect::to("/console").into_response(), &token, "")
 }

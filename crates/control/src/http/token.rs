@@ -1,7 +1,7 @@
 //! Tokens for command lines, in OAuth's own shapes (RFC 6749, RFC 7636, RFC 8628, RFC 7009): forms in, its errors out.
 
 use axum::{
-    Form, Json,
+    Extension, Form, Json,
     body::{Body, Bytes},
     extract::{FromRequest as _, Request, State},
     http::{HeaderValue, Method, StatusCode, header},
@@ -18,6 +18,7 @@ use crate::{
     Control, Result,
     app::{Exchange, Exchanged, sign_in::Tokens},
     asks::{DEVICE_MAX, INTERVAL, Told},
+    http::peer::Peer,
 };
 
 /// The longest that a client may call itself.
@@ -47,7 +48,11 @@ async fn form<T: DeserializeOwned>(body: Bytes) -> std::result::Result<T, Respon
     read.map(|Form(form)| form).map_err(|_| refused("invalid_request", "the form is not what this route takes"))
 }
 
-pub(crate) async fn device(State(control): State<Control>, body: Bytes) -> Result<Response> {
+pub(crate) async fn device(
+    State(control): State<Control>,
+    Extension(peer): Extension<Peer>,
+    body: Bytes,
+) -> Result<Response> {
     let ask: DeviceAsk = match form(body).await {
         Ok(ask) => ask,
         Err(refusal) => return Ok(refusal),
@@ -62,7 +67,8 @@ pub(crate) async fn device(State(control): State<Control>, body: Bytes) -> Resul
     control.world().fill(&mut device_code);
     control.world().fill(&mut entropy);
     let device_code = format!("gd_{}", hex::encode(device_code));
-    let Some(user_code) = control.asks().device_begin(&device_code, &entropy, client, control.world().steady()) else {
+    let now = control.world().steady();
+    let Some(user_code) = control.asks().device_begin(&device_code, &entropy, client, peer.0, now) else {
         return Ok(refused("temporarily_unavailable", "too many devices wait: try again in a minute"));
     };
     let at = format!("{}/console/device", control.options().url.trim_end_matches('/'));

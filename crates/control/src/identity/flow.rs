@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use gregal_core::person::{Subject, email_of};
 use openidconnect::{
-    AuthorizationCode, ClientId, ClientSecret, CsrfToken, HttpRequest, IssuerUrl, Nonce, PkceCodeChallenge,
-    PkceCodeVerifier, RedirectUrl, Scope, TokenResponse as _,
+    AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointMaybeSet, EndpointNotSet, EndpointSet, HttpRequest,
+    Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenResponse as _,
     core::{CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreJwsSigningAlgorithm, CoreProviderMetadata},
 };
 use sha2::{Digest, Sha256};
 
-use super::{Provider, fetch};
+use super::{Provider, Refusal, fetch};
 use crate::{Control, Error, Result, app::sign_in::Vouched};
 
 /// How long somebody may take at the provider.
@@ -39,11 +39,6 @@ impl Flow {
     pub(crate) fn lives_at(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.begun_at) < FLOW_MAX
     }
-
-    /// When it was begun.
-    pub(crate) const fn begun_at(&self) -> Instant {
-        self.begun_at
-    }
 }
 
 /// A sign-in that was begun: where the browser goes, and what waits for its return.
@@ -66,20 +61,17 @@ pub(crate) struct Returned {
     iss: Option<String>,
 }
 
-/// Why a provider's word was not taken: a word for the log, never what was sent.
-type Refusal = &'static str;
+/// The cloud as a client that knows where to send people; where codes are redeemed, a provider may leave out.
+type Client =
+    CoreClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointMaybeSet, EndpointMaybeSet>;
 
 impl Control {
     /// Begins a sign-in with a provider.
     pub(crate) async fn sign_in_begin(&self, provider: Provider) -> Result<Begun> {
-        let (metadata, redirect) =
-            self.provider_read(&provider).await.map_err(|why| unreachable_provider(&provider, why))?;
-        let client = CoreClient::from_provider_metadata(
-            metadata,
-            ClientId::new(provider.options.client_id.clone()),
-            provider.options.client_secret.clone().map(ClientSecret::new),
-        )
-        .set_redirect_uri(redirect);
+        let (issuer, private) = (&provider.options.issuer, self.identity().options.private_providers);
+        let said = self.identity().discovered.known(issuer, private, self.world().steady()).await;
+        let client = said.and_then(|said| self.client_of(&provider, &said));
+        let client = client.map_err(|why| unreachable_provider(&provider, why))?;
         let verifier = PkceCodeVerifier::new(self.chance());
         let (state, nonce) = (self.chance(), self.chance());
         let (url, state, nonce) = client
@@ -140,19 +132,13 @@ impl Control {
 
     async fn code_redeemed(&self, flow: Flow, code: String) -> std::result::Result<Vouched, Refusal> {
         let private = self.identity().options.private_providers;
-        let (metadata, redirect) = self.provider_read(&flow.provider).await?;
+        let (issuer, discovered) = (&flow.provider.options.issuer, &self.identity().discovered);
+        let metadata = discovered.known(issuer, private, self.world().steady()).await?;
         let by_body = metadata.token_endpoint_auth_methods_supported().is_some_and(|methods| {
             methods.contains(&CoreClientAuthMethod::ClientSecretPost)
                 && !methods.contains(&CoreClientAuthMethod::ClientSecretBasic)
         });
-        let secret = flow.provider.options.client_secret.clone().map(ClientSecret::new);
-        let client = CoreClient::from_provider_metadata(
-            metadata,
-            ClientId::new(flow.provider.options.client_id.clone()),
-            secret,
-        )
-        .set_redirect_uri(redirect)
-        .set_auth_type(if by_body {
+        let client = self.client_of(&flow.provider, &metadata)?.set_auth_type(if by_body {
             openidconnect::AuthType::RequestBody
         } else {
             openidconnect::AuthType::BasicAuth
@@ -168,6 +154,9 @@ impl Control {
         let token = answer.id_token().ok_or("the provider gave no identity token")?;
         let now = self.now();
         let at = move || chrono::DateTime::from_timestamp_millis(now.as_millis()).unwrap_or_default();
+        // Only now, for a code that was worth something, are its keys read anew: rotated ones are known at once.
+        let metadata = discovered.now(issuer, private, self.world().steady()).await?;
+        let client = self.client_of(&flow.provider, &metadata)?;
         let verifier = client
             .id_token_verifier()
             // Signed with the provider's own key or not at all: what both sides know proves nothing.
@@ -198,25 +187,13 @@ impl Control {
         Ok(Vouched { subject, email, name })
     }
 
-    /// What a provider says of itself, its keys among it: read anew for each step, so that rotated keys are known at once.
-    async fn provider_read(
-        &self,
-        provider: &Provider,
-    ) -> std::result::Result<(CoreProviderMetadata, RedirectUrl), Refusal> {
-        let private = self.identity().options.private_providers;
-        let http = move |request: HttpRequest| fetch::call(request, private);
-        let issuer = IssuerUrl::new(provider.options.issuer.clone()).map_err(|_| "the issuer is no address")?;
-        let metadata =
-            CoreProviderMetadata::discover_async(issuer, &http).await.map_err(|_| "it cannot be discovered")?;
-        // What discovery names is as much a stranger's word as the issuer's own address.
-        let urls =
-            [Some(metadata.authorization_endpoint().as_str()), metadata.token_endpoint().map(|url| url.as_str())];
-        for url in urls.into_iter().flatten() {
-            fetch::address(url, private).map_err(|_| "it names an address that may not be called")?;
-        }
+    /// The cloud as a client of a provider that says this of itself.
+    fn client_of(&self, provider: &Provider, said: &CoreProviderMetadata) -> std::result::Result<Client, Refusal> {
         let redirect = format!("{}/console/sign-in/callback", self.options().url.trim_end_matches('/'));
         let redirect = RedirectUrl::new(redirect).map_err(|_| "our own address is not usable")?;
-        Ok((metadata, redirect))
+        let secret = provider.options.client_secret.clone().map(ClientSecret::new);
+        let client = ClientId::new(provider.options.client_id.clone());
+        Ok(CoreClient::from_provider_metadata(said.clone(), client, secret).set_redirect_uri(redirect))
     }
 
     /// Text nobody can guess: 64 hex digits.

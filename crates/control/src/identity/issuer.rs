@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -30,17 +30,50 @@ struct Discovered {
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct Known {
+    /// When the issuer was last asked, whether or not it answered.
     asked_at: Option<Instant>,
-    keys: Option<Arc<CoreJsonWebKeySet>>,
+    /// The keys it answered last, and when.
+    keys: Option<(Arc<CoreJsonWebKeySet>, Instant)>,
 }
 
-/// Keys by issuer. One question at a time an issuer; others do not wait for it.
+impl Known {
+    /// The keys, while they are believed.
+    fn believed(&self, now: Instant) -> Option<&Arc<CoreJsonWebKeySet>> {
+        let (keys, fetched_at) = self.keys.as_ref()?;
+        (now.saturating_duration_since(*fetched_at) < BELIEVED).then_some(keys)
+    }
+
+    /// Whether it was asked a moment ago.
+    fn rests(&self, now: Instant) -> bool {
+        self.asked_at.is_some_and(|at| now.saturating_duration_since(at) < REST)
+    }
+}
+
 #[derive(Debug, Default)]
-pub(crate) struct Issuers(Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<Held>>>>);
+struct Issuer {
+    known: Mutex<Known>,
+    /// Held while it is asked: one question at a time. Whoever brings a token of a known key does not wait for it.
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl Issuer {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The keys as they are believed now, if the token's is among them.
+    fn named(&self, token: &Sent, now: Instant) -> Option<Arc<CoreJsonWebKeySet>> {
+        self.known().believed(now).filter(|keys| token.is_named_in(keys)).cloned()
+    }
+}
+
+/// Keys by issuer.
+#[derive(Debug, Default)]
+pub(crate) struct Issuers(Mutex<BTreeMap<String, Arc<Issuer>>>);
 
 impl Issuers {
-    fn of(&self, issuer: &str) -> Arc<tokio::sync::Mutex<Held>> {
+    fn of(&self, issuer: &str) -> Arc<Issuer> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !all.contains_key(issuer) && all.len() >= ISSUERS_MAX {
             // Whoever is asked about now keeps what he holds; the others are asked anew.
@@ -49,7 +82,8 @@ impl Issuers {
         Arc::clone(all.entry(issuer.to_owned()).or_default())
     }
 
-    /// The keys of an issuer, among them the one that the token names if there is one.
+    /// The keys of an issuer, among them the one that the token names if there is one. What is believed stays believed until
+    /// newer keys came: a token of an unknown key makes nobody wait, and takes nothing from anybody, while the issuer is slow.
     pub(crate) async fn keys(
         &self,
         issuer: &str,
@@ -58,22 +92,31 @@ impl Issuers {
         now: Instant,
     ) -> Result<Arc<CoreJsonWebKeySet>, Refusal> {
         let held = self.of(issuer);
-        let mut held = held.lock().await;
-        let age = held.asked_at.map(|at| now.saturating_duration_since(at));
-        if let Some(keys) = &held.keys
-            && age.is_some_and(|age| age < BELIEVED)
-            && (token.is_named_in(keys) || age.is_some_and(|age| age < REST))
+        if let Some(keys) = held.named(token, now) {
+            return Ok(keys);
+        }
+        let _asking = held.asking.lock().await;
+        // Whoever asked meanwhile asked for all.
+        if let Some(keys) = held.named(token, now) {
+            return Ok(keys);
+        }
         {
-            return Ok(Arc::clone(keys));
+            let mut known = held.known();
+            if known.rests(now) {
+                return known.believed(now).cloned().ok_or("its issuer could not be asked a moment ago");
+            }
+            known.asked_at = Some(now);
         }
-        if held.keys.is_none() && age.is_some_and(|age| age < REST) {
-            return Err("its issuer could not be asked a moment ago");
+        let answered = asked(issuer, private).await;
+        let mut known = held.known();
+        match answered {
+            Ok(keys) => {
+                let keys = Arc::new(keys);
+                known.keys = Some((Arc::clone(&keys), now));
+                Ok(keys)
+            }
+            Err(why) => known.believed(now).cloned().ok_or(why),
         }
-        held.asked_at = Some(now);
-        held.keys = None;
-        let keys = Arc::new(asked(issuer, private).await?);
-        held.keys = Some(Arc::clone(&keys));
-        Ok(keys)
     }
 }
 

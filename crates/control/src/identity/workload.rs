@@ -2,12 +2,13 @@
 //! worth is decided in `app/exchange.rs`. It is looked at once, in memory, and never logged or stored.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use gregal_core::{service_account::WORKLOAD_TOKEN_AGE_S_MAX, time::Time};
+use gregal_core::{person::Subject, service_account::WORKLOAD_TOKEN_AGE_S_MAX, time::Time};
 use openidconnect::{
     JsonWebKey as _, JwsSigningAlgorithm as _,
     core::{CoreJsonWebKey, CoreJsonWebKeySet, CoreJwsSigningAlgorithm},
 };
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 /// The longest token that is read, in bytes.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
@@ -104,9 +105,16 @@ impl Sent {
         }
     }
 
-    /// What makes it usable once, if it says so; and until when that has to be remembered.
-    pub(crate) fn once(&self) -> Option<(&str, Time)> {
-        Some((self.claims.get("jti")?.as_str()?, self.time("exp")?))
+    /// What is claimed so that it is used once, and until when that has to be remembered: what was signed (a signature can be
+    /// written in more than one way), and the id its issuer gave it, if there is one.
+    pub(crate) fn claims_of_use(&self) -> (Vec<String>, Time) {
+        let mut claims = vec![hex::encode(Sha256::digest(&self.said))];
+        if let Some(jti) = self.claims.get("jti").and_then(Value::as_str) {
+            let issuer = self.issuer().unwrap_or_default();
+            claims.push(Subject { issuer: issuer.to_owned(), subject: jti.to_owned() }.digest());
+        }
+        // Without an end it was refused before.
+        (claims, self.time("exp").unwrap_or(Time::from_millis(i64::MAX)))
     }
 
     /// A time, in seconds since 1970; parts of a second are cut off.

@@ -131,6 +131,48 @@ async fn a_refresh_credential_works_once_and_its_replay_ends_the_whole_family() 
 }
 
 #[tokio::test]
+async fn a_command_line_is_allowed_by_whoever_signed_in_a_moment_ago() {
+    let (provider, cloud, tenant) = world().await;
+    let mut ada = joined(&provider, &cloud, &tenant, "ada@example.eu", "developer").await;
+    let asked = device(&cloud).await;
+    let (code, organisation) = (text(&asked, "user_code"), tenant.organisation());
+    let at = format!("/console/device?code={code}");
+    let csrf = ada.csrf(&at).await;
+    let allow = format!(
+        "/console/cli?client_id=gregal-cli&redirect_uri={REDIRECT}&state={STATE}&code_challenge={CHALLENGE}&code_challenge_method=S256"
+    );
+    let grant = [
+        ("csrf", csrf.as_str()),
+        ("organisation", organisation.as_str()),
+        ("redirect_uri", REDIRECT),
+        ("state", STATE),
+        ("code_challenge", CHALLENGE),
+    ];
+    cloud.world.pass_seconds(599);
+    assert_eq!(ada.get(&allow).await.status, 200);
+    cloud.world.pass_seconds(1);
+    assert_eq!(ada.get("/console").await.status, 200, "she is signed in");
+    let word = [("csrf", csrf.as_str()), ("code", code), ("organisation", organisation.as_str()), ("word", "allow")];
+    for told in [
+        ada.get(&at).await,
+        ada.get(&allow).await,
+        ada.post("/console/device", &word).await,
+        ada.post("/console/cli", &grant).await,
+    ] {
+        assert_eq!(told.status, 303, "{}", told.text);
+        let to = told.headers["location"].to_str().unwrap().to_owned();
+        assert!(to.starts_with("/console/sign-in?next=%2Fconsole%2F"), "{to}");
+        assert_eq!(ada.get(&to).await.status, 200, "there she can sign in again");
+    }
+    let before = cloud.store.keys_of_person(cloud.store.members_of(tenant.organisation).await.unwrap()[0].person);
+    let before = before.await.unwrap();
+    ada.sign_in(&provider, "7", "ada@example.eu").await;
+    assert_eq!(ada.get(&allow).await.status, 200);
+    let id = before[0].id;
+    assert!(cloud.store.key_get(id).await.unwrap().unwrap().revoked_at.is_some(), "the sign-in before ended");
+}
+
+#[tokio::test]
 async fn a_refresh_credential_that_nobody_uses_for_a_week_is_worth_nothing() {
     let (provider, cloud, tenant) = world().await;
     let mut ada = joined(&provider, &cloud, &tenant, "ada@example.eu", "developer").await;

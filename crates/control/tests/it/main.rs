@@ -17,6 +17,7 @@ mod key;
 mod login;
 mod money;
 mod organisation;
+mod passkey;
 mod people;
 mod policy;
 mod preempt;

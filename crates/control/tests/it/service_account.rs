@@ -1,7 +1,11 @@
 //! Service accounts: never wider than whoever makes them, and their keys end with them. When keys were used last.
 
 use gregal_api::protocol::KeyUsed;
-use gregal_core::{access::Role::Admin, id::KeyId, world::World as _};
+use gregal_core::{
+    access::Role::{Admin, Developer},
+    id::KeyId,
+    world::World as _,
+};
 use serde_json::{Value, json};
 
 use crate::world::{Answer, Cloud, Tenant, path_of};
@@ -226,4 +230,40 @@ async fn what_a_key_offered_hangs_on_its_successor() {
     let (next, id) = (rotated["secret"].as_str().unwrap(), rotated["key"]["id"].as_str().unwrap());
     cloud.call(next, "key_revoke", &[id], Value::Null).await.good();
     assert!(cloud.store.invitations_kept_all().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn whoever_may_not_say_what_becomes_of_an_account_makes_and_rotates_no_keys_of_it() {
+    let cloud = Cloud::open().await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let wanted = json!({ "name": "ask", "role": "inference", "project": tenant.project() });
+    let account = made(&cloud, &tenant.owner, &tenant, wanted).await;
+    let developer = cloud.key(Some(tenant.organisation), Some(tenant.project), Developer).await;
+    // A key of one's own of that role is no matter.
+    let own = json!({ "name": "own", "role": "inference" });
+    cloud.call(&developer, "key_create", &[&tenant.project()], own).await.good();
+    let told = key_of(&cloud, &developer, &account, json!({ "name": "mine" })).await;
+    assert_eq!(told.problem(), "forbidden");
+    let given = key_of(&cloud, &tenant.owner, &account, json!({ "name": "its" })).await.good();
+    let id = given["key"]["id"].as_str().unwrap();
+    assert_eq!(cloud.call(&developer, "key_rotate", &[id], json!({})).await.problem(), "forbidden");
+    cloud.call(&tenant.owner, "key_rotate", &[id], json!({})).await.good();
+}
+
+#[tokio::test]
+async fn an_account_has_so_many_keys_however_they_are_made() {
+    let cloud = Cloud::open().await;
+    let tenant = cloud.tenant("Acme", 1_000).await;
+    let wanted = json!({ "name": "ci", "role": "developer", "project": tenant.project() });
+    let account = made(&cloud, &tenant.owner, &tenant, wanted).await;
+    let given = key_of(&cloud, &tenant.owner, &account, json!({ "name": "0" })).await.good();
+    for name in 1..100 {
+        key_of(&cloud, &tenant.owner, &account, json!({ "name": name.to_string() })).await.good();
+    }
+    assert_eq!(key_of(&cloud, &tenant.owner, &account, json!({ "name": "more" })).await.problem(), "conflict");
+    let id = given["key"]["id"].as_str().unwrap();
+    assert_eq!(cloud.call(&tenant.owner, "key_rotate", &[id], json!({})).await.problem(), "conflict");
+    let child = json!({ "name": "child", "role": "inference" });
+    let told = cloud.call(given["secret"].as_str().unwrap(), "key_create", &[&tenant.project()], child).await;
+    assert_eq!(told.problem(), "conflict");
 }

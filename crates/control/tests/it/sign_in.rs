@@ -37,6 +37,8 @@ struct Script {
     /// Signs with this as a shared secret instead.
     shared: bool,
     redeemed: u32,
+    /// How often it was asked what it is.
+    asked: u32,
 }
 
 type Shared = Arc<Mutex<Script>>;
@@ -67,6 +69,7 @@ impl Provider {
             claims: json!({}),
             shared: false,
             redeemed: 0,
+            asked: 0,
         }));
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(configuration))
@@ -90,7 +93,11 @@ impl Provider {
 }
 
 async fn configuration(State(script): State<Shared>) -> Json<Value> {
-    let issuer = script.lock().unwrap().issuer.clone();
+    let issuer = {
+        let mut script = script.lock().unwrap();
+        script.asked += 1;
+        script.issuer.clone()
+    };
     Json(json!({
         "issuer": issuer, "authorization_endpoint": format!("{issuer}/authorize"),
         "token_endpoint": format!("{issuer}/token"), "jwks_uri": format!("{issuer}/jwks"),
@@ -144,11 +151,24 @@ pub(crate) fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
 pub(crate) struct Browser<'a> {
     cloud: &'a Cloud,
     pub(crate) cookies: BTreeMap<String, String>,
+    /// Where its forms come from.
+    origin: &'static str,
+    /// The host that is asked, if not that of the origin.
+    pub(crate) host: Option<&'static str>,
 }
 
 impl<'a> Browser<'a> {
     pub(crate) fn new(cloud: &'a Cloud) -> Self {
-        Self { cloud, cookies: BTreeMap::new() }
+        Self::at(cloud, ORIGIN)
+    }
+
+    /// A browser that looks at the console by this name.
+    pub(crate) fn at(cloud: &'a Cloud, origin: &'static str) -> Self {
+        Self { cloud, cookies: BTreeMap::new(), origin, host: None }
+    }
+
+    fn host(&self) -> &'static str {
+        self.host.unwrap_or_else(|| self.origin.split_once("://").unwrap().1)
     }
 
     fn keep(&mut self, answer: &Answer) {
@@ -183,7 +203,8 @@ impl<'a> Browser<'a> {
             .method("POST")
             .uri(path)
             .header("cookie", self.cookie())
-            .header("origin", ORIGIN)
+            .header("origin", self.origin)
+            .header("host", self.host())
             .header("content-type", "application/x-www-form-urlencoded")
             .body(Body::from(body.join("&")));
         let answer = self.cloud.send(request.unwrap()).await;
@@ -541,4 +562,44 @@ async fn who_has_no_organisation_can_sign_out_all_the_same() {
         "/console/sign-in",
         "the old cookie is worth nothing"
     );
+}
+
+#[tokio::test]
+async fn a_provider_is_asked_what_it_is_once_in_minutes_however_many_begin() {
+    let (provider, cloud, _) = world().await;
+    for _ in 0..5 {
+        Browser::new(&cloud).begin().await;
+    }
+    assert_eq!(provider.script.lock().unwrap().asked, 1);
+    // A code that is worth nothing does not make us ask either.
+    let mut eve = Browser::new(&cloud);
+    let asked = eve.begin().await;
+    let back = format!("/console/sign-in/callback?code=another&state={}", asked["state"]);
+    assert_eq!(eve.get(&back).await.status, 401);
+    assert_eq!(provider.script.lock().unwrap().asked, 1);
+    cloud.world.pass_seconds(301);
+    eve.begin().await;
+    assert_eq!(provider.script.lock().unwrap().asked, 2);
+}
+
+#[tokio::test]
+async fn whoever_is_erased_is_signed_in_nowhere() {
+    let (provider, cloud, tenant) = world().await;
+    let mut ada = joined(&provider, &cloud, &tenant, "ada@example.eu", "developer").await;
+    let other = cloud.tenant("Other", 0).await;
+    let text = invited(&cloud, &other, "ada@example.eu", "viewer").await;
+    let csrf = ada.csrf("/console/welcome").await;
+    ada.post("/console/welcome/join", &[("csrf", &csrf), ("text", &text)]).await;
+    let offered = invited(&cloud, &cloud.tenant("Third", 0).await, "ada@example.eu", "owner").await;
+    // A second browser of hers, in which she chose no organisation: nothing but her provider's word.
+    let mut second = Browser::new(&cloud);
+    second.sign_in(&provider, "7", "ada@example.eu").await;
+    let csrf = second.csrf("/console/welcome").await;
+    let person = cloud.store.members_of(tenant.organisation).await.unwrap()[0].person.to_string();
+    cloud.call(&cloud.operator, "person_erase", &[&person], Value::Null).await.good();
+    for browser in [&mut ada, &mut second] {
+        assert_eq!(browser.get("/console/welcome").await.headers["location"], "/console/sign-in");
+    }
+    let join = second.post("/console/welcome/join", &[("csrf", &csrf), ("text", &offered)]).await;
+    assert_eq!(join.headers["location"], "/console/sign-in");
 }

@@ -1,14 +1,24 @@
 //! Another system's token for a key of a service account: only a true token of a trusted issuer, for us, now, that says what it
 //! must, and once. Every lie is known to be told, and the log says why it was not believed.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU32, Ordering},
+};
 
-use axum::{Json, Router, body::Body, extract::State, http::Request, routing::get};
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    http::{Request, StatusCode},
+    routing::get,
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use ed25519_dalek::{Signer as _, SigningKey};
 use gregal_control::{IdentityOptions, ProviderOptions};
 use gregal_core::world::World as _;
 use serde_json::{Value, json};
+use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     service_account::{entries, made, works},
@@ -23,6 +33,10 @@ const AUDIENCE: &str = "https://cloud.example.eu";
 struct Published {
     keys: Vec<Value>,
     asked: u32,
+    /// Whether it answers nothing more.
+    broken: bool,
+    /// Told when it was asked; the answer waits for a permit where there is one.
+    held: Option<(Arc<Notify>, Arc<Semaphore>)>,
 }
 
 /// A CI's issuer: it names no endpoint for people, as those of CIs do not.
@@ -35,7 +49,7 @@ impl Issuer {
     async fn start(keys: Vec<Value>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let published = Arc::new(Mutex::new(Published { keys, asked: 0 }));
+        let published = Arc::new(Mutex::new(Published { keys, ..Published::default() }));
         let said = json!({ "issuer": url, "jwks_uri": format!("{url}/keys") });
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(async move || Json(said)))
@@ -55,10 +69,18 @@ impl Issuer {
     }
 }
 
-async fn keys_published(State(published): State<Arc<Mutex<Published>>>) -> Json<Value> {
-    let mut published = published.lock().unwrap();
-    published.asked += 1;
-    Json(json!({ "keys": published.keys }))
+async fn keys_published(State(published): State<Arc<Mutex<Published>>>) -> Result<Json<Value>, StatusCode> {
+    let held = {
+        let mut published = published.lock().unwrap();
+        published.asked += 1;
+        published.held.clone()
+    };
+    if let Some((asked, may_answer)) = held {
+        asked.notify_one();
+        let _permit = may_answer.acquire().await.unwrap();
+    }
+    let published = published.lock().unwrap();
+    if published.broken { Err(StatusCode::BAD_GATEWAY) } else { Ok(Json(json!({ "keys": published.keys }))) }
 }
 
 fn jwk(key: &SigningKey, kid: &str) -> Value {
@@ -84,6 +106,8 @@ struct World {
     tenant: Tenant,
     issuer: Issuer,
     account: String,
+    /// How many tokens were made: no two runs of a CI say the same.
+    runs: AtomicU32,
 }
 
 impl World {
@@ -100,7 +124,7 @@ impl World {
         let tenant = cloud.tenant("Acme", 1_000).await;
         let wanted = json!({ "name": "ci", "role": "developer", "project": tenant.project() });
         let account = made(&cloud, &tenant.owner, &tenant, wanted).await;
-        let world = Self { cloud, tenant, issuer, account };
+        let world = Self { cloud, tenant, issuer, account, runs: AtomicU32::new(0) };
         world.trust(AUDIENCE, &json!({ "repository": "acme/*", "ref": "refs/heads/main" })).await.good();
         world
     }
@@ -115,7 +139,7 @@ impl World {
     fn claims(&self) -> Value {
         let now = self.cloud.world.now().as_millis() / 1000;
         json!({
-            "iss": self.issuer.url, "aud": AUDIENCE, "sub": "repo:acme/app", "repository": "acme/app",
+            "run": self.runs.fetch_add(1, Ordering::Relaxed), "iss": self.issuer.url, "aud": AUDIENCE, "sub": "repo:acme/app", "repository": "acme/app",
             "ref": "refs/heads/main", "iat": now, "nbf": now, "exp": now + 300,
         })
     }
@@ -265,7 +289,7 @@ async fn what_one_audience_asks_for_opens_no_other() {
 }
 
 #[tokio::test]
-async fn a_token_with_an_id_is_used_once() {
+async fn a_token_is_used_once() {
     let world = World::open().await;
     let token = signed(&key(1), &world.but("jti", json!("run-7")));
     let given = world.exchange(&token).await.good();
@@ -273,6 +297,42 @@ async fn a_token_with_an_id_is_used_once() {
     assert!(works(&world.cloud, given["access_token"].as_str().unwrap()).await);
     let other = signed(&key(1), &world.but("jti", json!("run-8")));
     world.exchange(&other).await.good();
+    // An id is used once, whatever else its token says; and a token without one is once as well.
+    world.refused(&signed(&key(1), &world.but("jti", json!("run-8"))), "it was used before").await;
+    let nameless = signed(&key(1), &world.claims());
+    world.exchange(&nameless).await.good();
+    world.refused(&nameless, "it was used before").await;
+}
+
+#[tokio::test]
+async fn tokens_of_unknown_keys_take_nothing_from_those_of_known_ones() {
+    let world = World::open().await;
+    let unknown = |world: &World| signed_as(&key(2), &json!({ "alg": "EdDSA", "kid": "other" }), &world.claims());
+    world.exchange(&signed(&key(1), &world.claims())).await.good();
+    // The issuer answers nothing more: what it said is believed for its time all the same.
+    world.issuer.published.lock().unwrap().broken = true;
+    world.cloud.world.pass_seconds(11);
+    world.refused(&unknown(&world), "the signature does not hold").await;
+    assert_eq!(world.issuer.asked(), 2);
+    world.exchange(&signed(&key(1), &world.claims())).await.good();
+    // While it is slow, nobody else waits for its answer.
+    let (asked, may_answer) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+    world.issuer.published.lock().unwrap().held = Some((asked.clone(), may_answer.clone()));
+    world.cloud.world.pass_seconds(11);
+    let (slow, quick) = (unknown(&world), signed(&key(1), &world.claims()));
+    let quick = async {
+        asked.notified().await;
+        let answer = world.exchange(&quick).await;
+        may_answer.add_permits(1);
+        answer
+    };
+    let (slow, quick) = tokio::join!(world.exchange(&slow), quick);
+    assert_eq!(slow.status, 400, "{}", slow.text);
+    quick.good();
+    // Five minutes after they came, its keys are believed no more.
+    world.issuer.published.lock().unwrap().held = None;
+    world.cloud.world.pass_seconds(300);
+    world.refused(&signed(&key(1), &world.claims()), "its issuer's keys cannot be read").await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The store's contract: the same tests over every database.
 
+mod claims;
 mod crash;
 mod history;
 mod invoices;
@@ -9,7 +10,9 @@ mod values;
 mod work;
 mod writers;
 
-pub(crate) use self::{crash::*, history::*, invoices::*, nouns::*, place::Place, values::*, work::*, writers::*};
+pub(crate) use self::{
+    claims::*, crash::*, history::*, invoices::*, nouns::*, place::Place, values::*, work::*, writers::*,
+};
 
 /// Declares every test of the contract for one kind of place.
 macro_rules! contract_over {
@@ -51,6 +54,7 @@ macro_rules! contract_over {
             a_pass_is_made_again_from_its_chain
             what_changed_since_a_mark_is_never_missed
             an_answer_is_kept_once_and_forgotten_by_age
+            a_claim_outlasts_a_clock_that_is_ahead
             the_outbox_delivers_until_it_is_done
             a_lease_has_one_holder_at_a_time
             a_secret_value_comes_back_byte_for_byte

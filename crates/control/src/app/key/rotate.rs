@@ -33,6 +33,10 @@ impl Control {
         if overlap_s > OVERLAP_S_MAX {
             return Err(Error::invalid(format!("`overlap_s` is {overlap_s}, more than 30 days ({OVERLAP_S_MAX})")));
         }
+        if let Some(of) = seen.account {
+            let account = self.store().service_account_get(of).await?.ok_or_else(missing)?;
+            self.may_hand_out(cx, &account).await?;
+        }
         self.not_named_by_policies(organisation, id).await?;
         let secret = self.secret();
         let tx = self.begin(cx).await?;
@@ -41,9 +45,7 @@ impl Control {
         if let Some(part) = old.scope.wider_than(&cx.key()?.scope) {
             return Err(out_of_scope(part, "the key to rotate is wider than the key that asks"));
         }
-        if let Some(project) = old.project {
-            self.keys_not_too_many(&tx, organisation, project, cx.now).await?;
-        }
+        self.one_more_key(&tx, organisation, &old, cx.now).await?;
         let expires_at = match wanted.expires_in_s {
             None => ends_with_both(&old, cx.key()?),
             wanted => ends_with_maker(cx, wanted)?,
