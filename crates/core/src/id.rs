@@ -99,6 +99,8 @@ ids! {
     SessionId "ses" "session";
     /// An offer to somebody to become a member.
     InvitationId "inv" "invitation";
+    /// Somebody an organisation's directory told us of.
+    ScimUserId "scu" "SCIM user";
     /// A policy an organisation wrote for itself.
     PolicyId "pol" "policy";
     /// A time-limited look an operator asks for into what a tenant owns.
