@@ -93,6 +93,9 @@ pub fn user_schema(base: &str) -> Value {
     let mut user_name = text("userName", "What they sign in as; one a user");
     user_name["required"] = json!(true);
     user_name["uniqueness"] = json!("server");
+    let mut roles = several("roles", "The role they get, by its name");
+    let of_tenants = Role::ALL.iter().filter(|role| Role::Owner.may_grant(**role));
+    roles["subAttributes"][0]["canonicalValues"] = of_tenants.map(|role| role.as_str()).collect();
     let mut name = attribute("name", "complex", "What they are called");
     name["subAttributes"] =
         json!([text("formatted", "All of it"), text("givenName", "Given name"), text("familyName", "Family name")]);
@@ -102,7 +105,7 @@ pub fn user_schema(base: &str) -> Value {
         "attributes": [
             user_name, name, text("displayName", "What people see of them"),
             several("emails", "Their addresses; the primary one is what the organisation's provider vouches for"),
-            several("roles", "The role they get, by its name"),
+            roles,
             attribute("active", "boolean", "Whether they belong to the organisation now"),
         ],
         "meta": { "resourceType": "Schema", "location": format!("{base}/Schemas/{USER_SCHEMA}") },
