@@ -25,6 +25,7 @@ pub mod protocol;
 pub mod quota;
 pub mod reservation;
 pub mod routes;
+pub mod scim;
 pub mod scope;
 pub mod service_account;
 pub mod signed;

@@ -30,6 +30,7 @@ fn schemas() -> Vec<(String, RefOr<utoipa::openapi::Schema>)> {
         crate::access::AccessView,
         crate::access::AccessSetting,
         crate::scope::ScopeView,
+        crate::scim::ScimCredentialCreate,
         crate::key::KeyView,
         crate::organisation::OrganisationCreate,
         crate::organisation::OrganisationCreated,
@@ -198,6 +199,9 @@ fn operation(route: &Route) -> Value {
     }
     if !matches!(route.access, Access::Public | Access::Proof) {
         operation["security"] = json!([{ "key": [] }]);
+    }
+    if let Access::Directory = route.access {
+        operation["x-gregal-action"] = json!(gregal_core::access::Action::ScimProvision.as_str());
     }
     if let Access::Key(action) = route.access {
         operation["x-gregal-action"] = json!(action.as_str());

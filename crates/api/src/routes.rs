@@ -4,6 +4,7 @@
 use gregal_core::access::Action;
 
 mod row;
+mod scim;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,9 @@ use Access::{AnyKey, Key, Proof, Public, Site};
 use Action as A;
 
 /// The routes of the control plane, grouped by noun.
-pub const ROUTES: &[Route] = &[
+pub const ROUTES: &[Route] = &row::joined::<{ OURS.len() + scim::ROUTES.len() }>(OURS, scim::ROUTES);
+
+const OURS: &[Route] = &[
     read("health_live", "/healthz", Public, "Health", "Say whether the process runs."),
     read("health_ready", "/readyz", Public, "Health", "Say whether the store answers."),
     read("metrics_read", "/metrics", Public, "text/plain", "Counters in Prometheus' text format; no tenant is named."),

@@ -30,6 +30,7 @@ pub(crate) mod preempt;
 mod project;
 mod quota;
 pub(crate) mod reservation;
+mod scim;
 mod service_account;
 pub(crate) mod sign_in;
 mod site;

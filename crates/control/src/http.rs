@@ -22,6 +22,7 @@ mod project;
 mod quota;
 mod reservation;
 pub(crate) mod router;
+mod scim;
 mod service_account;
 mod site;
 mod sku;

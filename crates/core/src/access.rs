@@ -77,6 +77,10 @@ actions! {
     DomainRead "domain:read";
     /// Give a domain to an organisation and its provider, or take it away (operators).
     DomainWrite "domain:write";
+    /// Make and list the credentials by which an organisation's directory says who joins and who leaves.
+    ScimConfigure "scim:configure";
+    /// Say who joins and who leaves (a directory, by SCIM).
+    ScimProvision "scim:provision";
     /// Forget who a person is (operators, on a data protection request).
     PersonErase "person:erase";
     /// Register a site (operators).

@@ -101,6 +101,8 @@ ids! {
     PasskeyId "pky" "passkey";
     /// An offer to somebody to become a member.
     InvitationId "inv" "invitation";
+    /// Somebody an organisation's directory told us of.
+    ScimUserId "scu" "SCIM user";
     /// A policy an organisation wrote for itself.
     PolicyId "pol" "policy";
     /// A time-limited look an operator asks for into what a tenant owns.

@@ -1,11 +1,13 @@
 //! Keys: credentials that programs carry. Only their digest is ever kept.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use crate::scope::Scope;
 use crate::{
-    access::Role,
+    access::{Action, Role},
     id::{KeyId, OrganisationId, PersonId, ProjectId, ServiceAccountId},
     time::Time,
 };
@@ -77,6 +79,14 @@ impl Key {
     /// Whether the key works at this time.
     pub fn works_at(&self, now: Time) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+impl Key {
+    /// Whether it is the credential of an organisation's directory: it provisions, and does nothing else.
+    pub fn is_directory(&self) -> bool {
+        let only = |actions: &BTreeSet<Action>| actions.len() == 1 && actions.contains(&Action::ScimProvision);
+        self.project.is_none() && self.scope.actions.as_ref().is_some_and(only)
     }
 }
 

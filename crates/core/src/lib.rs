@@ -35,6 +35,7 @@ pub mod replica;
 pub mod reservation;
 pub mod residency;
 pub mod schedule;
+pub mod scim;
 pub mod scope;
 pub mod service_account;
 pub mod session;

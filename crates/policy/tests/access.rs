@@ -218,6 +218,8 @@ fn within_ceiling(principal: &Principal, action: Action, resource: &Resource) ->
                     | Action::AuditReadAll
                     | Action::QuarantineRead
                     | Action::DomainRead
+                    | Action::ScimConfigure
+                    | Action::ScimProvision
                     | Action::DomainWrite
                     | Action::PersonErase
                     | Action::OperatorKeyCreate

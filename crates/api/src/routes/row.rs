@@ -15,6 +15,8 @@ pub enum Access {
     Proof,
     /// A site's secret.
     Site,
+    /// A directory's credential: a key that is narrowed to provisioning its organisation, and nothing else.
+    Directory,
 }
 
 /// One route.
@@ -45,6 +47,17 @@ impl Route {
     pub fn creates(&self) -> bool {
         self.method == "POST" && self.status == 201
     }
+}
+
+/// Two lists in one.
+pub(super) const fn joined<const N: usize>(first: &[Route], second: &[Route]) -> [Route; N] {
+    let mut all = [first[0]; N];
+    let mut place = 0;
+    while place < N {
+        all[place] = if place < first.len() { first[place] } else { second[place - first.len()] };
+        place += 1;
+    }
+    all
 }
 
 pub(super) const fn read(

@@ -233,7 +233,7 @@ impl Control {
         if entries.is_empty() { Ok(()) } else { self.finish(&cx, tx, &entries, Wake::Nobody).await }
     }
 
-    fn person_new(&self, vouched: &Vouched, now: gregal_core::time::Time) -> Person {
+    pub(crate) fn person_new(&self, vouched: &Vouched, now: gregal_core::time::Time) -> Person {
         let mut salt = [0; 32];
         self.world().fill(&mut salt);
         Person {

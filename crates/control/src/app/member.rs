@@ -8,6 +8,7 @@ use gregal_core::{
     access::Action,
     audit::AuditEntry,
     id::{OrganisationId, PersonId, ProjectId},
+    invitation::Invitation,
     member::{self, Member},
     person::Person,
 };
@@ -54,9 +55,7 @@ impl Control {
         let mut entry = self.member_entry(cx, Action::MemberWrite, &after, &person).by(&policies);
         entry = entry.fact("role_before", member.role.as_str());
         let mut entries = vec![entry];
-        entries.extend(self.sessions_end(cx, &tx, &person, Some(organisation)).await?);
-        // What they offered, they offered as who they were.
-        entries.extend(self.invitations_end(cx, &tx, organisation, |kept| kept.by_person == Some(id)).await?);
+        entries.extend(self.member_cut_off(cx, &tx, &member, &person).await?);
         self.finish(cx, tx, &entries, Wake::Sites).await?;
         Ok(MemberView::new(&after, &person))
     }
@@ -84,14 +83,39 @@ impl Control {
         let tx = self.begin(cx).await?;
         let member = unchanged(&tx, before).await?;
         let person = self.person_of(&tx, member.person).await?;
-        may_become(&tx, &member, None).await?;
-        tx.member_remove(&member).await?;
-        let mut entries = vec![self.member_entry(cx, action, &member, &person)];
-        entries.extend(self.sessions_end(cx, &tx, &person, Some(member.organisation)).await?);
-        let (organisation, id) = (member.organisation, member.person);
-        entries.extend(self.invitations_end(cx, &tx, organisation, |kept| kept.by_person == Some(id)).await?);
+        let entries = self.member_ended(cx, &tx, &member, action).await?;
         self.finish(cx, tx, &entries, Wake::Sites).await?;
         Ok(MemberView::new(&member, &person))
+    }
+
+    /// Ends a membership with all that stood on it. The last owner's does not end.
+    pub(crate) async fn member_ended(
+        &self,
+        cx: &Cx,
+        tx: &Tx,
+        member: &Member,
+        action: Action,
+    ) -> Result<Vec<AuditEntry>> {
+        let person = self.person_of(tx, member.person).await?;
+        may_become(tx, member, None).await?;
+        tx.member_remove(member).await?;
+        let mut entries = vec![self.member_entry(cx, action, member, &person)];
+        entries.extend(self.member_cut_off(cx, tx, member, &person).await?);
+        Ok(entries)
+    }
+
+    /// Ends a member's sessions in the organisation, and what they offered there: they offered it as who they were.
+    pub(crate) async fn member_cut_off(
+        &self,
+        cx: &Cx,
+        tx: &Tx,
+        member: &Member,
+        person: &Person,
+    ) -> Result<Vec<AuditEntry>> {
+        let mut entries = self.sessions_end(cx, tx, person, Some(member.organisation)).await?;
+        let theirs = |kept: &Invitation| kept.by_person == Some(member.person);
+        entries.extend(self.invitations_end(cx, tx, member.organisation, theirs).await?);
+        Ok(entries)
     }
 
     /// The member asked about, if this may be done to somebody with their role.
@@ -158,13 +182,13 @@ impl Control {
 
 /// The member as it stands inside the transaction; another version than was asked about is a conflict, because what was
 /// permitted was permitted for that.
-async fn unchanged(tx: &Tx, before: &Member) -> Result<Member> {
+pub(crate) async fn unchanged(tx: &Tx, before: &Member) -> Result<Member> {
     let now = tx.member_get(before.organisation, before.person).await?;
     let same = now.filter(|member| member.version == before.version);
     same.ok_or_else(|| Error::refused(Code::Conflict, "the member changed meanwhile"))
 }
 
-async fn may_become(tx: &Tx, before: &Member, after: Option<&Member>) -> Result<()> {
+pub(crate) async fn may_become(tx: &Tx, before: &Member, after: Option<&Member>) -> Result<()> {
     let owners = tx.members_of(before.organisation).await?.iter().filter(|member| member.is_owner()).count();
     member::may_become(before, after, owners as u64)
         .map_err(|refusal| Error::refused(Code::Conflict, refusal.to_string()))

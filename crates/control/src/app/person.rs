@@ -75,6 +75,9 @@ impl Control {
                 tx.invitation_update(&invitation.ended(cx.now)).await?;
             }
         }
+        for told in tx.scim_users_about(id, &person.email).await? {
+            tx.scim_user_remove(told.id).await?;
+        }
         let object = person.log_name().unwrap_or_default();
         let after = person.erased(cx.now);
         tx.person_update(&after).await?;

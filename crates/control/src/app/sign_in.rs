@@ -70,6 +70,7 @@ impl Control {
         if !self.is_still_vouched(vouched).await? {
             return Ok(Vec::new());
         }
+        self.scim_join(vouched).await?;
         let Some(person) = self.store().person_by_subject(&vouched.subject).await? else { return Ok(Vec::new()) };
         let mut places = Vec::new();
         for member in self.store().memberships_of(person.id).await? {

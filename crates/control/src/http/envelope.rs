@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use gregal_api::problem::{Code, Problem};
 use gregal_core::id::RequestId;
 
-use crate::{Control, Error, metrics::Metric};
+use crate::{Control, Error, http::scim, metrics::Metric};
 
 /// The header that carries a request's id.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -23,6 +23,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Gives the request an id, and its answer a form.
 pub(crate) async fn envelope(State(control): State<Control>, mut request: Request, next: Next) -> Response {
     let id = RequestId::new(control.world());
+    let is_scim = scim::is_door(request.uri().path());
     request.extensions_mut().insert(id);
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
@@ -35,7 +36,8 @@ pub(crate) async fn envelope(State(control): State<Control>, mut request: Reques
         error.log(Some(id), "a request was not answered as asked");
     }
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = told(&Problem { request: Some(id.to_string()), ..problem });
+        let problem = Problem { request: Some(id.to_string()), ..problem };
+        response = if is_scim { scim::told(&problem) } else { told(&problem) };
     }
     let status = response.status();
     control.metrics().count(if status.is_server_error() {

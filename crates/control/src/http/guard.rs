@@ -13,7 +13,11 @@ use gregal_api::{
     problem::{Code, Problem},
     routes::{Access, Route},
 };
-use gregal_core::{access::Role, id::RequestId, key};
+use gregal_core::{
+    access::{Action, Role},
+    id::RequestId,
+    key,
+};
 use gregal_policy::ResourceKind;
 use sha2::{Digest, Sha256};
 
@@ -46,7 +50,7 @@ pub(crate) async fn guard(
         Err(error) => return error.into_response(),
     };
     let mut response = next.run(request).await;
-    if let (StatusCode::NOT_FOUND, Access::Key(action)) = (response.status(), route.access) {
+    if let (StatusCode::NOT_FOUND, Some(action)) = (response.status(), action_of(route.access)) {
         let detail = response.extensions().get::<Problem>().map(|problem| plain(&problem.detail)).unwrap_or_default();
         let unfound = Unfound { kind: kind_of(route), named: &object, detail: &detail };
         if let Err(error) = control.unfound(&cx, action, unfound).await {
@@ -57,7 +61,7 @@ pub(crate) async fn guard(
         return response;
     }
     // A use case that forgot to ask must not answer, whatever it found.
-    if let Access::Key(action) = route.access
+    if let Some(action) = action_of(route.access)
         && !cx.was_granted(action)
         && !response.headers().contains_key("idempotent-replayed")
         && !asks_of_its_list(route)
@@ -67,6 +71,15 @@ pub(crate) async fn guard(
     }
     *response.status_mut() = StatusCode::from_u16(route.status).unwrap_or(StatusCode::OK);
     response
+}
+
+/// What has to be allowed on the way to an answer.
+const fn action_of(access: Access) -> Option<Action> {
+    match access {
+        Access::Key(action) => Some(action),
+        Access::Directory => Some(Action::ScimProvision),
+        Access::Public | Access::AnyKey | Access::Proof | Access::Site => None,
+    }
 }
 
 /// What the path names first: the object that has to be there before anything in it can be.
@@ -109,7 +122,7 @@ async fn admitted(control: &Control, route: &Route, request: Request) -> Result<
     let own = control.own_of_actor(&actor).await?;
     let source = match route.access {
         Access::Site => Source::Site,
-        Access::Public | Access::Key(_) | Access::AnyKey | Access::Proof => {
+        Access::Public | Access::Key(_) | Access::AnyKey | Access::Proof | Access::Directory => {
             parts.extensions.get::<Source>().copied().unwrap_or(Source::Api)
         }
     };
@@ -158,6 +171,10 @@ async fn actor(control: &Control, access: Access, parts: &Parts, now: gregal_cor
     }
     let found = control.store().key_by_digest(&digest).await?.ok_or_else(guessed)?;
     let key = Some(found).filter(|key| key.works_at(now)).ok_or_else(unknown)?;
+    // The directory's door opens to its credential alone, however much another key may do.
+    if matches!(access, Access::Directory) && !key.is_directory() {
+        return Err(unknown());
+    }
     control.key_uses().note(key.id, now);
     Ok(Actor::Key(Box::new(key)))
 }

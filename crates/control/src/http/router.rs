@@ -22,7 +22,7 @@ use crate::{
     console::{self, ConsoleOptions},
     http::{
         access, audit, catalogue, dataset, endpoint, envelope, grant, guard, invoice, job, key, model, organisation,
-        peer, person, placement, policy, project, quota, reservation, service_account, site, sku, token, usage,
+        peer, person, placement, policy, project, quota, reservation, scim, service_account, site, sku, token, usage,
     },
 };
 
@@ -87,6 +87,19 @@ fn bindings() -> Vec<Binding> {
         bound("service_account_remove", service_account::remove),
         bound("service_account_key_create", service_account::key_create),
         bound("service_account_keys_list", service_account::keys),
+        bound("scim_credential_create", scim::credential_create),
+        bound("scim_credentials_list", scim::credentials),
+        bound("scim_config_read", scim::config),
+        bound("scim_types_read", scim::types),
+        bound("scim_type_read", scim::type_read),
+        bound("scim_schemas_read", scim::schemas),
+        bound("scim_schema_read", scim::schema_read),
+        bound("scim_users_list", scim::list),
+        bound("scim_user_create", scim::create),
+        bound("scim_user_read", scim::read),
+        bound("scim_user_replace", scim::replace),
+        bound("scim_user_patch", scim::patch),
+        bound("scim_user_delete", scim::delete),
         bound("device_begin", token::device),
         bound("token_create", token::create),
         bound("token_revoke", token::revoke),
@@ -235,6 +248,7 @@ fn method(route: &Route) -> MethodFilter {
         "PUT" => MethodFilter::PUT,
         "DELETE" => MethodFilter::DELETE,
         "POST" => MethodFilter::POST,
+        "PATCH" => MethodFilter::PATCH,
         other => panic!("the table of routes holds the method `{other}`"),
     }
 }

@@ -39,10 +39,11 @@ fn with_bodies() -> impl Iterator<Item = &'static Route> {
 }
 
 /// Routes that make what has a title for people, not a label.
-const TITLED: [&str; 5] = [
+const TITLED: [&str; 6] = [
     "key_create",
     "organisation_create",
     "operator_key_create",
+    "scim_credential_create",
     "service_account_create",
     "service_account_key_create",
 ];

@@ -25,6 +25,7 @@ mod quota;
 mod replica;
 mod reservation;
 mod schedule;
+mod scim;
 mod service_account;
 mod sign_in;
 mod site;
