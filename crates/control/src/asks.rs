@@ -329,8 +329,8 @@ mod tests {
         };
         let from_one = (0..100).filter(|number| begin(*number, 1)).count();
         assert_eq!(from_one, EACH_MAX, "a flood from one place");
-        let begun = (100..WAITING_MAX + 200).filter(|number| begin(*number, *number)).count();
-        assert_eq!(begun, WAITING_MAX - EACH_MAX, "what one place was refused, others have");
+        let of_others = (100..WAITING_MAX + 200).filter(|number| begin(*number, *number)).count();
+        assert_eq!(of_others, WAITING_MAX - EACH_MAX, "what one place was refused, others have");
         assert!(matches!(asks.device_asked("0", now), Told::Waits));
     }
 }

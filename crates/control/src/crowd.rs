@@ -80,16 +80,16 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { all: 10, each: 4, wait: Duration::from_mins(1) };
 
-    fn place(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([192, 0, 2, last]))
+    fn place(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
     }
 
     #[test]
     fn a_flood_from_one_place_pushes_out_nobody_but_itself() {
         let (mut crowd, start) = (Crowd::new(BOUNDS), Instant::now());
-        crowd.begin(0, place(1), "mine", start);
+        crowd.begin(0, Some(place(1)), "mine", start);
         for number in 1..100 {
-            crowd.begin(number, place(2), "theirs", start + Duration::from_secs(1));
+            crowd.begin(number, Some(place(2)), "theirs", start + Duration::from_secs(1));
         }
         assert_eq!(crowd.waiting.len(), 5);
         assert_eq!(crowd.take(&0, start), Some("mine"));
@@ -99,9 +99,9 @@ mod tests {
     #[test]
     fn where_all_places_are_taken_whoever_has_most_gives_way() {
         let (mut crowd, start) = (Crowd::new(BOUNDS), Instant::now());
-        crowd.begin(0, place(1), "mine", start);
+        crowd.begin(0, Some(place(1)), "mine", start);
         for number in 1..100 {
-            crowd.begin(number, place(2 + u8::try_from(number % 3).unwrap()), "theirs", start);
+            crowd.begin(number, Some(place(2 + u8::try_from(number % 3).unwrap())), "theirs", start);
         }
         assert_eq!(crowd.waiting.len(), BOUNDS.all);
         assert_eq!(crowd.take(&0, start), Some("mine"));

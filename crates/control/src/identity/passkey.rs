@@ -45,11 +45,11 @@ pub(crate) struct Claimed {
 fn names_of(url: &str) -> Option<(String, Url)> {
     let mut url = Url::parse(url).ok()?;
     let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
-    match host.parse::<std::net::IpAddr>() {
-        Ok(ip) if ip.is_loopback() && url.scheme() == "http" => url.set_host(Some("localhost")).ok()?,
-        Ok(_) => return None,
-        Err(_) if url.scheme() == "https" || host == "localhost" => {}
-        Err(_) => return None,
+    let ip = host.parse::<std::net::IpAddr>().ok();
+    if ip.is_some_and(|ip| ip.is_loopback()) && url.scheme() == "http" {
+        url.set_host(Some("localhost")).ok()?;
+    } else if ip.is_some() || (url.scheme() != "https" && host != "localhost") {
+        return None;
     }
     let name = url.host_str()?.to_owned();
     let origin = Url::parse(&url.origin().ascii_serialization()).ok()?;

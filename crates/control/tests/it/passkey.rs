@@ -170,8 +170,8 @@ async fn whoever_is_invited_to_joins_with_a_passkey_and_comes_back_with_it() {
     let remove = |id: gregal_core::id::PasskeyId| format!("/console/passkeys/{id}/remove");
     let fields = [("csrf", csrf.as_str()), ("really", "yes")];
     assert_eq!(later.post(&remove(first.id), &fields).await.status, 303);
-    let last = later.post(&remove(second.id), &fields).await;
-    assert_eq!(last.status, 409, "{}", last.text);
+    let refused = later.post(&remove(second.id), &fields).await;
+    assert_eq!(refused.status, 409, "{}", refused.text);
     let mut third = Browser::at(&cloud, ORIGIN);
     let options = asked(&mut third).await;
     assert_eq!(signed(&mut third, &held.sign(&options, &TRUE)).await.status, 401, "it was removed");
