@@ -218,8 +218,6 @@ fn within_ceiling(principal: &Principal, action: Action, resource: &Resource) ->
                     | Action::AuditReadAll
                     | Action::QuarantineRead
                     | Action::DomainRead
-                    | Action::ScimConfigure
-                    | Action::ScimProvision
                     | Action::DomainWrite
                     | Action::PersonErase
                     | Action::OperatorKeyCreate
@@ -254,6 +252,7 @@ fn within_ceiling(principal: &Principal, action: Action, resource: &Resource) ->
                     role.may_grant(other)
                 }
                 (Action::KeyCreate | Action::KeyRotate | Action::KeyRevoke, _) => false,
+                (Action::ScimProvision, ResourceKind::Member(other)) => role.may_grant(other),
                 (
                     Action::MemberWrite | Action::MemberRemove | Action::InvitationCreate | Action::InvitationRevoke,
                     kind,
