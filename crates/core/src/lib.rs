@@ -43,5 +43,6 @@ pub mod site;
 pub mod sku;
 pub mod support;
 pub mod time;
+pub mod used;
 pub mod vat;
 pub mod world;

@@ -31,6 +31,7 @@ use crate::{
     id::{JobId, OrganisationId, ProjectId, SiteId},
     place::Level,
     time::Time,
+    used::Used,
 };
 
 use self::build::Built;
@@ -305,6 +306,9 @@ pub struct Snapshot {
     pub weights: Vec<Weight>,
     /// Runs that ended lately, in any order, at most [`PAST_MAX`] of which count.
     pub past: Vec<Run>,
+    /// What organisations used lately, in any order, each and of each family once. Empty: what `past` comes to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used: Vec<Used>,
 }
 
 /// Why a job waits, as far as its owner would act otherwise for it. How much is missing and who is ahead moves with every

@@ -46,6 +46,7 @@ mod store;
 mod turn;
 mod tx;
 mod usage;
+mod used;
 mod view;
 
 pub use audit::{AUDIT_LEAVES_MAX, AUDIT_PAGE_MAX};

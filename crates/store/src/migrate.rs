@@ -102,6 +102,7 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0016_invoices.sqlite.sql"),
         postgres: include_str!("../migrations/0016_invoices.postgres.sql"),
     },
+    Migration { number: 18, name: "used", both: include_str!("../migrations/0018_used.sql"), sqlite: "", postgres: "" },
     Migration { number: 19, name: "scim", both: include_str!("../migrations/0019_scim.sql"), sqlite: "", postgres: "" },
     Migration {
         number: 20,

@@ -259,6 +259,7 @@ impl Control {
     pub(crate) async fn job_end_write(&self, tx: &Tx, ended: &Job) -> Result<()> {
         assert!(ended.state.is_final(), "{} is written as ended and is {}", ended.id, ended.state.as_str());
         tx.job_update(ended).await?;
+        self.run_counted(tx, ended).await?;
         if let Some(hold) = tx.hold_get(ended.hold).await? {
             self.hold_close(tx, &hold, false).await?;
         }

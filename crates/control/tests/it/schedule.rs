@@ -226,3 +226,25 @@ async fn two_control_planes_over_one_store_know_what_the_other_did() {
         assert_eq!(cloud.job_read(&tenant, job).await["state"], "succeeded");
     }
 }
+
+#[tokio::test]
+async fn what_a_run_used_is_counted_once_when_it_ends_and_a_run_that_never_was_is_not() {
+    let (cloud, mut site, tenant, dataset) = with_dataset().await;
+    for (number, name) in ["a", "b"].into_iter().enumerate() {
+        let job = submit(&cloud, &tenant, &dataset, name, &json!({ "sku": "cpu.2" })).await;
+        cloud.control.step().await.unwrap();
+        site.says(&cloud, job, 1, running(&cloud)).await;
+        cloud.world.pass_seconds(30);
+        site.says(&cloud, job, 1, ended(&cloud, "finished", true)).await;
+        site.says(&cloud, job, 1, ended(&cloud, "finished", true)).await;
+        let used = cloud.store.used_changed(0).await.unwrap();
+        // 2 cores for 30 seconds, each time.
+        assert_eq!(used.len(), 1);
+        assert_eq!(used[0].days.values().sum::<u64>(), 60_000 * (number as u64 + 1), "{used:?}");
+        cloud.control.step().await.unwrap();
+    }
+    let never = submit(&cloud, &tenant, &dataset, "never", &json!({})).await;
+    cloud.call(&tenant.owner, "job_cancel", &[&never.to_string()], Value::Null).await.good();
+    let used = cloud.store.used_changed(0).await.unwrap();
+    assert_eq!((used.len(), used[0].version), (1, 2), "{used:?}");
+}

@@ -388,7 +388,13 @@ fn usage(snapshot: &Snapshot, tables: &Tables, policy: &Policy, now_ms: u64) -> 
         sum.faded = sum.faded.saturating_add(used.at(now_ms, policy.usage_half_life_ms).faded).min(u64::MAX >> 1);
         sum.gpus += gpus;
     };
-    for run in lately(&snapshot.past) {
+    for used in &snapshot.used {
+        let faded = used.faded_at(now_ms, policy.usage_half_life_ms);
+        add(used.organisation, &used.sku, Usage { faded, at_ms: now_ms, gpus: 0 }, 0);
+    }
+    // Where it is kept, these runs are part of it.
+    let past = if snapshot.used.is_empty() { lately(&snapshot.past) } else { Vec::new() };
+    for run in past {
         let faded = run.ran_ms.saturating_mul(u64::from(run.units()));
         add(run.organisation, &run.sku, Usage { faded, at_ms: ms(run.ended), gpus: 0 }, 0);
     }

@@ -13,8 +13,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Cause, Decision, Promise, QuotaRow, Room, Run, Snapshot, Waiting, Weight, schedule};
 use crate::{
-    id::{JobId, SiteId},
+    id::{JobId, OrganisationId, SiteId},
     time::Time,
+    used::Used,
 };
 
 /// The version of the rules of [`schedule`]. Raised when the same inputs may lead to another answer.
@@ -74,6 +75,12 @@ pub struct Change {
     /// All weights, if any is not as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<Vec<Weight>>,
+    /// Of whom nothing counts any more, of which family.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used_gone: Vec<(OrganisationId, String)>,
+    /// What is used otherwise than before, each whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used: Vec<Used>,
 }
 
 /// Why a pass cannot be made again.
@@ -173,6 +180,7 @@ impl Snapshot {
         ordered.past.sort_by_key(|run| (run.ended, run.job));
         ordered.quotas.sort();
         ordered.weights.sort();
+        ordered.used.sort();
         ordered
     }
 }
@@ -185,7 +193,16 @@ impl Change {
         let stays = staying(before, after);
         let old_past: BTreeMap<JobId, &Run> = before.past.iter().map(|run| (run.job, run)).collect();
         let new_past: BTreeMap<JobId, &Run> = after.past.iter().map(|run| (run.job, run)).collect();
+        let (old_used, new_used) = (used_by_name(&before.used), used_by_name(&after.used));
         Self {
+            used_gone: (old_used.keys())
+                .filter(|name| !new_used.contains_key(*name))
+                .map(|(organisation, sku)| (*organisation, (*sku).to_owned()))
+                .collect(),
+            used: (new_used.iter())
+                .filter(|(name, used)| old_used.get(*name) != Some(used))
+                .map(|(_, used)| (*used).clone())
+                .collect(),
             past_gone: old_past.keys().filter(|job| !new_past.contains_key(job)).copied().collect(),
             past: (new_past.iter())
                 .filter(|(job, run)| old_past.get(job) != Some(run))
@@ -223,9 +240,21 @@ impl Change {
         past.retain(|job, _| !self.past_gone.contains(job));
         past.extend(self.past.iter().map(|run| (run.job, run.clone())));
         snapshot.past = past.into_values().collect();
+        let goes = |one: &Used| {
+            let is_gone =
+                self.used_gone.iter().any(|(organisation, sku)| (organisation, sku) == (&one.organisation, &one.sku));
+            is_gone || self.used.iter().any(|new| (new.organisation, &new.sku) == (one.organisation, &one.sku))
+        };
+        snapshot.used.retain(|one| !goes(one));
+        snapshot.used.extend(self.used.iter().cloned());
+        snapshot.used.sort();
         snapshot.quotas = self.quotas.clone().unwrap_or(std::mem::take(&mut snapshot.quotas));
         snapshot.weights = self.weights.clone().unwrap_or(std::mem::take(&mut snapshot.weights));
     }
+}
+
+fn used_by_name(used: &[Used]) -> BTreeMap<(OrganisationId, &str), &Used> {
+    used.iter().map(|one| ((one.organisation, one.sku.as_str()), one)).collect()
 }
 
 /// The jobs that stand in both, unchanged and in the same order among themselves, with their place in the first.

@@ -9,6 +9,7 @@ use gregal_core::{
         schedule, schedule_saying,
     },
     time::Time,
+    used::Used,
 };
 use proptest::prelude::*;
 
@@ -309,6 +310,36 @@ fn how_much_of_a_family_there_is_does_not_go_by_which_of_its_shapes_comes_first(
 }
 
 #[test]
+fn what_was_used_counts_however_many_short_runs_ended_since() {
+    let now = Time::from_millis(27 * 24 * 3_600_000 + 1);
+    let of = |number: u128| Waiting {
+        item: Item {
+            organisation: OrganisationId::from_u128(number),
+            project: ProjectId::from_u128(number),
+            sku: "cpu".into(),
+            ..item(1)
+        },
+        since: now,
+        ..waiting(number, 1, &[1])
+    };
+    let used = |number: u128, days: [(u32, u64); 2]| {
+        let none = Used::none(OrganisationId::from_u128(number), "cpu".into());
+        Used { days: days.into(), version: 1, ..none }
+    };
+    // Both ran as much today; the one that stands first ran a thousand times that a week ago.
+    let first = |days_one, weight_two| {
+        let used = vec![used(1, days_one), used(2, [(20, 0), (27, HOUR_MS)])];
+        let weights = vec![Weight { organisation: OrganisationId::from_u128(2), weight: weight_two }];
+        let snapshot = Snapshot { used, weights, ..at(vec![of(1), of(2)], vec![room(1, 1, 1)]) };
+        schedule(&snapshot, now)[0].job()
+    };
+    assert_eq!(first([(20, 1000 * HOUR_MS), (27, HOUR_MS)], 1), JobId::from_u128(2));
+    assert_eq!(first([(20, 0), (27, HOUR_MS)], 1), JobId::from_u128(1));
+    // Who weighs three times as much has used less of its due.
+    assert_eq!(first([(20, 0), (27, HOUR_MS)], 3), JobId::from_u128(2));
+}
+
+#[test]
 fn a_quota_that_was_lowered_below_what_runs_is_looked_at_like_any_other() {
     let end = Some(20 * 3_600_000);
     let runs = |number| Bound { item: Item { preemptible: true, ..item(1) }, ..bound(number, 1, end) };
@@ -433,6 +464,17 @@ fn any_past() -> impl Strategy<Value = Vec<Run>> {
     })
 }
 
+fn any_used() -> impl Strategy<Value = Vec<Used>> {
+    let days = prop::collection::btree_map(0..3_u32, 0..HOUR_MS, 0..3);
+    prop::collection::btree_map(0..3_u128, (days, 1..3_u64), 0..3).prop_map(|of| {
+        let used = |(number, (days, version))| {
+            let none = Used::none(OrganisationId::from_u128(number), "0-0-0".into());
+            Used { days, version, ..none }
+        };
+        of.into_iter().map(used).collect()
+    })
+}
+
 fn any_quotas() -> impl Strategy<Value = (Vec<QuotaRow>, Vec<Weight>)> {
     let row = (0..3u128, prop::option::of(Just(1u128)), 0..4u32, prop::option::of(0..4u32), prop::option::of(0..4u32));
     let rows = prop::collection::vec((row, 0..3u32), 0..3);
@@ -460,12 +502,12 @@ fn any_quotas() -> impl Strategy<Value = (Vec<QuotaRow>, Vec<Weight>)> {
 fn snapshots() -> impl Strategy<Value = Snapshot> {
     // Site 5 is allowed to some and known to nobody.
     let rooms = (any_room(1), any_room(2), any_room(3), any_room(4)).prop_map(|(a, b, c, d)| vec![a, b, c, d]);
-    (prop::collection::vec(any_job(), 0..25), rooms, any_past(), any_quotas()).prop_map(
-        |(mut waiting, rooms, past, (quotas, weights))| {
+    (prop::collection::vec(any_job(), 0..25), rooms, (any_past(), any_used()), any_quotas()).prop_map(
+        |(mut waiting, rooms, (past, used), (quotas, weights))| {
             for (at, job) in waiting.iter_mut().enumerate() {
                 job.job = JobId::from_u128(1000 + at as u128);
             }
-            Snapshot { waiting, rooms, quotas, weights, past }
+            Snapshot { waiting, rooms, quotas, weights, past, used }
         },
     )
 }

@@ -123,7 +123,7 @@ prop_compose! {
         quotas in vec(quota(), 0..4),
         weights in vec((id(OrganisationId::from_u128), number()).prop_map(|(organisation, weight)| Weight { organisation, weight }), 0..3),
     ) -> Snapshot {
-        Snapshot { waiting, rooms, quotas, weights, past }
+        Snapshot { waiting, rooms, quotas, weights, past, ..Snapshot::default() }
     }
 }
 

@@ -233,7 +233,7 @@ impl Day {
             rooms: self.rooms(now),
             quotas: self.quotas.clone(),
             past: self.past.clone(),
-            weights: vec![],
+            ..Snapshot::default()
         }
     }
 

@@ -25,6 +25,7 @@ macro_rules! contract_over {
             pages_cover_a_list_once_and_in_order
             a_row_that_names_a_missing_parent_is_refused
             lists_for_reconcilers_hold_what_is_live
+            what_was_used_stands_once_each_and_is_never_written_over
             quotas_stand_once_each_parents_first_and_go_for_good
             policies_stand_by_name_where_they_were_written_and_go_for_good
             skus_stand_once_each_by_name_for_good

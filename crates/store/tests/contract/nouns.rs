@@ -228,6 +228,31 @@ pub(crate) async fn lists_for_reconcilers_hold_what_is_live(place: &Place) {
     assert_eq!(store.sites_all().await.unwrap().len(), 2);
 }
 
+pub(crate) async fn what_was_used_stands_once_each_and_is_never_written_over(place: &Place) {
+    let store = place.open().await;
+    parents(&store).await;
+    let none = gregal_core::used::Used::none(org_id(), "gpu".into());
+    let first = gregal_core::used::Used { days: [(3, 5)].into(), version: 1, ..none.clone() };
+    let second = gregal_core::used::Used { days: [(3, 5), (4, 6)].into(), version: 2, ..none };
+    let tx = store.begin().await.unwrap();
+    tx.used_put(&first).await.unwrap();
+    done(tx).await;
+    let tx = store.begin().await.unwrap();
+    let mark = tx.mark();
+    assert!(tx.used_changed(mark).await.unwrap().is_empty());
+    tx.used_put(&second).await.unwrap();
+    assert!(matches!(tx.used_put(&second).await.unwrap_err(), Error::Conflict { .. }), "it was counted meanwhile");
+    drop(tx);
+    assert_eq!(store.used_get(org_id(), "gpu").await.unwrap(), Some(first.clone()));
+    let tx = store.begin().await.unwrap();
+    tx.used_put(&second).await.unwrap();
+    done(tx).await;
+    assert_eq!(store.used_changed(mark).await.unwrap(), std::slice::from_ref(&second));
+    assert_eq!(store.used_changed(0).await.unwrap(), [second]);
+    let tx = store.begin().await.unwrap();
+    assert!(matches!(tx.used_put(&first).await.unwrap_err(), Error::Taken { .. }));
+}
+
 pub(crate) async fn quotas_stand_once_each_parents_first_and_go_for_good(place: &Place) {
     let store = place.open().await;
     parents(&store).await;

@@ -62,8 +62,6 @@ const CAVEATS: &str = "
   of 742 ms (p99, 50 rounds) on 12,500 nodes. What it costs on real rows, at fewer, is in `figures.md`.
 - `live` was replayed by hand on the same day: philly 4,828 s (default 4,191), no promise late, a job stopped 66 times at most (default 65);
   Shockwave 32 x 1 worst 1.48 and 2.5 % unfair, 4 x 8 worst 1.62 and 5.8 %. Both know the run times which that trace states as limits.
-- Live, what an organisation used before counts only as far as the 250 jobs go that were submitted last of those that ended: many short jobs
-  wash the history out. Replays keep all of it.
 - In replays every job may be stopped. Live, its owner says so.
 - What it costs to stop a job counts accelerators, not the work that is lost; who is far above his share is stopped first, whatever it costs.
 - The policies `fifo` and `fifo-*` are told exact run times, as in the replays that others published. The others know what an owner states

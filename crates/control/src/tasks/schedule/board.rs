@@ -17,6 +17,7 @@ use gregal_core::{
     site::Site,
     sku::Catalogue,
     time::Time,
+    used::Used,
 };
 use gregal_policy::{OwnPolicies, Placement, Policies};
 use gregal_store::View;
@@ -71,6 +72,7 @@ struct Stale {
     waiting: BTreeSet<JobId>,
     rooms: BTreeSet<SiteId>,
     runs: BTreeSet<JobId>,
+    used: BTreeMap<(OrganisationId, String), Used>,
     quotas: Option<Vec<QuotaRow>>,
     weights: bool,
 }
@@ -82,6 +84,7 @@ struct Touched {
     waiting: BTreeMap<JobId, bool>,
     rooms: BTreeSet<SiteId>,
     runs: BTreeSet<JobId>,
+    used: BTreeSet<(OrganisationId, String)>,
     quotas: bool,
     weights: bool,
 }
@@ -111,6 +114,7 @@ impl Board {
             self.job_put(job);
         }
         self.reservations_put(view.reservations_live().await?);
+        self.used_put(view.used_changed(0).await?);
         self.quotas_read(view).await
     }
 
@@ -124,6 +128,7 @@ impl Board {
             self.job_put(job);
         }
         self.reservations_put(view.reservations_live().await?);
+        self.used_put(view.used_changed(since).await?);
         self.quotas_read(view).await
     }
 
@@ -238,6 +243,10 @@ impl Board {
         }
     }
 
+    fn used_put(&mut self, changed: Vec<Used>) {
+        self.stale.used.extend(changed.into_iter().map(|one| ((one.organisation, one.sku.clone()), one)));
+    }
+
     fn waiting_all(&self) -> Vec<JobId> {
         self.snapshot.waiting.iter().map(|one| one.job).collect()
     }
@@ -291,6 +300,7 @@ impl Board {
         self.waiting_mend(now, policies)?;
         self.rooms_mend(now);
         self.runs_mend();
+        self.used_mend();
         if let Some(quotas) = self.stale.quotas.take().filter(|quotas| *quotas != self.snapshot.quotas) {
             self.snapshot.quotas = quotas;
             self.touched.quotas = true;
@@ -423,6 +433,18 @@ impl Board {
         past.sort_by_key(|run| run.job);
     }
 
+    fn used_mend(&mut self) {
+        let all = &mut self.snapshot.used;
+        for (name, used) in std::mem::take(&mut self.stale.used) {
+            match all.binary_search_by(|one| (one.organisation, &one.sku).cmp(&(name.0, &name.1))) {
+                Ok(place) if all[place] == used => continue,
+                Ok(place) => all[place] = used,
+                Err(place) => all.insert(place, used),
+            }
+            self.touched.used.insert(name);
+        }
+    }
+
     /// Of all organisations, whether or not they want anything now: who wants nothing weighs nothing.
     fn weights_mend(&mut self) {
         let all = self.organisations.values();
@@ -438,7 +460,7 @@ impl Board {
 
     /// What is not as it was when a pass was recorded last.
     pub(super) fn change(&self) -> Change {
-        let Snapshot { waiting, rooms, past, quotas, weights } = &self.snapshot;
+        let Snapshot { waiting, rooms, past, quotas, weights, used } = &self.snapshot;
         let mut change = Change::default();
         for (id, was_there) in &self.touched.waiting {
             if *was_there {
@@ -460,6 +482,9 @@ impl Board {
                 Err(_) => change.past_gone.push(*id),
             }
         }
+        let is_touched = |one: &&Used| self.touched.used.contains(&(one.organisation, one.sku.clone()));
+        // Nothing that was used is ever taken back.
+        change.used = used.iter().filter(is_touched).cloned().collect();
         change.quotas = self.touched.quotas.then(|| quotas.clone());
         change.weights = self.touched.weights.then(|| weights.clone());
         change

@@ -9,6 +9,7 @@ use super::super::{Item, Promise, QuotaRow, Room, Run, Snapshot, Waiting, Weight
 use crate::{
     id::{JobId, SiteId},
     time::Time,
+    used::Used,
 };
 
 /// A waiting job whose sites are the set of this number.
@@ -71,6 +72,8 @@ pub(super) mod whole {
         quotas: &'a [QuotaRow],
         weights: &'a [Weight],
         past: &'a [Run],
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        used: &'a [Used],
     }
 
     #[derive(Deserialize)]
@@ -81,19 +84,21 @@ pub(super) mod whole {
         quotas: Vec<QuotaRow>,
         weights: Vec<Weight>,
         past: Vec<Run>,
+        #[serde(default)]
+        used: Vec<Used>,
     }
 
     pub(crate) fn serialize<S: Serializer>(snapshot: &Snapshot, to: S) -> Result<S::Ok, S::Error> {
-        let Snapshot { waiting, rooms, quotas, weights, past } = snapshot;
+        let Snapshot { waiting, rooms, quotas, weights, past, used } = snapshot;
         let mut sets = Sets::default();
         let waiting = waiting.iter().map(|one| sets.written(one)).collect();
-        Out { site_sets: sets.sets, waiting, rooms, quotas, weights, past }.serialize(to)
+        Out { site_sets: sets.sets, waiting, rooms, quotas, weights, past, used }.serialize(to)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Snapshot, D::Error> {
-        let In { site_sets, waiting, rooms, quotas, weights, past } = In::deserialize(from)?;
+        let In { site_sets, waiting, rooms, quotas, weights, past, used } = In::deserialize(from)?;
         let waiting = waiting.into_iter().map(|one| one.waiting(&site_sets)).collect::<Result<_, _>>();
-        Ok(Snapshot { waiting: waiting.map_err(D::Error::custom)?, rooms, quotas, weights, past })
+        Ok(Snapshot { waiting: waiting.map_err(D::Error::custom)?, rooms, quotas, weights, past, used })
     }
 }
 
