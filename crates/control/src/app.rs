@@ -30,6 +30,7 @@ mod project;
 mod quota;
 pub(crate) mod reservation;
 mod service_account;
+mod shared;
 pub(crate) mod sign_in;
 mod site;
 mod sku;

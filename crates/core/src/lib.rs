@@ -37,6 +37,7 @@ pub mod schedule;
 pub mod scope;
 pub mod service_account;
 pub mod session;
+pub mod shared;
 pub mod site;
 pub mod sku;
 pub mod support;
