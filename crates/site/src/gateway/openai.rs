@@ -102,11 +102,14 @@ async fn complete(
 ) -> Result<Response, ApiError> {
     let standing = shared.desk.current();
     // Who asks comes first: nobody may make the site read a megabyte without a key.
-    known(&shared, &standing, &presented)?;
+    let asked_at = shared.options.world.now();
+    let caller = known(&shared, &standing, &presented)?;
     let ask = Ask::read(kind, &read(body).await?)?;
     // The body may have taken its time; what holds is what holds now.
-    let standing = shared.desk.current();
-    let exchange = admit(&shared, &standing, request, ask, &presented).inspect_err(|_| {
+    let now = shared.desk.current();
+    let is_same = Arc::ptr_eq(&standing, &now) && shared.options.world.now() == asked_at;
+    let caller = if is_same { Ok(caller) } else { known(&shared, &now, &presented) };
+    let exchange = caller.and_then(|caller| admit(&shared, &now, request, ask, &caller)).inspect_err(|_| {
         shared.metrics.add(Metric::RequestsRefused, 1);
     })?;
     let ask = Arc::clone(&exchange.ask);
@@ -149,11 +152,10 @@ fn admit(
     standing: &Arc<Standing>,
     request: RequestId,
     ask: Ask,
-    presented: &Presented,
+    caller: &Caller,
 ) -> Result<Exchange, ApiError> {
     let now = shared.options.world.now();
-    let caller = known(shared, standing, presented)?;
-    let endpoint = route::endpoint(standing, &shared.policies, &caller, &ask.model)?;
+    let endpoint = route::endpoint(standing, &shared.policies, caller, &ask.model)?;
     if shared.stop.is_cancelled() {
         return Err(gone());
     }

@@ -183,6 +183,10 @@ pub(crate) fn endpoint<'a>(
             ),
         ));
     }
+    let key = if let Caller::Key { key, .. } = caller { Some(*key) } else { None };
+    if key.is_some_and(|key| standing.allowed.knows(key, endpoint.endpoint)) {
+        return Ok(endpoint);
+    }
     caller.may_infer(standing, policies, endpoint)?;
     let site = standing.intent.as_ref().map(|intent| &intent.site);
     if let (Some(residency), Some(site)) = (standing.residency(endpoint.organisation), site) {
@@ -198,6 +202,9 @@ pub(crate) fn endpoint<'a>(
             "residency.unknown",
             "this site was not told where the organisation's content may be",
         ));
+    }
+    if let Some(key) = key {
+        standing.allowed.note(key, endpoint.endpoint);
     }
     Ok(endpoint)
 }
