@@ -35,7 +35,7 @@ pub(crate) struct BenchArgs {
     /// Only how long decisions take, beside a thousand policies of other organisations
     #[arg(long)]
     policy: bool,
-    /// Only the gateway beside nginx and HAProxy, by the bench in this folder, which is no part of this repository
+    /// Only the gateway beside nginx and haproxy, by the bench in this folder, which is no part of this repository
     #[arg(long, value_name = "DIR")]
     gateway: Option<PathBuf>,
     /// With `--gateway`: organisations, and keys of all of them together

@@ -21,7 +21,7 @@ const CORE: &str = "1";
 /// Peers that need no more than a package of the system.
 const PEERS: &str = "direct,nginx,haproxy";
 /// The longest until every organisation's endpoint answers.
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_mins(2);
 
 /// What to put before the gateway.
 #[derive(Debug, Clone, Copy)]
@@ -136,8 +136,8 @@ impl Cloud {
         for line in lines {
             let line = line?;
             match line.split_whitespace().collect::<Vec<_>>()[..] {
-                ["api", url] => cloud.control = url.trim_end_matches("/api/v1").to_owned(),
-                ["gateway", url] => cloud.site = url.trim_end_matches("/v1").to_owned(),
+                ["api", url] => url.trim_end_matches("/api/v1").clone_into(&mut cloud.control),
+                ["gateway", url] => url.trim_end_matches("/v1").clone_into(&mut cloud.site),
                 ["admin", key, ..] => {
                     key.clone_into(&mut cloud.operator);
                     break;

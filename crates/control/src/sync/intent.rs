@@ -199,13 +199,12 @@ async fn attempt_wanted(view: &View, job: Job, catalogue: &Catalogue) -> Result<
 async fn endpoints_wanted(view: &View, site: SiteId, catalogue: &Catalogue) -> Result<Vec<WantedEndpoint>> {
     let mut wanted = Vec::new();
     for endpoint in view.endpoints_live_at_site(site).await?.into_iter().filter(Endpoint::is_for_site) {
-        let (model_digest, price) = match &endpoint.shared {
-            Some(shared) => (String::new(), shared.price_item.clone()),
-            None => {
-                let gone = || Error::Broken(format!("{} of {} is not there", endpoint.model, endpoint.id));
-                let model = view.model_get(endpoint.model).await?.ok_or_else(gone)?;
-                (model.digest, price_item(model.parameters).into())
-            }
+        let (model_digest, price) = if let Some(shared) = &endpoint.shared {
+            (String::new(), shared.price_item.clone())
+        } else {
+            let gone = || Error::Broken(format!("{} of {} is not there", endpoint.model, endpoint.id));
+            let model = view.model_get(endpoint.model).await?.ok_or_else(gone)?;
+            (model.digest, price_item(model.parameters).into())
         };
         wanted.push(WantedEndpoint {
             endpoint: endpoint.id,

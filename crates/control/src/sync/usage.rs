@@ -216,12 +216,11 @@ impl Control {
                 }
             }
             Meter::TokensIn | Meter::TokensOut => {
-                let fits = match &endpoint.shared {
-                    Some(shared) => shared.price_item == event.item,
-                    None => {
-                        let model = tx.model_get(endpoint.model).await?;
-                        model.is_some_and(|model| price_item(model.parameters) == event.item)
-                    }
+                let fits = if let Some(shared) = &endpoint.shared {
+                    shared.price_item == event.item
+                } else {
+                    let model = tx.model_get(endpoint.model).await?;
+                    model.is_some_and(|model| price_item(model.parameters) == event.item)
                 };
                 Ok(if fits { Ok(()) } else { Err("it is priced as another class of model".into()) })
             }
