@@ -40,9 +40,8 @@ struct Server {
 async fn serve(server: Arc<Server>) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let health = async |State(server): State<Arc<Server>>| match server.ill.load(Ordering::SeqCst) {
-        true => StatusCode::SERVICE_UNAVAILABLE,
-        false => StatusCode::OK,
+    let health = async |State(server): State<Arc<Server>>| {
+        if server.ill.load(Ordering::SeqCst) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
     };
     let router = Router::new()
         .route("/well", get(health))
