@@ -14,10 +14,14 @@ use utoipa::ToSchema;
 pub struct EndpointCreate {
     /// What requests will carry as `model`: 1 to 63 of `a-z`, `0-9`, `-`, beginning with a letter.
     pub name: String,
-    /// What to serve.
-    #[schema(value_type = String)]
-    pub model: ModelId,
-    /// The site to serve at, by id or name; absent: where the weights are.
+    /// What to serve: a model of the project's own. Either this or `shared`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub model: Option<ModelId>,
+    /// A shared model that a site offers by the token, by its name there: nothing is started and only tokens are billed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<String>,
+    /// The site to serve at, by id or name; absent: where the weights are, or the first lawful site that offers the shared model.
     #[serde(default)]
     pub site: Option<String>,
     /// The SKU it stands on, paid for the time it answers; absent: the smallest whose memory carries the weights.
@@ -39,9 +43,12 @@ pub struct EndpointView {
     pub site: SiteId,
     /// Its name.
     pub name: String,
-    /// What it serves.
+    /// What it serves; of no meaning where `shared` says it.
     #[schema(value_type = String)]
     pub model: ModelId,
+    /// The shared model it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<String>,
     /// The SKU it stands on: the room it takes at its site, and what the time it answers is priced as.
     #[serde(default)]
     pub sku: String,
@@ -79,6 +86,7 @@ impl EndpointView {
             site: endpoint.site,
             name: endpoint.name.clone(),
             model: endpoint.model,
+            shared: endpoint.shared.as_ref().map(|shared| shared.name.clone()),
             sku: endpoint.sku.clone(),
             state: endpoint.state,
             message: endpoint.message.clone(),

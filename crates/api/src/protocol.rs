@@ -319,6 +319,9 @@ pub struct WantedEndpoint {
     pub model_digest: String,
     /// What its tokens are priced as.
     pub price_item: String,
+    /// The shared model that answers for it, by its name at the site; absent: a replica of its own does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<String>,
     /// The shape it was sold: the room it takes, and what the time it answers is priced as. None stands in an intent from
     /// before endpoints ran on a hold; nothing runs then.
     #[serde(default)]

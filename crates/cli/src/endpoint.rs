@@ -40,8 +40,11 @@ pub struct Create {
     /// What requests will carry as `model`: 1 to 63 of `a-z`, `0-9`, `-`, beginning with a letter
     name: String,
     /// What to serve: an id, a name (its newest version) or `NAME@VERSION`
-    #[arg(long)]
-    model: String,
+    #[arg(long, required_unless_present = "shared")]
+    model: Option<String>,
+    /// Stand for a shared model that a site offers by the token, by its name there
+    #[arg(long, conflicts_with_all = ["model", "sku"])]
+    shared: Option<String>,
     /// The site to serve at; absent: where the weights are
     #[arg(long)]
     site: Option<String>,
@@ -67,7 +70,7 @@ pub(crate) async fn run(cx: &mut Cx<'_>, verb: EndpointVerb) -> Result<(), Failu
                         one.name.clone(),
                         one.state.as_str().into(),
                         one.sku.clone(),
-                        one.model.to_string(),
+                        served(one),
                         words::dash(one.base_url.as_ref()),
                         words::dash(one.message.as_ref()),
                     ]);
@@ -91,13 +94,17 @@ pub(crate) async fn run(cx: &mut Cx<'_>, verb: EndpointVerb) -> Result<(), Failu
 }
 
 async fn create(cx: &mut Cx<'_>, args: Create) -> Result<(), Failure> {
-    let model = model::find(cx, &args.model).await?;
-    // Where the model is, so that a key of the whole organisation need not name the project again.
-    let project = match cx.options.project {
-        Some(_) => cx.project().await?,
-        None => model.project.to_string(),
+    let model = match &args.model {
+        Some(model) => Some(model::find(cx, model).await?),
+        None => None,
     };
-    let wanted = EndpointCreate { name: args.name, model: model.id, site: args.site, sku: args.sku };
+    // Where the model is, so that a key of the whole organisation need not name the project again.
+    let project = match (&model, cx.options.project.is_some()) {
+        (Some(model), false) => model.project.to_string(),
+        _ => cx.project().await?,
+    };
+    let model = model.map(|model| model.id);
+    let wanted = EndpointCreate { name: args.name, model, shared: args.shared, site: args.site, sku: args.sku };
     let mut made: EndpointView = cx.create("endpoint_create", &[&project], &wanted).await?;
     if args.wait {
         made = settled(cx, made, "loading", |state| state == EndpointState::Ready || state.is_final()).await?;
@@ -156,6 +163,11 @@ pub(crate) async fn find(cx: &mut Cx<'_>, reference: &str) -> Result<EndpointVie
         })
 }
 
+/// What it serves, in a word.
+fn served(one: &EndpointView) -> String {
+    one.shared.as_ref().map_or_else(|| one.model.to_string(), |shared| format!("{shared} (shared)"))
+}
+
 fn facts(one: &EndpointView) -> String {
     Facts::new()
         .with("id", one.id)
@@ -163,7 +175,7 @@ fn facts(one: &EndpointView) -> String {
         .with("state", one.state.as_str())
         .maybe("message", one.message.as_ref())
         .with("sku", &one.sku)
-        .with("model", one.model)
+        .with("model", served(one))
         .with("project", one.project)
         .with("site", one.site)
         .maybe("url", one.base_url.as_ref())

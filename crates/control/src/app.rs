@@ -32,6 +32,7 @@ mod quota;
 pub(crate) mod reservation;
 mod scim;
 mod service_account;
+mod shared;
 pub(crate) mod sign_in;
 mod site;
 mod sku;

@@ -6,6 +6,7 @@ use crate::{
     id::{EndpointId, HoldId, ModelId, OrganisationId, ProjectId, SiteId},
     job::Billed,
     schedule::Promise,
+    shared::SharedModel,
     time::Time,
 };
 
@@ -59,8 +60,11 @@ pub struct Endpoint {
     pub site: SiteId,
     /// The name requests carry as `model`, unique among the project's endpoints that have not ended.
     pub name: String,
-    /// What it serves.
+    /// What it serves. Nothing's number where it stands for a shared model.
     pub model: ModelId,
+    /// The shared model it stands for: it takes no room, is held nothing for, and only its tokens are billed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<SharedModel>,
     /// The SKU it asks for: the room it takes while it stands. Empty for one asked for before endpoints took room.
     #[serde(default)]
     pub sku: String,
@@ -173,7 +177,7 @@ pub struct IllegalMove {
 impl Endpoint {
     /// Whether it takes room at its site: it was given some, and its site has not proved the end.
     pub const fn takes_room(&self) -> bool {
-        self.placed_at.is_some() && !self.state.is_final()
+        self.placed_at.is_some() && self.shared.is_none() && !self.state.is_final()
     }
 
     /// Whether its site is to know of it: once it has room, and in any case once something of it may run there.

@@ -39,6 +39,7 @@ pub mod scim;
 pub mod scope;
 pub mod service_account;
 pub mod session;
+pub mod shared;
 pub mod site;
 pub mod sku;
 pub mod support;

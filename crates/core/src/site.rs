@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::SiteId, residency::Jurisdiction, time::Time};
+use crate::{id::SiteId, residency::Jurisdiction, shared::SharedModel, time::Time};
 
 /// Who runs a site, and who owns whoever runs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,4 +92,7 @@ pub struct Capacity {
     pub protections_missing: Vec<String>,
     /// The engine's name: `local`, `sim`.
     pub engine: String,
+    /// Models it offers by the token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared: Vec<SharedModel>,
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use axum::serve::{ListenerExt as _, TapIo};
 use gregal_api::{
     client::Client,
     site::{SiteCreate, SiteCreated},
@@ -28,17 +29,19 @@ use gregal_engine::{
     CpuPower, Engine,
     local::{Local, LocalOptions},
 };
-use gregal_site::{Site, SiteOptions, Tuning};
+use gregal_site::{External, Site, SiteOptions, Tuning};
 use gregal_store::{Store, StoreOptions};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    settings::{IdentitySettings, Prices, PrivateProviders, ProviderSettings, Settings, WeakerIsolation},
+    settings::{
+        ExternalSettings, IdentitySettings, Prices, PrivateProviders, ProviderSettings, Settings, WeakerIsolation,
+    },
     visible,
 };
 
@@ -106,6 +109,7 @@ impl Cloud {
                 engine: Arc::new(engine),
                 lm_program: vec![executable()?.to_string_lossy().into_owned(), "lm".into()],
                 capacity,
+                external: settings.engine.external.iter().map(external).collect(),
                 core_mw: u64::from(settings.engine.milliwatts_per_core),
                 code_version: CODE_VERSION.into(),
                 console_origin: Some(control_url.clone()),
@@ -270,6 +274,20 @@ fn identity(settings: &IdentitySettings) -> Result<IdentityOptions> {
     Ok(IdentityOptions { providers, private_providers: settings.private_providers == PrivateProviders::YesOnMyNetwork })
 }
 
+/// A server the operator trusts, as the site knows it.
+fn external(settings: &ExternalSettings) -> External {
+    let one = settings.clone();
+    External {
+        name: one.name,
+        address: one.address,
+        model: one.model,
+        context: one.context,
+        price_item: one.price_item,
+        health: one.health,
+        requests_max: one.requests_max,
+    }
+}
+
 async fn capacity(settings: &Settings, engine: &Local) -> Result<Capacity> {
     let inventory = engine.inventory();
     let capabilities = engine.capabilities().await.context("the engine does not say what it can do")?;
@@ -295,6 +313,7 @@ async fn capacity(settings: &Settings, engine: &Local) -> Result<Capacity> {
             .map(|(protection, why)| format!("{protection:?}: {why}"))
             .collect(),
         engine: "local".into(),
+        shared: Vec::new(),
     })
 }
 
@@ -358,11 +377,21 @@ async fn site_secret(
     Ok(secret)
 }
 
+/// Answers leave at once: the kernel would hold small pieces back until earlier ones are acknowledged.
+fn nodelay(listener: TcpListener) -> TapIo<TcpListener, fn(&mut TcpStream)> {
+    listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps small pieces back");
+        }
+    })
+}
+
 fn serve_control(control: Control, listener: TcpListener, stop: CancellationToken) -> JoinHandle<Result<()>> {
     // Kind: plane. Ends only when it is told to; its failure ends the process through `Cloud::stop` or `up`.
     tokio::spawn(async move {
-        let served = axum::serve(listener, control.router().into_make_service_with_connect_info::<SocketAddr>())
-            .with_graceful_shutdown(stop.clone().cancelled_owned());
+        let served =
+            axum::serve(nodelay(listener), control.router().into_make_service_with_connect_info::<SocketAddr>())
+                .with_graceful_shutdown(stop.clone().cancelled_owned());
         let (served, ()) =
             tokio::join!(bounded(served.into_future(), &stop), control.run(stop.clone().cancelled_owned()));
         served
@@ -372,7 +401,7 @@ fn serve_control(control: Control, listener: TcpListener, stop: CancellationToke
 fn serve_site(site: Site, listener: TcpListener, stop: CancellationToken) -> JoinHandle<Result<()>> {
     // Kind: plane, as above.
     tokio::spawn(async move {
-        let served = axum::serve(listener, site.router().into_make_service_with_connect_info::<SocketAddr>())
+        let served = axum::serve(nodelay(listener), site.router().into_make_service_with_connect_info::<SocketAddr>())
             .with_graceful_shutdown(stop.clone().cancelled_owned());
         let (served, ()) = tokio::join!(bounded(served.into_future(), &stop), site.run(stop.clone().cancelled_owned()));
         served

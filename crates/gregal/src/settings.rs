@@ -133,6 +133,59 @@ pub(crate) struct EngineSettings {
     pub memory_mib: u64,
     pub milliwatts_per_core: u32,
     pub visible: Vec<PathBuf>,
+    pub external: Vec<ExternalSettings>,
+}
+
+/// A server of the `OpenAI` API that Gregal did not start.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExternalSettings {
+    pub name: String,
+    pub address: SocketAddr,
+    pub model: String,
+    pub context: u64,
+    pub price_item: String,
+    pub jurisdiction: Jurisdiction,
+    #[serde(default = "health")]
+    pub health: String,
+    #[serde(default = "requests_max")]
+    pub requests_max: usize,
+}
+
+fn health() -> String {
+    "/v1/models".into()
+}
+
+const fn requests_max() -> usize {
+    256
+}
+
+impl ExternalSettings {
+    fn check(&self, site: &SiteSettings) -> Result<()> {
+        let name = &self.name;
+        ensure!(
+            is_loopback(self.address.ip()),
+            "`engine.external` `{name}` is at {}, and what tenants ask would cross a network in the clear\n\nhint: put what \
+             ends TLS to it on 127.0.0.1",
+            self.address
+        );
+        ensure!(
+            self.jurisdiction == site.jurisdiction,
+            "`engine.external` `{name}` stands under the law of {}, and this site under that of {}\n\nhint: register a site of \
+             its own for it: residency is decided by site",
+            self.jurisdiction,
+            site.jurisdiction
+        );
+        ensure!(
+            !name.is_empty() && self.context > 0 && self.requests_max > 0 && self.health.starts_with('/'),
+            "`engine.external` `{name}`: it needs a name, a context and requests of at least 1, and a path for its health"
+        );
+        ensure!(
+            !self.health.contains(|one: char| one.is_whitespace() || one.is_control()),
+            "`engine.external` `{name}`: its `health` is no path"
+        );
+        Ok(())
+    }
 }
 
 /// Who gets in, from where.
@@ -324,6 +377,14 @@ impl Settings {
             "`access.keys_believed_s` is {}\n\nhint: say 60 to 86400, a day: the credit a site is leased ends then too",
             access.keys_believed_s
         );
+        for (at, one) in self.engine.external.iter().enumerate() {
+            one.check(&self.site)?;
+            ensure!(
+                !self.engine.external[..at].iter().any(|before| before.name == one.name),
+                "`engine.external` names `{}` twice",
+                one.name
+            );
+        }
         ensure!(!self.site.name.trim().is_empty(), "`site.name` is empty: a site needs a name");
         ensure!(!self.control.origin.trim().is_empty(), "`control.origin` is empty: the audit log needs a name");
         Ok(())

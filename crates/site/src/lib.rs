@@ -6,6 +6,7 @@ mod agent;
 mod content;
 mod durable;
 mod error;
+mod external;
 mod gateway;
 mod key_use;
 mod metrics;
@@ -15,4 +16,5 @@ pub mod spool;
 
 pub use content::DatasetStored;
 pub use error::Error;
+pub use external::External;
 pub use site::{Site, SiteOptions, Tuning};

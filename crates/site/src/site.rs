@@ -39,6 +39,7 @@ use crate::{
     },
     content, durable,
     error::Error,
+    external::External,
     gateway::{admit::Ledger, openai},
     key_use::KeyUses,
     metrics::Metrics,
@@ -65,6 +66,8 @@ pub struct SiteOptions {
     pub lm_program: Vec<String>,
     /// What the site has for rent.
     pub capacity: Capacity,
+    /// Servers that the operator trusts, each offered as a shared model.
+    pub external: Vec<External>,
     /// What a core is taken to draw where the engine counts no energy, in milliwatts.
     pub core_mw: u64,
     /// Version of this program.
@@ -238,6 +241,8 @@ impl Site {
         let (jobs, carried_on) = Jobs::open(&folder.join("jobs"), spool.next())?;
         let mut random = [0u8; 8];
         options.world.fill(&mut random);
+        let shared_models = options.external.iter().map(External::offer).collect();
+        let capacity = Capacity { shared: shared_models, ..options.capacity.clone() };
         let shared = Shared {
             incarnation: hex::encode(random),
             control: Client::new(&options.control_url, Some(options.site_secret.clone()))?,
@@ -264,7 +269,7 @@ impl Site {
             stop_talking: CancellationToken::new(),
             synced_at: AtomicI64::new(0),
             _lock: lock,
-            options: SiteOptions { data_dir: folder, ..options },
+            options: SiteOptions { data_dir: folder, capacity, ..options },
         };
         Ok(Self { shared: Arc::new(shared), carried_on: Arc::new(Mutex::new(carried_on)) })
     }

@@ -246,6 +246,7 @@ impl Site {
                 accelerators: Vec::new(),
                 protections_missing: Vec::new(),
                 engine: "sim".into(),
+                shared: Vec::new(),
             },
             intent_revision: 0,
             intent_again: false,

@@ -332,6 +332,7 @@ fn site(number: u128) -> Site {
             accelerators: Vec::new(),
             protections_missing: Vec::new(),
             engine: "sim".into(),
+            shared: Vec::new(),
         }),
         lease_until: Some(Time::from_millis(BEGAN_MS).plus_seconds(86_400 * 365)),
         incarnation: None,

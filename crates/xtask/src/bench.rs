@@ -35,6 +35,18 @@ pub(crate) struct BenchArgs {
     /// Only how long decisions take, beside a thousand policies of other organisations
     #[arg(long)]
     policy: bool,
+    /// Only the gateway beside nginx and haproxy, by the bench in this folder, which is no part of this repository
+    #[arg(long, value_name = "DIR")]
+    gateway: Option<PathBuf>,
+    /// With `--gateway`: organisations, and keys of all of them together
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    organisations: u32,
+    /// With `--gateway`: keys
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    keys: u32,
+    /// With `--gateway`: rounds of each test
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: u32,
     /// Print JSON on stdout
     #[arg(long)]
     json: bool,
@@ -44,6 +56,12 @@ pub(crate) struct BenchArgs {
 pub(crate) fn run_bench(args: &BenchArgs) -> Result<Value> {
     let mut figures = serde_json::Map::new();
     figures.insert("machine".into(), machine()?);
+    if let Some(folder) = &args.gateway {
+        let (organisations, keys, rounds) = (args.organisations, args.keys, args.rounds);
+        let crowd = crate::gateway::Crowd { organisations, keys, rounds, seconds: 6 };
+        figures.insert("gateway".into(), crate::gateway::run(folder, crowd)?);
+        return Ok(Value::Object(figures));
+    }
     if args.passes {
         figures.insert("passes".into(), passes()?);
         return Ok(Value::Object(figures));

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod faults;
+mod gateway;
 mod generate;
 mod install;
 mod matrix;

@@ -7,7 +7,7 @@ use gregal_api::{
 use gregal_core::{
     access::Action,
     endpoint::{Endpoint, EndpointMove, EndpointState},
-    id::{EndpointId, ProjectId},
+    id::{EndpointId, ModelId, ProjectId},
     job::Billed,
     model::Model,
     replica::{self, WINDOW_MS},
@@ -39,13 +39,20 @@ impl Control {
         wanted: EndpointCreate,
     ) -> Result<EndpointView> {
         let (project, policies) = {
-            let names = vec![wanted.name.clone(), wanted.model.to_string()];
+            let names = [wanted.name.clone()].into_iter().chain(wanted.model.map(|model| model.to_string())).collect();
             self.project_seen_for(cx, project, Action::EndpointCreate, wanted.site.as_deref(), names).await?
         };
         names::label("name", &wanted.name)?;
+        let asked = what_to_serve(&wanted)?;
         let tx = self.begin(cx).await?;
-        let found = tx.model_get(wanted.model).await?.filter(|model| model.project == project.id);
-        let model = found.ok_or_else(|| Error::missing("model", wanted.model))?;
+        let wanted_model = match asked {
+            Asked::Shared(shared) => {
+                return self.endpoint_of_shared(cx, tx, &project, &policies, &wanted, &shared).await;
+            }
+            Asked::Model(model) => model,
+        };
+        let found = tx.model_get(wanted_model).await?.filter(|model| model.project == project.id);
+        let model = found.ok_or_else(|| Error::missing("model", wanted_model))?;
         let site = self.site_of(&tx, model.site).await?;
         if let Some(asked) = &wanted.site {
             let asked = site_found(&tx, asked).await?;
@@ -72,6 +79,7 @@ impl Control {
             site: site.id,
             name: wanted.name,
             model: model.id,
+            shared: None,
             sku: sku.name.clone(),
             hold: Some(hold.id),
             held_ms: WINDOW_MS,
@@ -168,6 +176,24 @@ impl Control {
             self.hold_close(tx, &hold, false).await?;
         }
         Ok(())
+    }
+}
+
+/// What an endpoint was asked for.
+enum Asked {
+    Model(ModelId),
+    Shared(String),
+}
+
+fn what_to_serve(wanted: &EndpointCreate) -> Result<Asked> {
+    let neither = "either `model` or `shared` says what to serve";
+    match (wanted.model, &wanted.shared) {
+        (Some(model), None) => Ok(Asked::Model(model)),
+        (None, Some(shared)) if wanted.sku.is_none() => Ok(Asked::Shared(shared.clone())),
+        (None, Some(_)) => {
+            Err(Problem::new(Code::InvalidRequest, "a shared model stands on no sku").hint("leave the sku out").into())
+        }
+        (Some(_), Some(_)) | (None, None) => Err(Problem::new(Code::InvalidRequest, neither).into()),
     }
 }
 

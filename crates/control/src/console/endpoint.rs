@@ -113,7 +113,10 @@ impl Row {
             id: endpoint.id,
             name: endpoint.name.clone(),
             model: endpoint.model,
-            model_name: model.map_or_else(|| endpoint.model.to_string(), model::title),
+            model_name: match &endpoint.shared {
+                Some(shared) => format!("{shared} (shared)"),
+                None => model.map_or_else(|| endpoint.model.to_string(), model::title),
+            },
             state: endpoint.state.as_str(),
             sku: endpoint.sku.clone(),
             message: endpoint.message.clone().unwrap_or_default(),
@@ -157,8 +160,13 @@ pub(crate) async fn create(
     Posted { visitor, form }: Posted<Create>,
 ) -> Result<Response, Failure> {
     let model: ModelId = form.model.parse().map_err(|_| Failure::invalid("choose a model"))?;
-    let wanted =
-        EndpointCreate { name: form.name, model, site: None, sku: Some(form.sku).filter(|sku| !sku.is_empty()) };
+    let wanted = EndpointCreate {
+        name: form.name,
+        model: Some(model),
+        shared: None,
+        site: None,
+        sku: Some(form.sku).filter(|sku| !sku.is_empty()),
+    };
     let made: EndpointView = visitor.api.send("endpoint_create", &[&project], &wanted, Some(&form.once)).await?;
     Ok(Redirect::to(&format!("/console/endpoints/{}", made.id)).into_response())
 }

@@ -199,16 +199,22 @@ async fn attempt_wanted(view: &View, job: Job, catalogue: &Catalogue) -> Result<
 async fn endpoints_wanted(view: &View, site: SiteId, catalogue: &Catalogue) -> Result<Vec<WantedEndpoint>> {
     let mut wanted = Vec::new();
     for endpoint in view.endpoints_live_at_site(site).await?.into_iter().filter(Endpoint::is_for_site) {
-        let gone = || Error::Broken(format!("{} of {} is not there", endpoint.model, endpoint.id));
-        let model = view.model_get(endpoint.model).await?.ok_or_else(gone)?;
+        let (model_digest, price) = if let Some(shared) = &endpoint.shared {
+            (String::new(), shared.price_item.clone())
+        } else {
+            let gone = || Error::Broken(format!("{} of {} is not there", endpoint.model, endpoint.id));
+            let model = view.model_get(endpoint.model).await?.ok_or_else(gone)?;
+            (model.digest, price_item(model.parameters).into())
+        };
         wanted.push(WantedEndpoint {
             endpoint: endpoint.id,
             organisation: endpoint.organisation,
             project: endpoint.project,
             name: endpoint.name,
-            model: model.id,
-            model_digest: model.digest,
-            price_item: price_item(model.parameters).into(),
+            model: endpoint.model,
+            model_digest,
+            price_item: price,
+            shared: endpoint.shared.map(|shared| shared.name),
             sku: catalogue.sku(&endpoint.sku).cloned(),
             held_ms: endpoint.held_ms,
             billed: endpoint.billed,

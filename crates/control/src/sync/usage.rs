@@ -216,9 +216,12 @@ impl Control {
                 }
             }
             Meter::TokensIn | Meter::TokensOut => {
-                let model = tx.model_get(endpoint.model).await?;
-                let class = model.map(|model| price_item(model.parameters));
-                let fits = class == Some(event.item.as_str());
+                let fits = if let Some(shared) = &endpoint.shared {
+                    shared.price_item == event.item
+                } else {
+                    let model = tx.model_get(endpoint.model).await?;
+                    model.is_some_and(|model| price_item(model.parameters) == event.item)
+                };
                 Ok(if fits { Ok(()) } else { Err("it is priced as another class of model".into()) })
             }
         }

@@ -194,7 +194,8 @@ impl Control {
     /// Takes in endpoints of before they took room and ran on a hold, as they stand: each gets the smallest SKU that serves its
     /// model and its first window is held, or it ends and says why. Done once, when a newer program starts.
     pub(crate) async fn replicas_adopt(&self) -> Result<()> {
-        let is_old = |one: &Endpoint| one.hold.is_none() && one.state != EndpointState::Draining;
+        let is_old =
+            |one: &Endpoint| one.hold.is_none() && one.shared.is_none() && one.state != EndpointState::Draining;
         if !self.store().endpoints_live().await?.iter().any(is_old) {
             return Ok(());
         }

@@ -339,6 +339,7 @@ async fn what_stood_before_endpoints_ran_on_a_hold_is_taken_in_as_it_stands_or_d
             name: "chat".into(),
             model: model.parse().unwrap(),
             sku: String::new(),
+            shared: None,
             hold: None,
             held_ms: 0,
             billed: gregal_core::job::Billed::default(),

@@ -421,6 +421,7 @@ impl FakeSite {
                 accelerators: Vec::new(),
                 protections_missing: Vec::new(),
                 engine: "sim".into(),
+                shared: Vec::new(),
             },
             intent_revision: 0,
             intent_again: false,

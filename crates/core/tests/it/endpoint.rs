@@ -18,6 +18,7 @@ fn endpoint(state: EndpointState) -> Endpoint {
         site: SiteId::from_u128(1),
         name: "chat".into(),
         model: ModelId::from_u128(1),
+        shared: None,
         sku: "cpu.1".into(),
         hold: None,
         held_ms: 0,

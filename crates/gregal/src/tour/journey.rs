@@ -360,7 +360,13 @@ impl Journey<'_> {
             let made: EndpointView = tenant
                 .call("endpoint_create", &[&self.project()?])
                 .idempotency_key(self.once("endpoint"))
-                .body(&EndpointCreate { name: "atlas".into(), model: model.id, site: None, sku: None })
+                .body(&EndpointCreate {
+                    name: "atlas".into(),
+                    model: Some(model.id),
+                    shared: None,
+                    site: None,
+                    sku: None,
+                })
                 .send()
                 .await
                 .context("could not make the endpoint")?;

@@ -2,10 +2,10 @@
 //! control is away.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -18,7 +18,7 @@ use gregal_api::{
     signed::{Signed, SignedError, verifying_key},
 };
 use gregal_core::{
-    id::{DatasetId, EndpointId, OrganisationId, SiteId},
+    id::{DatasetId, EndpointId, KeyId, OrganisationId, SiteId},
     residency::ResidencyPolicy,
     time::Time,
 };
@@ -71,6 +71,30 @@ pub(crate) struct Standing {
     keys: HashMap<String, usize>,
     /// What organisations wrote for themselves, of those that did.
     own: HashMap<OrganisationId, OwnPolicies>,
+    /// What was decided by this standing already.
+    pub(crate) allowed: Allowed,
+}
+
+/// The most answers that are remembered; beyond, all are worked out anew.
+const ALLOWED_MAX: usize = 100_000;
+
+/// Keys that policy and residency let ask an endpoint. Both are decided from the standing and nothing else, so an answer holds
+/// as long as the standing it belongs to, and goes with it: a new word of control brings none of the old answers back.
+#[derive(Debug, Default)]
+pub(crate) struct Allowed(Mutex<HashSet<(KeyId, EndpointId)>>);
+
+impl Allowed {
+    pub(crate) fn knows(&self, key: KeyId, endpoint: EndpointId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&(key, endpoint))
+    }
+
+    pub(crate) fn note(&self, key: KeyId, endpoint: EndpointId) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= ALLOWED_MAX {
+            known.clear();
+        }
+        known.insert((key, endpoint));
+    }
 }
 
 impl Standing {
@@ -86,6 +110,7 @@ impl Standing {
             is_uncounted: false,
             keys,
             own,
+            allowed: Allowed::default(),
         }
     }
 

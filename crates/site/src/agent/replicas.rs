@@ -2,6 +2,7 @@
 //! answers, and brings it back when it dies. Replicas listen on a Unix socket that only the gateway can reach.
 
 mod bill;
+mod external;
 mod life;
 
 use std::{
@@ -18,7 +19,12 @@ use gregal_api::protocol::{Intent, ObservedReplica, ReplicaPhase, WantedEndpoint
 use gregal_core::id::EndpointId;
 
 use self::bill::Bill;
-use crate::{durable, error::Error, gateway::openai::error::ApiError, site::Shared};
+use crate::{
+    durable,
+    error::Error,
+    gateway::{openai::error::ApiError, upstream::Address},
+    site::Shared,
+};
 
 /// Tries in a row before a replica is given up.
 pub(crate) const TRIES_MAX: u32 = 5;
@@ -36,7 +42,12 @@ const GRACE_MS: u64 = 5_000;
 struct Entry {
     phase: ReplicaPhase,
     message: Option<String>,
-    socket: PathBuf,
+    engine: Address,
+    /// What it calls the model.
+    name: String,
+    /// Whether it may be asked for an answer in one piece.
+    in_one: bool,
+    in_flight_max: usize,
     context: u64,
     in_flight: Arc<AtomicUsize>,
     /// Whether a task still works for it.
@@ -57,7 +68,11 @@ pub(crate) struct Replicas {
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) endpoint: WantedEndpoint,
-    pub(crate) socket: PathBuf,
+    pub(crate) engine: Address,
+    /// What the engine calls the model.
+    pub(crate) name: String,
+    /// Whether the engine may be asked for an answer in one piece.
+    pub(crate) in_one: bool,
     /// The longest sequence the model takes, in tokens.
     pub(crate) context: u64,
     in_flight: Arc<AtomicUsize>,
@@ -100,6 +115,21 @@ impl Replicas {
         self.folder_of(endpoint).join("s").join(SOCKET_NAME)
     }
 
+    /// A replica of an endpoint's own, about to be started.
+    fn own(&self, endpoint: &WantedEndpoint) -> Entry {
+        Entry {
+            phase: ReplicaPhase::Loading,
+            message: None,
+            engine: Address::Unix(self.socket(endpoint.endpoint)),
+            name: endpoint.name.clone(),
+            in_one: false,
+            in_flight_max: self.in_flight_max,
+            context: CONTEXT_DEFAULT,
+            in_flight: Arc::default(),
+            served: true,
+        }
+    }
+
     /// A place for a request at the replica of an endpoint.
     pub(crate) fn seat(&self, endpoint: &WantedEndpoint) -> Result<Seat, ApiError> {
         let table = self.table();
@@ -114,13 +144,15 @@ impl Replicas {
                 return Err(ApiError::unavailable("the model could not be loaded; its owner sees why"));
             }
         }
-        if entry.in_flight.fetch_add(1, Ordering::AcqRel) >= self.in_flight_max {
+        if entry.in_flight.fetch_add(1, Ordering::AcqRel) >= entry.in_flight_max {
             entry.in_flight.fetch_sub(1, Ordering::AcqRel);
             return Err(ApiError::overloaded());
         }
         Ok(Seat {
             endpoint: endpoint.clone(),
-            socket: entry.socket.clone(),
+            engine: entry.engine.clone(),
+            name: entry.name.clone(),
+            in_one: entry.in_one,
             context: entry.context,
             in_flight: Arc::clone(&entry.in_flight),
         })
@@ -158,15 +190,8 @@ pub(crate) fn apply(shared: &Arc<Shared>, intent: &Intent) {
             let mut table = shared.replicas.table();
             let fresh = !table.contains_key(&id);
             if fresh {
-                let entry = Entry {
-                    phase: ReplicaPhase::Loading,
-                    message: None,
-                    socket: shared.replicas.socket(id),
-                    context: CONTEXT_DEFAULT,
-                    in_flight: Arc::default(),
-                    served: true,
-                };
-                table.insert(id, entry);
+                let own = || shared.replicas.own(endpoint);
+                table.insert(id, external::entry(shared, endpoint).unwrap_or_else(own));
             }
             fresh
         };
@@ -212,7 +237,9 @@ enum End {
 /// Keeps an endpoint answering until it is wanted no more.
 async fn serve(shared: Arc<Shared>, id: EndpointId) {
     let known = shared.desk.current().endpoint(id).cloned();
-    if let Some(known) = known {
+    if let Some(known) = known.as_ref().filter(|known| known.shared.is_some()) {
+        external::stand(&shared, known).await;
+    } else if let Some(known) = known {
         let mut bill = Bill::open(&shared, known);
         serve_on(&shared, id, &mut bill).await;
         clean(&shared, id).await;

@@ -102,17 +102,20 @@ async fn complete(
 ) -> Result<Response, ApiError> {
     let standing = shared.desk.current();
     // Who asks comes first: nobody may make the site read a megabyte without a key.
-    known(&shared, &standing, &presented)?;
+    let asked_at = shared.options.world.now();
+    let caller = known(&shared, &standing, &presented)?;
     let ask = Ask::read(kind, &read(body).await?)?;
     // The body may have taken its time; what holds is what holds now.
-    let standing = shared.desk.current();
-    let exchange = admit(&shared, &standing, request, ask, &presented).inspect_err(|_| {
+    let now = shared.desk.current();
+    let is_same = Arc::ptr_eq(&standing, &now) && shared.options.world.now() == asked_at;
+    let caller = if is_same { Ok(caller) } else { known(&shared, &now, &presented) };
+    let exchange = caller.and_then(|caller| admit(&shared, &now, request, ask, &caller)).inspect_err(|_| {
         shared.metrics.add(Metric::RequestsRefused, 1);
     })?;
-    let ask = exchange.ask.clone();
+    let ask = Arc::clone(&exchange.ask);
     let (out, pieces) = mpsc::channel(PIECES_WAITING_MAX);
     shared.tasks.spawn(exchange.run(out));
-    if ask.stream { streamed(ask, pieces).await } else { whole(ask, pieces).await }
+    if ask.stream { streamed(ask, pieces).await } else { whole(&ask, pieces).await }
 }
 
 /// Who asks, as far as this site may still believe it.
@@ -149,11 +152,10 @@ fn admit(
     standing: &Arc<Standing>,
     request: RequestId,
     ask: Ask,
-    presented: &Presented,
+    caller: &Caller,
 ) -> Result<Exchange, ApiError> {
     let now = shared.options.world.now();
-    let caller = known(shared, standing, presented)?;
-    let endpoint = route::endpoint(standing, &shared.policies, &caller, &ask.model)?;
+    let endpoint = route::endpoint(standing, &shared.policies, caller, &ask.model)?;
     if shared.stop.is_cancelled() {
         return Err(gone());
     }
@@ -168,7 +170,7 @@ fn admit(
     }
     let intent =
         standing.intent.as_ref().ok_or_else(|| ApiError::unavailable("the site waits for the control plane"))?;
-    let seat = shared.replicas.seat(&endpoint)?;
+    let seat = shared.replicas.seat(endpoint)?;
     let tokens_out_max = ask.tokens_out_max(seat.context);
     let tokens_in_max = ask.tokens_in_max.min(seat.context);
     let books = &intent.price_books;
@@ -187,7 +189,7 @@ fn admit(
     })?;
     Ok(Exchange {
         shared: Arc::clone(shared),
-        ask,
+        ask: Arc::new(ask),
         request,
         seat,
         hold,
@@ -201,13 +203,13 @@ fn gone() -> ApiError {
     ApiError::unavailable("the site is stopping; nothing was billed")
 }
 
-async fn streamed(ask: Ask, mut pieces: mpsc::Receiver<Piece>) -> Result<Response, ApiError> {
+async fn streamed(ask: Arc<Ask>, mut pieces: mpsc::Receiver<Piece>) -> Result<Response, ApiError> {
     let first = match pieces.recv().await {
         None => return Err(gone()),
         Some(Piece::Refused(error)) => return Err(error),
         Some(first) => first,
     };
-    let mut like = Value::Null;
+    let mut like = Bytes::new();
     let mut open = Some((Some(first), pieces));
     let events = stream::poll_fn(move |context| {
         let Some((first, pieces)) = &mut open else { return std::task::Poll::Ready(None) };
@@ -215,11 +217,11 @@ async fn streamed(ask: Ask, mut pieces: mpsc::Receiver<Piece>) -> Result<Respons
             Some(piece) => Some(piece),
             None => std::task::ready!(pieces.poll_recv(context)),
         };
-        let (text, ends) = piece.map_or((String::new(), true), |piece| events_of(&ask, &mut like, piece));
+        let (text, ends) = piece.map_or((Bytes::new(), true), |piece| events_of(&ask, &mut like, piece));
         if ends {
             open = None;
         }
-        std::task::Poll::Ready((!text.is_empty()).then(|| Ok::<_, Infallible>(Bytes::from(text))))
+        std::task::Poll::Ready((!text.is_empty()).then(|| Ok::<_, Infallible>(text)))
     });
     let mut response = Body::from_stream(events).into_response();
     let headers = response.headers_mut();
@@ -229,28 +231,37 @@ async fn streamed(ask: Ask, mut pieces: mpsc::Receiver<Piece>) -> Result<Respons
 }
 
 /// A piece as server-sent events, and whether it is the last.
-fn events_of(ask: &Ask, like: &mut Value, piece: Piece) -> (String, bool) {
+fn events_of(ask: &Ask, like: &mut Bytes, piece: Piece) -> (Bytes, bool) {
+    const DONE: &[u8] = b"data: [DONE]\n\n";
     match piece {
-        Piece::Chunk(chunk) => {
-            let text = format!("data: {chunk}\n\n");
-            *like = chunk;
-            (text, false)
+        Piece::Chunk(event) => {
+            if ask.include_usage {
+                like.clone_from(&event);
+            }
+            (event, false)
         }
-        Piece::Whole { usage } if ask.include_usage => {
-            (format!("data: {}\n\ndata: [DONE]\n\n", wire::usage_chunk(like, usage)), true)
+        Piece::Whole { tokens_in, tokens_out } if ask.include_usage => {
+            let usage = wire::usage_event(like, tokens_in, tokens_out);
+            ([&usage, DONE].concat().into(), true)
         }
-        Piece::Whole { .. } => ("data: [DONE]\n\n".into(), true),
+        Piece::Whole { .. } | Piece::Answer(_) => (Bytes::from_static(DONE), true),
         // No `[DONE]`: the answer is not whole, and no client should take it for that.
-        Piece::Broken(error) | Piece::Refused(error) => (format!("data: {}\n\n", error.body()), true),
+        Piece::Broken(error) | Piece::Refused(error) => (format!("data: {}\n\n", error.body()).into(), true),
     }
 }
 
-async fn whole(ask: Ask, mut pieces: mpsc::Receiver<Piece>) -> Result<Response, ApiError> {
+async fn whole(ask: &Ask, mut pieces: mpsc::Receiver<Piece>) -> Result<Response, ApiError> {
     let mut assembly = Assembly::default();
     while let Some(piece) = pieces.recv().await {
         match piece {
-            Piece::Chunk(chunk) => assembly.add(chunk),
-            Piece::Whole { usage } => return Ok(Json(assembly.finish(&ask, &usage)).into_response()),
+            Piece::Chunk(chunk) => assembly.add(&chunk),
+            Piece::Whole { tokens_in, tokens_out } => {
+                return Ok(Json(assembly.finish(ask, &wire::usage(tokens_in, tokens_out))).into_response());
+            }
+            Piece::Answer(answer) => {
+                let json = HeaderValue::from_static("application/json");
+                return Ok(([(header::CONTENT_TYPE, json)], answer).into_response());
+            }
             Piece::Refused(error) | Piece::Broken(error) => return Err(error),
         }
     }

@@ -1,6 +1,6 @@
 //! Who asks, and which endpoint that is for. Decides from the intent alone; nothing on a request's path calls home.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use gregal_api::{
     grant::{GRANT_PURPOSE, GRANT_SECONDS_MAX, GrantBody, GrantPurpose},
@@ -159,12 +159,12 @@ pub(crate) fn endpoints<'a>(standing: &'a Standing, policies: &Policies, caller:
 
 /// The endpoint a request's `model` names: an endpoint's name in the key's project, `PROJECT/NAME`, or an endpoint's id.
 /// Somebody else's is not found; one whose content may not be here is refused, naming the rule.
-pub(crate) fn endpoint(
-    standing: &Arc<Standing>,
+pub(crate) fn endpoint<'a>(
+    standing: &'a Standing,
     policies: &Policies,
     caller: &Caller,
     model: &str,
-) -> Result<WantedEndpoint, ApiError> {
+) -> Result<&'a WantedEndpoint, ApiError> {
     let named = |endpoint: &&WantedEndpoint| {
         let in_project = model
             .split_once('/')
@@ -183,6 +183,10 @@ pub(crate) fn endpoint(
             ),
         ));
     }
+    let key = if let Caller::Key { key, .. } = caller { Some(*key) } else { None };
+    if key.is_some_and(|key| standing.allowed.knows(key, endpoint.endpoint)) {
+        return Ok(endpoint);
+    }
     caller.may_infer(standing, policies, endpoint)?;
     let site = standing.intent.as_ref().map(|intent| &intent.site);
     if let (Some(residency), Some(site)) = (standing.residency(endpoint.organisation), site) {
@@ -199,5 +203,8 @@ pub(crate) fn endpoint(
             "this site was not told where the organisation's content may be",
         ));
     }
-    Ok(endpoint.clone())
+    if let Some(key) = key {
+        standing.allowed.note(key, endpoint.endpoint);
+    }
+    Ok(endpoint)
 }

@@ -1,27 +1,25 @@
 //! One request's exchange with the engine behind it: read the stream, pass it on, and whatever happens (the end, a
 //! hang-up, a crash) settle what was made, once, before the last word reaches the client.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use gregal_core::id::RequestId;
 use gregal_core::time::Time;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use serde_json::Value;
-use tokio::{net::UnixStream, sync::mpsc, task::AbortHandle, time::timeout};
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     admit::Hold,
     openai::{error::ApiError, wire, wire::Ask},
+    upstream::{Address, Answer, Wire},
     usage::{self, Occasion, Used},
 };
 use crate::{agent::replicas::Seat, metrics::Metric, site::Shared};
 
 /// The largest single event an engine may send, in bytes.
 const EVENT_BYTES_MAX: usize = 1 << 20;
+/// The largest answer in one piece, in bytes.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
 const CONNECT_MS_MAX: u64 = 5_000;
 
 /// Why an engine's stream brought nothing more.
@@ -38,100 +36,82 @@ pub(crate) enum EngineFailure {
 pub(crate) enum Piece {
     /// Nothing was made and nothing is billed.
     Refused(ApiError),
-    /// A chunk of the answer.
-    Chunk(Value),
+    /// A chunk of the answer: as an event where the client asked for a stream, else as JSON.
+    Chunk(Bytes),
     /// All was made, settled and durable.
-    Whole { usage: Value },
+    Whole { tokens_in: u64, tokens_out: u64 },
+    /// The answer in one piece, as the client gets it: settled and durable.
+    Answer(Bytes),
     /// The engine failed midway; what it made is settled.
     Broken(ApiError),
 }
 
-/// An open stream of an engine. Dropping it cuts the engine: a replica stops soon after its reader has gone.
+/// An open stream of an engine. Dropping it cuts the engine: it stops soon after its reader has gone.
 pub(crate) struct EngineStream {
-    body: Incoming,
-    buffer: BytesMut,
-    _connection: Connection,
-}
-
-/// The task that moves the connection's bytes; it ends with whoever holds this.
-struct Connection(AbortHandle);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    answer: Answer,
+    /// Bytes at the head of what came in which no line ends.
+    looked: usize,
 }
 
 impl EngineStream {
-    /// Reaches the engine at a socket. Nothing is asked of it yet.
-    async fn reach(socket: &Path) -> Result<UnixStream, EngineFailure> {
-        let connecting = timeout(Duration::from_millis(CONNECT_MS_MAX), UnixStream::connect(socket)).await;
+    /// Reaches the engine. Nothing is asked of it yet.
+    async fn reach(engine: &Address) -> Result<Wire, EngineFailure> {
+        let connecting = timeout(Duration::from_millis(CONNECT_MS_MAX), Wire::connect(engine)).await;
         connecting.ok().and_then(Result::ok).ok_or(EngineFailure::Away)
     }
 
     /// Asks the engine, and waits until it has accepted the request or refused it.
-    async fn ask(shared: &Shared, stream: UnixStream, path: &str, body: Vec<u8>) -> Result<Self, EngineFailure> {
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|_| EngineFailure::Away)?;
-        let connection = Connection(shared.tasks.spawn(async move { drop(connection.await) }).abort_handle());
-        let request = Request::post(path)
-            .header(http::header::HOST, "replica")
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|_| EngineFailure::Away)?;
-        let response = sender.send_request(request).await.map_err(|_| EngineFailure::Away)?;
-        let status = response.status();
-        let stream = Self { body: response.into_body(), buffer: BytesMut::new(), _connection: connection };
-        if status == StatusCode::OK { Ok(stream) } else { Err(stream.refusal(status).await) }
-    }
-
-    async fn refusal(mut self, status: StatusCode) -> EngineFailure {
-        if !status.is_client_error() {
-            return EngineFailure::Away;
-        }
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            return EngineFailure::Refused(ApiError::overloaded());
-        }
-        match Limited::new(&mut self.body, EVENT_BYTES_MAX).collect().await {
-            Ok(body) => EngineFailure::Refused(ApiError::from_engine(&body.to_bytes())),
-            Err(_) => EngineFailure::Away,
+    async fn ask(wire: Wire, path: &str, body: &[u8]) -> Result<Self, EngineFailure> {
+        let mut answer = wire.ask("POST", path, body).await.map_err(|_| EngineFailure::Away)?;
+        match answer.status {
+            200 => Ok(Self { answer, looked: 0 }),
+            429 => Err(EngineFailure::Refused(ApiError::overloaded())),
+            400..500 => match answer.whole(EVENT_BYTES_MAX).await {
+                Ok(body) => Err(EngineFailure::Refused(ApiError::from_engine(&body))),
+                Err(_) => Err(EngineFailure::Away),
+            },
+            _ => Err(EngineFailure::Away),
         }
     }
 
     /// The next event; none at the end of the answer (`[DONE]`). An end without it is a failure.
-    async fn next(&mut self) -> Result<Option<Value>, EngineFailure> {
+    async fn next(&mut self) -> Result<Option<Bytes>, EngineFailure> {
         loop {
             if let Some(event) = self.pull() {
-                if event == "[DONE]" {
-                    return Ok(None);
-                }
-                let value: Value = serde_json::from_str(&event).map_err(|_| EngineFailure::Away)?;
-                return if value.get("error").is_some() { Err(EngineFailure::Away) } else { Ok(Some(value)) };
+                return Ok(Some(event).filter(|event| event.as_ref() != b"[DONE]"));
             }
-            if self.buffer.len() > EVENT_BYTES_MAX {
+            if self.answer.data.len() > EVENT_BYTES_MAX {
                 return Err(EngineFailure::Away);
             }
-            match self.body.frame().await {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.buffer.extend_from_slice(&data);
-                    }
-                }
-                Some(Err(_)) | None => return Err(EngineFailure::Away),
+            match self.answer.more().await {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Err(EngineFailure::Away),
             }
         }
     }
 
     /// Takes the next whole `data:` event out of the buffer; comments and other fields are skipped.
-    fn pull(&mut self) -> Option<String> {
-        while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-            let line = self.buffer.split_to(end + 1);
-            let line = String::from_utf8_lossy(&line);
-            if let Some(data) = line.trim_end().strip_prefix("data:") {
-                return Some(data.trim_start().to_owned());
+    fn pull(&mut self) -> Option<Bytes> {
+        let data: &mut BytesMut = &mut self.answer.data;
+        loop {
+            let Some(end) = data[self.looked..].iter().position(|byte| *byte == b'\n') else {
+                self.looked = data.len();
+                return None;
+            };
+            let line = data.split_to(self.looked + end + 1).freeze();
+            self.looked = 0;
+            if let Some(event) = line.strip_prefix(b"data:") {
+                let event = event.trim_ascii();
+                if !event.is_empty() {
+                    return Some(line.slice_ref(event));
+                }
             }
         }
-        None
+    }
+
+    /// Keeps the connection, if the answer has come to its end.
+    fn release(self) {
+        self.answer.release();
     }
 }
 
@@ -140,10 +120,13 @@ impl EngineStream {
 struct Tally {
     said: Option<(u64, u64)>,
     pieces: u64,
+    /// Of an answer in one piece: bytes of its text.
+    in_one_bytes: Option<u64>,
 }
 
 /// Marks a quantity that the engine did not get to tell.
 const PIECES: &str = "pieces of text passed on, the engine ended before it told";
+const TEXT: &str = "a quarter of the answer's bytes, the engine did not tell";
 const BYTES: &str = "a quarter of the prompt's bytes, the engine ended before it told";
 
 impl Tally {
@@ -161,9 +144,9 @@ impl Tally {
             }
             None => Used {
                 tokens_in: ask.prompt_bytes.div_ceil(4).max(1),
-                tokens_out: self.pieces,
+                tokens_out: self.in_one_bytes.map_or(self.pieces, |bytes| bytes.div_ceil(4)),
                 in_estimated: Some(BYTES),
-                out_estimated: Some(PIECES),
+                out_estimated: Some(if self.in_one_bytes.is_some() { TEXT } else { PIECES }),
             },
         };
         if used.tokens_in > tokens_in_max || used.tokens_out > tokens_out_max {
@@ -181,7 +164,7 @@ impl Tally {
 /// An admitted request: everything needed to carry it through.
 pub(crate) struct Exchange {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) ask: Ask,
+    pub(crate) ask: Arc<Ask>,
     pub(crate) request: RequestId,
     pub(crate) seat: Seat,
     pub(crate) hold: Hold,
@@ -191,7 +174,8 @@ pub(crate) struct Exchange {
 }
 
 enum Outcome {
-    Whole { last: Option<Value> },
+    Whole { last: Option<Bytes> },
+    InOne { answer: Bytes },
     HungUp,
     Broken,
 }
@@ -200,21 +184,25 @@ impl Exchange {
     /// Carries the request through. Ends soon after `out` is closed by a client that hung up: at once while nothing was
     /// asked of the engine, and as soon as it has accepted or refused afterwards.
     pub(crate) async fn run(self, out: mpsc::Sender<Piece>) {
-        let body = self.ask.for_engine(&self.seat.endpoint.name);
+        let in_one = self.seat.in_one && !self.ask.stream;
+        let body = self.ask.for_engine(&self.seat.name, !in_one);
         let first_ms = Duration::from_millis(self.shared.options.tuning.first_token_ms_max);
         let reached = tokio::select! {
-            reached = EngineStream::reach(&self.seat.socket) => reached,
+            biased;
+            reached = EngineStream::reach(&self.seat.engine) => reached,
             () = out.closed() => return self.shared.metrics.add(Metric::RequestsHungUp, 1),
         };
-        let opened = match reached {
-            // Waited for even when the client has gone: an engine that accepts has begun to read the prompt, which is
-            // billed, and one that refuses has not.
-            Ok(socket) => timeout(first_ms, EngineStream::ask(&self.shared, socket, self.ask.kind.path(), body))
-                .await
-                .unwrap_or(Err(EngineFailure::Away)),
-            Err(failure) => Err(failure),
+        let wire = match reached {
+            Ok(wire) => wire,
+            Err(failure) => return self.refuse(failure, &out).await,
         };
-        let mut stream = match opened {
+        if in_one {
+            return self.run_in_one(wire, &body, first_ms, &out).await;
+        }
+        // Waited for even when the client has gone: an engine that accepts has begun to read the prompt, which is billed,
+        // and one that refuses has not.
+        let asked = timeout(first_ms, EngineStream::ask(wire, self.ask.kind.path(), &body)).await;
+        let mut stream = match asked.unwrap_or(Err(EngineFailure::Away)) {
             Ok(stream) => stream,
             Err(failure) => return self.refuse(failure, &out).await,
         };
@@ -224,8 +212,36 @@ impl Exchange {
             Err(Some(failure)) => return self.refuse(failure, &out).await,
             Err(None) => Outcome::HungUp,
         };
-        drop(stream);
-        self.settle(outcome, tally, &out).await;
+        if matches!(outcome, Outcome::Whole { .. }) {
+            self.settle(outcome, tally, &out).await;
+            stream.release();
+        } else {
+            drop(stream);
+            self.settle(outcome, tally, &out).await;
+        }
+    }
+
+    /// Asks for the answer in one piece, of an engine that bills nothing by itself and whose every chunk would cost as much as
+    /// a request. What was made of it is known at its end only: of a client that hangs up, the prompt alone is billed.
+    async fn run_in_one(self, wire: Wire, body: &[u8], within: Duration, out: &mpsc::Sender<Piece>) {
+        let asking = async {
+            let mut stream = EngineStream::ask(wire, self.ask.kind.path(), body).await?;
+            let answer = stream.answer.whole(ANSWER_BYTES_MAX).await.map_err(|_: io::Error| EngineFailure::Away)?;
+            stream.release();
+            let (said, length) = (wire::usage_of(&answer), wire::text_bytes(&answer));
+            let answer = wire::answer_for_client(&self.ask, &answer).ok_or(EngineFailure::Away)?;
+            Ok::<_, EngineFailure>((answer, Tally { said, pieces: 0, in_one_bytes: Some(length) }))
+        };
+        let asked = tokio::select! {
+            biased;
+            asked = timeout(within, asking) => Some(asked.unwrap_or(Err(EngineFailure::Away))),
+            () = out.closed() => None,
+        };
+        match asked {
+            Some(Ok((answer, tally))) => self.settle(Outcome::InOne { answer }, tally, out).await,
+            Some(Err(failure)) => self.refuse(failure, out).await,
+            None => self.settle(Outcome::HungUp, Tally::default(), out).await,
+        }
     }
 
     async fn refuse(self, failure: EngineFailure, out: &mpsc::Sender<Piece>) {
@@ -250,14 +266,15 @@ impl Exchange {
         tally: &mut Tally,
         out: &mpsc::Sender<Piece>,
         within: Duration,
-    ) -> Result<Vec<Value>, Option<EngineFailure>> {
+    ) -> Result<Vec<Event>, Option<EngineFailure>> {
         let mut kept = Vec::new();
         let waiting = async {
             while let Some(chunk) = stream.next().await? {
-                let seen = wire::look(&chunk);
-                tally.see(seen);
-                if chunk.pointer("/choices/0").is_some() {
-                    kept.push(chunk);
+                let event = self.look(&chunk).ok_or(EngineFailure::Away)?;
+                tally.see(event.seen);
+                let seen = event.seen;
+                if seen.choice {
+                    kept.push(event);
                 }
                 if seen.text || seen.finished {
                     return Ok(());
@@ -269,13 +286,19 @@ impl Exchange {
             Err(EngineFailure::Away)
         };
         tokio::select! {
-            () = out.closed() => Err(None),
+            biased;
             waited = timeout(within, waiting) => match waited {
                 Ok(Ok(())) => Ok(kept),
                 Ok(Err(failure)) => Err(Some(failure)),
                 Err(_) => Err(Some(EngineFailure::Away)),
             },
+            () = out.closed() => Err(None),
         }
+    }
+
+    fn look(&self, chunk: &[u8]) -> Option<Event> {
+        let (seen, text) = wire::look(&self.ask, chunk)?;
+        Some(Event { seen, text })
     }
 
     async fn pass_on(
@@ -283,13 +306,13 @@ impl Exchange {
         stream: &mut EngineStream,
         tally: &mut Tally,
         out: &mpsc::Sender<Piece>,
-        kept: Vec<Value>,
+        kept: Vec<Event>,
     ) -> Outcome {
         let idle = Duration::from_millis(self.shared.options.tuning.stream_idle_ms_max);
         // The finishing chunk waits until the usage is durable: nobody has the whole answer before it is on the books.
         let mut last = None;
-        for chunk in kept {
-            match self.offer(chunk, &mut last, out).await {
+        for event in kept {
+            match offer(event, &mut last, out).await {
                 Ok(()) => {}
                 Err(outcome) => return outcome,
             }
@@ -299,30 +322,24 @@ impl Exchange {
                 () = out.closed() => return Outcome::HungUp,
                 event = timeout(idle, stream.next()) => event,
             };
+            let event = match event {
+                Ok(Ok(Some(chunk))) => self.look(&chunk),
+                Ok(Ok(None) | Err(_)) | Err(_) => None,
+            };
             match event {
-                Ok(Ok(Some(chunk))) => {
-                    let seen = wire::look(&chunk);
-                    tally.see(seen);
-                    let has_choice = chunk.pointer("/choices/0").is_some();
-                    if has_choice && let Err(outcome) = self.offer(chunk, &mut last, out).await {
+                Some(event) => {
+                    tally.see(event.seen);
+                    if event.seen.choice
+                        && let Err(outcome) = offer(event, &mut last, out).await
+                    {
                         return outcome;
                     }
                 }
                 // With the finishing chunk the answer is whole, even if the goodbye after it is missing.
-                Ok(Ok(None) | Err(_)) if last.is_some() => return Outcome::Whole { last },
-                Ok(Ok(None) | Err(_)) | Err(_) => return Outcome::Broken,
+                None if last.is_some() => return Outcome::Whole { last },
+                None => return Outcome::Broken,
             }
         }
-    }
-
-    async fn offer(&self, chunk: Value, last: &mut Option<Value>, out: &mpsc::Sender<Piece>) -> Result<(), Outcome> {
-        let finished = wire::look(&chunk).finished;
-        let chunk = wire::for_client(&self.ask, chunk);
-        if finished {
-            *last = Some(chunk);
-            return Ok(());
-        }
-        out.send(Piece::Chunk(chunk)).await.map_err(|_| Outcome::HungUp)
     }
 
     async fn settle(self, outcome: Outcome, tally: Tally, out: &mpsc::Sender<Piece>) {
@@ -354,8 +371,12 @@ impl Exchange {
                 if let Some(last) = last {
                     drop(out.send(Piece::Chunk(last)).await);
                 }
-                let usage = wire::usage(used.tokens_in, used.tokens_out);
-                drop(out.send(Piece::Whole { usage }).await);
+                let (tokens_in, tokens_out) = (used.tokens_in, used.tokens_out);
+                drop(out.send(Piece::Whole { tokens_in, tokens_out }).await);
+            }
+            Outcome::InOne { answer } => {
+                metrics.add(Metric::RequestsAnswered, 1);
+                drop(out.send(Piece::Answer(answer)).await);
             }
             Outcome::HungUp => metrics.add(Metric::RequestsHungUp, 1),
             Outcome::Broken => {
@@ -366,4 +387,18 @@ impl Exchange {
             }
         }
     }
+}
+
+/// A chunk of an engine's answer: what is in it, and what the client gets of it.
+struct Event {
+    seen: wire::Seen,
+    text: Bytes,
+}
+
+async fn offer(event: Event, last: &mut Option<Bytes>, out: &mpsc::Sender<Piece>) -> Result<(), Outcome> {
+    if event.seen.finished {
+        *last = Some(event.text);
+        return Ok(());
+    }
+    out.send(Piece::Chunk(event.text)).await.map_err(|_| Outcome::HungUp)
 }

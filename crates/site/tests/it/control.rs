@@ -259,6 +259,7 @@ fn first_intent() -> Intent {
         model: ModelId::from_u128(1),
         model_digest: super::world::model_digest(),
         price_item: "embedded".into(),
+        shared: None,
         sku: Some(sku()),
         held_ms: 3_600_000,
         billed: gregal_core::job::Billed::default(),

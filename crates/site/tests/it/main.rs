@@ -5,6 +5,7 @@
 
 mod content;
 mod control;
+mod external;
 mod gateway;
 mod jobs;
 mod objects;

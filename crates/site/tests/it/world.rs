@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use gregal_core::world::RealWorld;
 use gregal_site::{
-    SiteOptions, Tuning,
+    External, SiteOptions, Tuning,
     objects::{Keep, SiteKey, models_of, store_folder},
 };
 use gregal_testkit::{Plane, Stage, quick_tuning, site_started, staged_site};
@@ -34,12 +34,19 @@ pub(crate) struct World {
     pub(crate) stage: Stage,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) tuning: Tuning,
+    pub(crate) external: Vec<External>,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let world = Self { control: FakeControl::start().await, stage: Stage::new(), folder, tuning: tuning() };
+        let world = Self {
+            control: FakeControl::start().await,
+            stage: Stage::new(),
+            folder,
+            tuning: tuning(),
+            external: Vec::new(),
+        };
         world.store_model();
         world
     }
@@ -68,6 +75,7 @@ impl World {
             console_origin: Some("http://127.0.0.1:7480".into()),
             trusted_proxies: Vec::new(),
             tuning: self.tuning.clone(),
+            external: self.external.clone(),
             ..staged_site(self.folder.path(), url, &self.stage)
         }
     }

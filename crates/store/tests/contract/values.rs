@@ -233,6 +233,7 @@ pub(crate) fn endpoint(number: u128, name: &str, state: EndpointState) -> Endpoi
         site: site_id(),
         name: name.to_owned(),
         model: ModelId::from_u128(1),
+        shared: None,
         sku: "cpu.1".to_owned(),
         hold: Some(HoldId::from_u128(number)),
         held_ms: 3_600_000,

@@ -227,7 +227,7 @@ async fn answers(socket: &Path) -> bool {
 }
 
 /// Lets requests that have begun come to their end, for a while.
-async fn drain(shared: &Shared, id: EndpointId) {
+pub(super) async fn drain(shared: &Shared, id: EndpointId) {
     let deadline = shared.options.world.steady() + Duration::from_millis(shared.options.tuning.drain_ms_max);
     let tick = Duration::from_millis(shared.options.tuning.tick_ms);
     while shared.replicas.in_flight(id) > 0 && shared.options.world.steady() < deadline {

@@ -1,8 +1,9 @@
 //! Requests and answers in `OpenAI`'s shapes: what is read of a request, what the engine is asked, what the client gets.
 
+use bytes::{BufMut as _, Bytes, BytesMut};
 use serde_json::{Map, Value, json};
 
-use super::error::ApiError;
+use super::{super::scan, error::ApiError};
 
 /// Tokens a completion generates when its request does not say how many it wants, as `OpenAI` has it. A chat without a
 /// number goes on until the model's context is full.
@@ -46,6 +47,8 @@ pub(crate) struct Ask {
     pub(crate) tokens_in_max: u64,
     /// Bytes of text in the prompt, without what a template puts around it.
     pub(crate) prompt_bytes: u64,
+    /// The name the client gave the model, as JSON.
+    model_json: String,
     body: Map<String, Value>,
 }
 
@@ -85,7 +88,17 @@ impl Ask {
             Kind::Chat => wanted,
             Kind::Completion => wanted.or(Some(COMPLETION_TOKENS_DEFAULT)),
         };
-        Ok(Self { kind, model, stream, include_usage, tokens_out_wanted, tokens_in_max, prompt_bytes, body })
+        Ok(Self {
+            kind,
+            stream,
+            include_usage,
+            tokens_out_wanted,
+            tokens_in_max,
+            prompt_bytes,
+            model_json: Value::from(model.as_str()).to_string(),
+            model,
+            body,
+        })
     }
 
     /// The most tokens it can generate with a model of this context.
@@ -93,13 +106,18 @@ impl Ask {
         self.tokens_out_wanted.unwrap_or(context).min(context)
     }
 
-    /// What the engine is asked: always a stream, so that what was made is known at any moment, and always with usage.
-    pub(crate) fn for_engine(&self, served_name: &str) -> Vec<u8> {
+    /// What the engine is asked, under its own name for the model. A stream, so that what was made is known at any moment, and
+    /// always with usage.
+    pub(crate) fn for_engine(&self, served_name: &str, stream: bool) -> Vec<u8> {
         let mut body = self.body.clone();
         body.remove("max_completion_tokens");
         body.insert("model".into(), served_name.into());
-        body.insert("stream".into(), true.into());
-        body.insert("stream_options".into(), json!({"include_usage": true}));
+        body.insert("stream".into(), stream.into());
+        if stream {
+            body.insert("stream_options".into(), json!({"include_usage": true}));
+        } else {
+            body.remove("stream_options");
+        }
         if let Some(tokens) = self.tokens_out_wanted {
             body.insert("max_tokens".into(), tokens.into());
         }
@@ -214,8 +232,10 @@ fn prompt(body: &mut Map<String, Value>) -> Result<Prompt, ApiError> {
 }
 
 /// One piece of an engine's answer, looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
+    /// It is part of the answer, not of what is told about it.
+    pub(crate) choice: bool,
     /// Some text was made.
     pub(crate) text: bool,
     /// The answer is whole.
@@ -224,31 +244,95 @@ pub(crate) struct Seen {
     pub(crate) usage: Option<(u64, u64)>,
 }
 
-/// Looks at a chunk of a streamed answer.
-pub(crate) fn look(chunk: &Value) -> Seen {
-    let choice = chunk.pointer("/choices/0");
-    let text = choice.and_then(|choice| choice.pointer("/delta/content").or_else(|| choice.get("text")));
-    let usage = chunk
-        .get("usage")
-        .and_then(|usage| Some((usage.get("prompt_tokens")?.as_u64()?, usage.get("completion_tokens")?.as_u64()?)));
-    Seen {
-        text: text.and_then(Value::as_str).is_some_and(|text| !text.is_empty()),
-        finished: choice.is_some_and(|choice| choice.get("finish_reason").is_some_and(|why| !why.is_null())),
-        usage,
+/// Looks at a chunk of a streamed answer, and makes of it what the client gets: under the name it asked for, with or without
+/// the usage field as it asked, and as an event if it asked for a stream. None of what is no chunk, an error among it.
+pub(crate) fn look(ask: &Ask, chunk: &[u8]) -> Option<(Seen, Bytes)> {
+    let mut seen = Seen::default();
+    let mut text = BytesMut::with_capacity(chunk.len() + ask.model_json.len() + 48);
+    if ask.stream {
+        text.put_slice(b"data: ");
+    }
+    text.put_slice(b"{\"model\":");
+    text.put_slice(ask.model_json.as_bytes());
+    let mut fields = scan::fields(chunk)?;
+    while let Some(field) = fields.next().ok()? {
+        let value = &chunk[field.value];
+        match field.name {
+            b"model" => continue,
+            b"error" => return None,
+            b"usage" => {
+                seen.usage = counts(value);
+                continue;
+            }
+            b"choices" => choice(value, &mut seen),
+            _ => {}
+        }
+        put_field(&mut text, field.name, value);
+    }
+    if ask.stream && ask.include_usage {
+        text.put_slice(b",\"usage\":null");
+    }
+    text.put_slice(if ask.stream { b"}\n\n" } else { b"}" });
+    Some((seen, text.freeze()))
+}
+
+fn put_field(text: &mut BytesMut, name: &[u8], value: &[u8]) {
+    text.put_slice(b",\"");
+    text.put_slice(name);
+    text.put_slice(b"\":");
+    text.put_slice(value);
+}
+
+/// What the first choice of a chunk says.
+fn choice(choices: &[u8], seen: &mut Seen) {
+    let Some(choice) = scan::first(choices) else { return };
+    seen.choice = true;
+    let Some(mut fields) = scan::fields(choice) else { return };
+    while let Ok(Some(field)) = fields.next() {
+        let value = &choice[field.value];
+        match field.name {
+            b"delta" => seen.text |= scan::field(value, "content").is_some_and(scan::is_words),
+            b"text" => seen.text |= scan::is_words(value),
+            b"finish_reason" => seen.finished = value != b"null",
+            _ => {}
+        }
     }
 }
 
-/// A chunk as the client gets it: under the name it asked for, with or without the usage field as it asked.
-pub(crate) fn for_client(ask: &Ask, mut chunk: Value) -> Value {
-    if let Value::Object(fields) = &mut chunk {
-        fields.insert("model".into(), ask.model.clone().into());
-        if ask.include_usage {
-            fields.insert("usage".into(), Value::Null);
-        } else {
-            fields.remove("usage");
+/// Tokens of prompt and answer, if this is what tells them.
+fn counts(usage: &[u8]) -> Option<(u64, u64)> {
+    let count = |name| scan::field(usage, name).and_then(scan::number);
+    Some((count("prompt_tokens")?, count("completion_tokens")?))
+}
+
+/// The tokens that an answer in one piece says were used.
+pub(crate) fn usage_of(answer: &[u8]) -> Option<(u64, u64)> {
+    counts(scan::field(answer, "usage")?)
+}
+
+/// Bytes of the text of an answer in one piece, as it is written in JSON.
+pub(crate) fn text_bytes(answer: &[u8]) -> u64 {
+    let choice = scan::field(answer, "choices").and_then(scan::first);
+    let of_chat = |choice| scan::field(choice, "message").and_then(|message| scan::field(message, "content"));
+    let text = choice.and_then(|choice| of_chat(choice).or_else(|| scan::field(choice, "text")));
+    text.filter(|text| scan::is_words(text)).map_or(0, |text| text.len() as u64 - 2)
+}
+
+/// An answer in one piece as the client gets it: under the name it asked for. None of what is no answer.
+pub(crate) fn answer_for_client(ask: &Ask, answer: &[u8]) -> Option<Bytes> {
+    let mut text = BytesMut::with_capacity(answer.len() + ask.model_json.len() + 16);
+    text.put_slice(b"{\"model\":");
+    text.put_slice(ask.model_json.as_bytes());
+    let mut fields = scan::fields(answer)?;
+    while let Some(field) = fields.next().ok()? {
+        match field.name {
+            b"model" => {}
+            b"error" => return None,
+            name => put_field(&mut text, name, &answer[field.value]),
         }
     }
-    chunk
+    text.put_slice(b"}");
+    Some(text.freeze())
 }
 
 /// The numbers of tokens as `OpenAI` writes them.
@@ -256,14 +340,21 @@ pub(crate) fn usage(tokens_in: u64, tokens_out: u64) -> Value {
     json!({"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out})
 }
 
-/// The last chunk of a stream whose client asked for usage: no choice, only numbers.
-pub(crate) fn usage_chunk(like: &Value, usage: Value) -> Value {
-    let mut chunk = like.clone();
-    if let Value::Object(fields) = &mut chunk {
-        fields.insert("choices".into(), json!([]));
-        fields.insert("usage".into(), usage);
+/// The last event of a stream whose client asked for usage: a chunk like the one before, with no choice and only numbers.
+pub(crate) fn usage_event(like: &[u8], tokens_in: u64, tokens_out: u64) -> Bytes {
+    let mut text = BytesMut::with_capacity(like.len() + 96);
+    text.put_slice(b"data: {\"choices\":[],\"usage\":");
+    text.put_slice(usage(tokens_in, tokens_out).to_string().as_bytes());
+    if let Some(mut fields) = like.strip_prefix(b"data: ").and_then(scan::fields) {
+        let like = &like[6..];
+        while let Ok(Some(field)) = fields.next() {
+            if !matches!(field.name, b"choices" | b"usage") {
+                put_field(&mut text, field.name, &like[field.value]);
+            }
+        }
     }
-    chunk
+    text.put_slice(b"}\n\n");
+    text.freeze()
 }
 
 /// Puts the chunks of an answer together again, for a client that did not ask for a stream.
@@ -276,7 +367,9 @@ pub(crate) struct Assembly {
 
 impl Assembly {
     /// Adds a chunk.
-    pub(crate) fn add(&mut self, chunk: Value) {
+    pub(crate) fn add(&mut self, chunk: &[u8]) {
+        // What could not be taken apart was no chunk, and did not come so far.
+        let Ok(chunk) = serde_json::from_slice::<Value>(chunk) else { return };
         if let Some(choice) = chunk.pointer("/choices/0") {
             let text = choice.pointer("/delta/content").or_else(|| choice.get("text"));
             self.text.push_str(text.and_then(Value::as_str).unwrap_or_default());
@@ -323,7 +416,7 @@ mod tests {
     fn the_engine_is_always_asked_for_a_stream_with_usage_and_a_bound() {
         let body = br#"{"model":"m","prompt":["x"],"max_completion_tokens":7,"temperature":0.5,"seed":1}"#;
         let ask = Ask::read(Kind::Completion, body).unwrap();
-        let sent: Value = serde_json::from_slice(&ask.for_engine("m")).unwrap();
+        let sent: Value = serde_json::from_slice(&ask.for_engine("m", true)).unwrap();
         assert_eq!(sent["stream"], true);
         assert_eq!(sent["stream_options"]["include_usage"], true);
         assert_eq!((sent["max_tokens"].as_u64(), sent.get("max_completion_tokens")), (Some(7), None));
