@@ -22,6 +22,7 @@ pub struct Used {
     /// The family of SKUs.
     pub sku: String,
     /// By the day on which the runs ended: days since the beginning of 1970, in UTC. At most [`DAYS_KEPT`] of them.
+    #[serde(with = "pairs")]
     pub days: BTreeMap<u32, u64>,
     /// Grows by one with every run. 0: nothing was written yet.
     pub version: u64,
@@ -58,6 +59,21 @@ impl Used {
             Usage { faded: *amount, at_ms: over_ms, gpus: 0 }.at(now_ms, half_life_ms).faded
         };
         self.days.iter().map(faded).fold(0, u64::saturating_add)
+    }
+}
+
+/// Days as a list of pairs: JSON's objects have texts for keys, which not everything that reads records takes for numbers.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(days: &BTreeMap<u32, u64>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(days)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<u32, u64>, D::Error> {
+        Ok(Vec::deserialize(from)?.into_iter().collect())
     }
 }
 

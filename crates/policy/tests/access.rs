@@ -227,6 +227,9 @@ fn within_ceiling(principal: &Principal, action: Action, resource: &Resource) ->
                     | Action::AccessApprove
                     | Action::AccessRead
                     | Action::AccessEnd
+                    | Action::IssuedInvoiceRead
+                    | Action::InvoiceIssue
+                    | Action::BillingWrite
             );
             organisation.is_none()
                 && project.is_none()

@@ -61,7 +61,7 @@ enum Leg {
     Smollm2,
     /// People signing in with the `OpenID` provider npm `oidc-provider`, in the console and at a prompt
     Identity,
-    /// An organisation's directory, played by PyPI `scim2-tester`
+    /// An organisation's directory, played by `PyPI`'s `scim2-tester`
     Scim,
     /// Our models in Hugging Face's `transformers`, and a `PyTorch` job in the sandbox
     Transformers,

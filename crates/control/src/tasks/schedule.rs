@@ -2,6 +2,7 @@
 
 mod board;
 mod facts;
+mod used;
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,6 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use self::board::Board;
 pub(crate) use self::facts::{free_at, item, room, unreachable};
-mod used;
 use crate::{Control, Cx, Error, Result, context::Facts as _, metrics::Metric, wakes::Wake};
 
 /// What is kept from one pass to the next.

@@ -204,7 +204,7 @@ const ROWS: &[Row] = &[
     row("service_account_read", About::Project, POLICIES),
     row("service_account_write", About::Project, ADMINS),
     row("service_account_remove", About::Project, ADMINS),
-    row("service_account_key_create", About::Project, MAKERS),
+    row("service_account_key_create", About::Project, ADMINS),
     row("service_account_keys_list", About::Project, POLICIES),
     row("key_create", About::Project, MAKERS),
     row("keys_list", About::Project, &[Owner, Admin, Developer, Viewer, Auditor, DataProtectionOfficer]),
@@ -396,7 +396,9 @@ impl World {
         let name = format!("n{}", self.made.get());
         match route.request {
             None => Value::Null,
-            Some("Empty" | "PlacementAsk" | "DeviceAsk" | "TokenAsk" | "TokenRevoke" | "KeyRotate") => json!({}),
+            Some("Empty" | "PlacementAsk" | "DeviceAsk" | "TokenAsk" | "TokenRevoke" | "KeyRotate" | "object") => {
+                json!({})
+            }
             Some("SiteCreate") => json!({
                 "name": name, "jurisdiction": "FR", "operator_name": "Hoster", "operator_jurisdiction": "FR",
                 "operator_parent_jurisdiction": "FR",
@@ -406,7 +408,9 @@ impl World {
             Some("OrganisationCreate") => json!({ "name": name, "country": "FR" }),
             Some("BillingWrite") => crate::invoice::billing(),
             Some("InvoiceIssue") => json!({ "month": "2026-10" }),
-            Some("CreditNoteCreate") => json!({ "reason": "a cent", "parts": [{ "line": 1, "net": 1 }] }),
+            Some("CreditNoteCreate") => {
+                json!({ "reason": format!("a cent for {name}"), "parts": [{ "line": 1, "net": 1 }] })
+            }
             Some("PaymentCreate") => json!({ "amount_cents": 1, "reference": name }),
             Some("ResidencyView") => json!({ "jurisdictions": ["EU"] }),
             Some("ProjectCreate" | "DatasetCreate" | "ServiceAccountKeyCreate") => json!({ "name": name }),
@@ -416,7 +420,6 @@ impl World {
             Some("ServiceAccountWrite") => json!({ "enabled": true }),
             Some("KeyCreate" | "ServiceAccountCreate") => json!({ "name": name, "role": "inference" }),
             Some("ScimCredentialCreate") => json!({ "name": name, "expires_in_s": 1 }),
-            Some("object") => json!({}),
             Some("OperatorKeyCreate") => json!({ "name": name, "role": "support" }),
             Some("AccessRequest") => json!({ "reason": "an example of a wish", "seconds": 60 }),
             Some("AccessSetting") => json!({ "setting": "consent" }),

@@ -230,7 +230,8 @@ async fn two_control_planes_over_one_store_know_what_the_other_did() {
 #[tokio::test]
 async fn what_a_run_used_is_counted_once_when_it_ends_and_a_run_that_never_was_is_not() {
     let (cloud, mut site, tenant, dataset) = with_dataset().await;
-    for (number, name) in ["a", "b"].into_iter().enumerate() {
+    let mut ran = 0;
+    for name in ["a", "b"] {
         let job = submit(&cloud, &tenant, &dataset, name, &json!({ "sku": "cpu.2" })).await;
         cloud.control.step().await.unwrap();
         site.says(&cloud, job, 1, running(&cloud)).await;
@@ -238,9 +239,12 @@ async fn what_a_run_used_is_counted_once_when_it_ends_and_a_run_that_never_was_i
         site.says(&cloud, job, 1, ended(&cloud, "finished", true)).await;
         site.says(&cloud, job, 1, ended(&cloud, "finished", true)).await;
         let used = cloud.store.used_changed(0).await.unwrap();
-        // 2 cores for 30 seconds, each time.
+        // One unit of its family, from its start to its end.
+        let row = cloud.store.job_get(job).await.unwrap().unwrap();
+        ran += row.ended_at.unwrap().millis_since(row.started_at.unwrap());
+        assert!(ran >= 30_000);
         assert_eq!(used.len(), 1);
-        assert_eq!(used[0].days.values().sum::<u64>(), 60_000 * (number as u64 + 1), "{used:?}");
+        assert_eq!(i64::try_from(used[0].days.values().sum::<u64>()).unwrap(), ran, "{used:?}");
         cloud.control.step().await.unwrap();
     }
     let never = submit(&cloud, &tenant, &dataset, "never", &json!({})).await;

@@ -24,7 +24,7 @@ async fn patched(cloud: &Cloud, tenant: &Tenant, key: &str, id: &str, operations
     cloud.call(key, "scim_user_patch", &[&tenant.organisation(), id], body).await
 }
 
-fn id_of(answer: Answer) -> String {
+fn id_of(answer: &Answer) -> String {
     assert_eq!(answer.status, 201, "{}", answer.text);
     answer.good()["id"].as_str().unwrap().to_owned()
 }
@@ -40,7 +40,7 @@ async fn a_joiner_signs_in_without_an_invitation_and_a_leaver_is_out_at_once() {
         "userName": "ada", "externalId": "7", "emails": [{ "value": "Ada@Acme.example", "primary": true }],
         "roles": [{ "value": "developer" }], "active": "True",
     });
-    let id = id_of(told(&cloud, &tenant, &directory, user).await);
+    let id = id_of(&told(&cloud, &tenant, &directory, user).await);
     let members = async || cloud.call(&tenant.owner, "members_list", &[&of], Value::Null).await.good()["items"].clone();
     assert_eq!(members().await, json!([]), "told of is not yet a member");
 
@@ -76,7 +76,7 @@ async fn a_leaver_who_was_a_member_before_the_directory_came_ends_with_all_they_
     let (_, session) = cloud.member(tenant.organisation, None, Admin, "bob@acme.example").await;
     let wanted = json!({ "email": "eve@example.eu", "role": "viewer" });
     let made = cloud.call(&session, "invitation_create", &[&tenant.organisation()], wanted).await.good();
-    let id = id_of(told(&cloud, &tenant, &directory, json!({ "userName": "bob@acme.example" })).await);
+    let id = id_of(&told(&cloud, &tenant, &directory, json!({ "userName": "bob@acme.example" })).await);
     assert_eq!(cloud.get(&session, "/api/v1/whoami").await.good()["key"]["role"], "admin", "told of is not lowered");
     let answer = cloud.call(&directory, "scim_user_delete", &[&tenant.organisation(), &id], Value::Null).await;
     assert_eq!((answer.status, answer.text.as_str()), (204, ""));
@@ -93,7 +93,7 @@ async fn the_last_owner_stays_whatever_the_directory_says() {
     let tenant = cloud.tenant("Acme", 0).await;
     let directory = credential(&cloud, &tenant, "owner").await;
     let (_, session) = cloud.member(tenant.organisation, None, Owner, "first@acme.example").await;
-    let id = id_of(told(&cloud, &tenant, &directory, json!({ "userName": "first@acme.example" })).await);
+    let id = id_of(&told(&cloud, &tenant, &directory, json!({ "userName": "first@acme.example" })).await);
     let gone = json!([{ "op": "replace", "value": { "active": false } }]);
     let lower = json!([{ "op": "add", "path": "roles", "value": [{ "value": "viewer" }] }]);
     assert_eq!(patched(&cloud, &tenant, &directory, &id, gone.clone()).await.status, 409);
@@ -122,14 +122,14 @@ async fn no_directory_gives_or_ends_more_than_its_maker_could() {
     for role in ["operator", "support", "visitor", "emperor"] {
         assert_eq!(told(&cloud, &tenant, &directory, user(role)).await.status, 400, "{role}");
     }
-    let id = id_of(told(&cloud, &tenant, &directory, user("viewer")).await);
+    let id = id_of(&told(&cloud, &tenant, &directory, user("viewer")).await);
     let more = json!([{ "op": "replace", "path": "roles", "value": [{ "value": "owner" }] }]);
     assert_eq!(patched(&cloud, &tenant, &directory, &id, more).await.status, 403);
 
     // The owner is told of, but not in its hands.
     let (_, owners) = cloud.member(tenant.organisation, None, Owner, "olga@acme.example").await;
     cloud.member(tenant.organisation, None, Owner, "otto@acme.example").await;
-    let id = id_of(told(&cloud, &tenant, &directory, json!({ "userName": "olga@acme.example" })).await);
+    let id = id_of(&told(&cloud, &tenant, &directory, json!({ "userName": "olga@acme.example" })).await);
     let gone = json!([{ "op": "replace", "path": "active", "value": false }]);
     assert_eq!(patched(&cloud, &tenant, &directory, &id, gone).await.status, 403);
     assert_eq!(cloud.get(&owners, "/api/v1/whoami").await.status, 200);
@@ -146,7 +146,7 @@ async fn the_credential_does_nothing_else_and_no_other_key_opens_the_door() {
         assert_eq!(cloud.call(&directory, route, &[&of], Value::Null).await.status, 403, "{route}");
     }
     assert_eq!(cloud.call(&tenant.owner, "scim_users_list", &[&of], Value::Null).await.status, 401);
-    let id = id_of(told(&cloud, &tenant, &directory, json!({ "userName": "ada" })).await);
+    let id = id_of(&told(&cloud, &tenant, &directory, json!({ "userName": "ada" })).await);
     let theirs = credential(&cloud, &other, "owner").await;
     for (key, parameters) in [(&theirs, [of.clone(), id.clone()]), (&theirs, [other.organisation(), id.clone()])] {
         let answer = cloud.call(key, "scim_user_read", &[&parameters[0], &parameters[1]], Value::Null).await;
@@ -169,7 +169,7 @@ async fn lists_are_filtered_and_paged_and_names_are_taken_once() {
     let directory = credential(&cloud, &tenant, "admin").await;
     for number in 0..5 {
         let user = json!({ "userName": format!("u{number}@acme.example"), "externalId": number.to_string() });
-        id_of(told(&cloud, &tenant, &directory, user).await);
+        id_of(&told(&cloud, &tenant, &directory, user).await);
     }
     let taken = told(&cloud, &tenant, &directory, json!({ "userName": "U1@Acme.example" })).await;
     assert_eq!(taken.status, 409);
@@ -194,7 +194,7 @@ async fn no_log_says_whom_a_directory_told_of_and_an_erasure_forgets_them_here_t
     let directory = credential(&cloud, &tenant, "owner").await;
     let (person, _) = cloud.member(tenant.organisation, None, Viewer, "ada@acme.example").await;
     let user = json!({ "userName": "ada@acme.example", "displayName": "Ada Lovelace" });
-    let id = id_of(told(&cloud, &tenant, &directory, user).await);
+    let id = id_of(&told(&cloud, &tenant, &directory, user).await);
     let log = cloud.call(&tenant.owner, "audit_list", &[&tenant.organisation()], Value::Null).await;
     assert!(log.text.contains(&id) && log.text.contains("scim:provision"), "{}", log.text);
     assert!(!log.text.to_lowercase().contains("ada"), "{}", log.text);

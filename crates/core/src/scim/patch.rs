@@ -57,7 +57,7 @@ fn one(user: &mut Map<String, Value>, operation: &Value) -> Option<()> {
 }
 
 fn set(user: &mut Map<String, Value>, path: &str, value: &Value, is_add: bool) -> Option<()> {
-    let Some(place) = place_of(path)? else { return Some(()) };
+    let Named::Kept(place) = place_of(path)? else { return Some(()) };
     let slot = slot(user, &place.name);
     if let Some(filter) = &place.filter {
         return set_filtered(slot, filter, &place, value);
@@ -116,7 +116,7 @@ fn set_filtered(slot: &mut Value, filter: &Filter, place: &Place, value: &Value)
 }
 
 fn remove(user: &mut Map<String, Value>, path: &str) -> Option<()> {
-    let Some(place) = place_of(path)? else { return Some(()) };
+    let Named::Kept(place) = place_of(path)? else { return Some(()) };
     let slot = slot(user, &place.name);
     match (slot, &place.filter, &place.sub) {
         (slot, None, None) => *slot = Value::Null,
@@ -138,14 +138,21 @@ fn remove(user: &mut Map<String, Value>, path: &str) -> Option<()> {
     Some(())
 }
 
-/// Reads a path; `Some(None)`: it names what we do not keep. What is ours is nobody's to change.
-fn place_of(path: &str) -> Option<Option<Place>> {
+/// What a path names.
+enum Named {
+    Kept(Place),
+    /// What we do not keep.
+    Foreign,
+}
+
+/// Reads a path. What is ours is nobody's to change.
+fn place_of(path: &str) -> Option<Named> {
     let prefix = format!("{USER_SCHEMA}:");
     let path = path.trim();
     let path = match path.get(..prefix.len()) {
         Some(start) if start.eq_ignore_ascii_case(&prefix) => &path[prefix.len()..],
         // Another schema's: an extension, none of which we keep.
-        _ if path.to_ascii_lowercase().starts_with("urn:") => return Some(None),
+        _ if path.to_ascii_lowercase().starts_with("urn:") => return Some(Named::Foreign),
         _ => path,
     };
     let (name, filter, wanted, rest) = match path.split_once('[') {
@@ -163,7 +170,7 @@ fn place_of(path: &str) -> Option<Option<Place>> {
         return None;
     }
     let sub = Some(rest.to_owned()).filter(|sub| !sub.is_empty());
-    Some(Some(Place { name: name.to_owned(), filter, wanted, sub }))
+    Some(Named::Kept(Place { name: name.to_owned(), filter, wanted, sub }))
 }
 
 /// What a filter with one comparison compares with what.
@@ -211,33 +218,33 @@ mod tests {
             "emails": [{ "value": "a@x.eu", "type": "work", "primary": true }] })
     }
 
-    fn after(operations: Value) -> Result<Attributes, ScimError> {
+    fn after(operations: &Value) -> Result<Attributes, ScimError> {
         Attributes::read(&applied(&ada(), &json!({ "Operations": operations }))?)
     }
 
     #[test]
     fn what_directories_send_is_understood() {
-        let gone = after(json!([{ "op": "Replace", "path": "active", "value": "False" }])).unwrap();
+        let gone = after(&json!([{ "op": "Replace", "path": "active", "value": "False" }])).unwrap();
         assert!(!gone.active);
-        let gone = after(json!([{ "op": "replace", "value": { "active": false } }])).unwrap();
+        let gone = after(&json!([{ "op": "replace", "value": { "active": false } }])).unwrap();
         assert!(!gone.active);
-        let named = after(json!([{ "op": "Add", "path": "name.familyName", "value": "L" },
+        let named = after(&json!([{ "op": "Add", "path": "name.familyName", "value": "L" },
             { "op": "Replace", "value": { "name.givenName": "Augusta", "displayName": "A" } }]))
         .unwrap();
         assert_eq!((named.name.family_name.as_deref(), named.name.given_name.as_deref()), (Some("L"), Some("Augusta")));
-        let moved = after(json!([{ "op": "Replace", "path": "emails[type eq \"work\"].value", "value": "n@x.eu" }]));
+        let moved = after(&json!([{ "op": "Replace", "path": "emails[type eq \"work\"].value", "value": "n@x.eu" }]));
         assert_eq!(moved.unwrap().address().as_deref(), Some("n@x.eu"));
         let role =
-            after(json!([{ "op": "Add", "path": "roles[primary eq \"True\"].value", "value": "admin" }])).unwrap();
+            after(&json!([{ "op": "Add", "path": "roles[primary eq \"True\"].value", "value": "admin" }])).unwrap();
         assert_eq!(role.role(), Ok(Some(crate::access::Role::Admin)));
         let one_more =
-            after(json!([{ "op": "add", "path": "emails", "value": [{ "value": "p@x.eu", "primary": true }] }]));
+            after(&json!([{ "op": "add", "path": "emails", "value": [{ "value": "p@x.eu", "primary": true }] }]));
         let one_more = one_more.unwrap();
         assert_eq!((one_more.emails.len(), one_more.address().as_deref()), (2, Some("p@x.eu")));
-        let none = after(json!([{ "op": "remove", "path": "emails[value eq \"a@x.eu\"]" }])).unwrap();
+        let none = after(&json!([{ "op": "remove", "path": "emails[value eq \"a@x.eu\"]" }])).unwrap();
         assert!(none.emails.is_empty());
         let extension = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department";
-        assert!(after(json!([{ "op": "Add", "path": extension, "value": "D" }])).is_ok());
+        assert!(after(&json!([{ "op": "Add", "path": extension, "value": "D" }])).is_ok());
     }
 
     #[test]
@@ -253,9 +260,9 @@ mod tests {
             json!("replace"),
         ] {
             let good = json!({ "op": "replace", "path": "active", "value": false });
-            assert_eq!(after(json!([good, wrong])), Err(ScimError::Patch(1)), "{wrong}");
+            assert_eq!(after(&json!([good, wrong])), Err(ScimError::Patch(1)), "{wrong}");
         }
-        assert_eq!(after(json!([])), Err(ScimError::Patch(0)));
-        assert_eq!(after(json!([{ "op": "remove", "path": "userName" }])), Err(ScimError::Attribute("userName")));
+        assert_eq!(after(&json!([])), Err(ScimError::Patch(0)));
+        assert_eq!(after(&json!([{ "op": "remove", "path": "userName" }])), Err(ScimError::Attribute("userName")));
     }
 }
