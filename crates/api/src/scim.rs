@@ -1,5 +1,7 @@
 //! SCIM on the wire: the credential we make, and SCIM's own documents (RFC 7643).
 
+mod shape;
+
 use gregal_core::{
     access::Role,
     scim::{ScimUser, USER_SCHEMA},
@@ -7,6 +9,8 @@ use gregal_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+
+pub use self::shape::{Search, Shape};
 
 /// What SCIM calls its media type.
 pub const SCIM_JSON: &str = "application/scim+json";
@@ -90,6 +94,9 @@ pub fn user_schema(base: &str) -> Value {
         ]);
         several
     };
+    let mut active = attribute("active", "boolean", "Whether they belong to the organisation now; absent: yes");
+    // So that nobody takes it away: whether somebody belongs there is never left open.
+    active["required"] = json!(true);
     let mut user_name = text("userName", "What they sign in as; one a user");
     user_name["required"] = json!(true);
     user_name["uniqueness"] = json!("server");
@@ -106,7 +113,7 @@ pub fn user_schema(base: &str) -> Value {
             user_name, name, text("displayName", "What people see of them"),
             several("emails", "Their addresses; the primary one is what the organisation's provider vouches for"),
             roles,
-            attribute("active", "boolean", "Whether they belong to the organisation now"),
+            active,
         ],
         "meta": { "resourceType": "Schema", "location": format!("{base}/Schemas/{USER_SCHEMA}") },
     })

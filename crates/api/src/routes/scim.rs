@@ -8,6 +8,8 @@ use super::{
 
 /// Where a directory asks, before the noun.
 const USERS: &str = "/api/v1/organisations/{organisation}/scim/v2/Users";
+const SEARCH: &str = "/api/v1/organisations/{organisation}/scim/v2/.search";
+const USERS_SEARCH: &str = "/api/v1/organisations/{organisation}/scim/v2/Users/.search";
 const USER: &str = "/api/v1/organisations/{organisation}/scim/v2/Users/{scim_user}";
 
 /// A route of the directory's door. The bodies are SCIM's own.
@@ -74,8 +76,13 @@ pub(super) const ROUTES: &[Route] = &[
         "GET",
         USERS,
         200,
-        "List whom the directory told of, with `filter`, `startIndex` and `count`.",
+        "List whom the directory told of, with `filter`, `attributes`, `excludedAttributes`, `startIndex` and `count`.",
     ),
+    Route { changes: false, ..door("scim_search", "POST", SEARCH, 200, "List as `Users` does, asked in the body.") },
+    Route {
+        changes: false,
+        ..door("scim_users_search", "POST", USERS_SEARCH, 200, "List as `Users` does, asked in the body.")
+    },
     door("scim_user_create", "POST", USERS, 201, "Tell of somebody: a member-to-be, or a member with that address."),
     door("scim_user_read", "GET", USER, 200, "Read what the directory told of somebody."),
     door("scim_user_replace", "PUT", USER, 200, "Tell of somebody anew; `active` false ends the membership at once."),

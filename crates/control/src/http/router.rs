@@ -95,6 +95,8 @@ fn bindings() -> Vec<Binding> {
         bound("scim_schemas_read", scim::schemas),
         bound("scim_schema_read", scim::schema_read),
         bound("scim_users_list", scim::list),
+        bound("scim_search", scim::search),
+        bound("scim_users_search", scim::search),
         bound("scim_user_create", scim::create),
         bound("scim_user_read", scim::read),
         bound("scim_user_replace", scim::replace),

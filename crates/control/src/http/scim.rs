@@ -11,7 +11,7 @@ use gregal_api::{
     key::KeyCreated,
     page::KeyList,
     problem::{Code, Problem},
-    scim::{self, SCIM_COUNT_MAX, SCIM_JSON, ScimCredentialCreate},
+    scim::{self, SCIM_COUNT_MAX, SCIM_JSON, ScimCredentialCreate, Search, Shape},
 };
 use gregal_core::id::OrganisationId;
 use serde::Deserialize;
@@ -68,6 +68,23 @@ pub(crate) struct Found {
     #[serde(rename = "startIndex")]
     start: Option<i64>,
     count: Option<i64>,
+    attributes: Option<String>,
+    #[serde(rename = "excludedAttributes")]
+    excluded: Option<String>,
+}
+
+/// Which attributes are asked for, separated by commas.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Shaped {
+    attributes: Option<String>,
+    #[serde(rename = "excludedAttributes")]
+    excluded: Option<String>,
+}
+
+impl Shaped {
+    fn shape(&self) -> Shape {
+        Shape::of_query(self.attributes.as_deref(), self.excluded.as_deref())
+    }
 }
 
 pub(crate) async fn credential_create(
@@ -134,12 +151,38 @@ pub(crate) async fn list(
     Id(id): Id<OrganisationId>,
     Asked(found): Asked<Found>,
 ) -> Result<Scim> {
-    let users = control.scim_users(&cx, id, found.filter.as_deref()).await?;
+    let shape = Shape::of_query(found.attributes.as_deref(), found.excluded.as_deref());
+    listed(&control, &cx, id, found.filter.as_deref(), (found.start, found.count), &shape).await
+}
+
+/// The same, asked in the body. There is one type of resource, so one search is the other.
+pub(crate) async fn search(
+    State(control): State<Control>,
+    cx: Cx,
+    Id(id): Id<OrganisationId>,
+    Body(asked): Body<Search>,
+) -> Result<Scim> {
+    let names = |list: &'_ [String]| list.join(",");
+    let (only, but) = (names(&asked.attributes), names(&asked.excluded_attributes));
+    let shape = Shape::of_query(Some(&only), Some(&but));
+    listed(&control, &cx, id, asked.filter.as_deref(), (asked.start_index, asked.count), &shape).await
+}
+
+async fn listed(
+    control: &Control,
+    cx: &Cx,
+    id: OrganisationId,
+    filter: Option<&str>,
+    (start, count): (Option<i64>, Option<i64>),
+    shape: &Shape,
+) -> Result<Scim> {
+    let users = control.scim_users(cx, id, filter).await?;
     // RFC 7644, 3.4.2.4: less than one is one, and less than none is none.
-    let start = usize::try_from(found.start.unwrap_or(1)).unwrap_or(1).max(1);
-    let count = usize::try_from(found.count.unwrap_or(100).max(0)).unwrap_or(0).min(SCIM_COUNT_MAX);
+    let start = usize::try_from(start.unwrap_or(1)).unwrap_or(1).max(1);
+    let count = usize::try_from(count.unwrap_or(100).max(0)).unwrap_or(0).min(SCIM_COUNT_MAX);
     let base = control.scim_base(id);
-    let shown: Vec<Value> = users.iter().skip(start - 1).take(count).map(|user| scim::user(user, &base)).collect();
+    let shown = users.iter().skip(start - 1).take(count).map(|user| shape.cut(scim::user(user, &base)));
+    let shown: Vec<Value> = shown.collect();
     Ok(Scim(scim::list(&shown, users.len(), start)))
 }
 
@@ -162,8 +205,10 @@ pub(crate) async fn read(
     State(control): State<Control>,
     cx: Cx,
     IdAndName(id, user): IdAndName<OrganisationId>,
+    Asked(asked): Asked<Shaped>,
 ) -> Result<Scim> {
-    Ok(Scim(scim::user(&control.scim_user(&cx, id, &user).await?, &control.scim_base(id))))
+    let shown = scim::user(&control.scim_user(&cx, id, &user).await?, &control.scim_base(id));
+    Ok(Scim(asked.shape().cut(shown)))
 }
 
 pub(crate) async fn replace(

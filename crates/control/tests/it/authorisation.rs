@@ -194,6 +194,8 @@ const ROWS: &[Row] = &[
     row("scim_schemas_read", About::Directory, &[]),
     row("scim_schema_read", About::Directory, &[]),
     row("scim_users_list", About::Directory, &[]),
+    row("scim_search", About::Directory, &[]),
+    row("scim_users_search", About::Directory, &[]),
     row("scim_user_create", About::Directory, &[]),
     row("scim_user_read", About::Directory, &[]),
     row("scim_user_replace", About::Directory, &[]),

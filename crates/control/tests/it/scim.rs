@@ -182,6 +182,17 @@ async fn lists_are_filtered_and_paged_and_names_are_taken_once() {
     let shown = page["Resources"].as_array().unwrap().len();
     assert_eq!((&page["totalResults"], &page["startIndex"], shown), (&json!(5), &json!(4), 2));
     assert_eq!(list("count=0").await.good()["Resources"], json!([]));
+    // In a query and in a body alike, here and for all types there are.
+    let cut = list("startIndex=2&count=1&excludedAttributes=meta,externalId").await.good();
+    assert_eq!(cut["Resources"][0]["externalId"], Value::Null);
+    let asked = json!({ "startIndex": 2, "count": 1, "excludedAttributes": ["meta", "externalId"] });
+    for route in ["scim_search", "scim_users_search"] {
+        assert_eq!(
+            cloud.call(&directory, route, &[&tenant.organisation()], asked.clone()).await.good(),
+            cut,
+            "{route}"
+        );
+    }
     let wrong = list("filter=userName%20co%20%22u%22").await;
     assert_eq!(wrong.status, 400);
     assert!(wrong.text.contains("invalidFilter"), "{}", wrong.text);

@@ -31,6 +31,10 @@ pub fn applied(user: &Value, patch: &Value) -> Result<Value, ScimError> {
     for (place, operation) in operations.iter().enumerate() {
         one(&mut user, operation).ok_or(ScimError::Patch(place))?;
     }
+    // Without a word it would be read as a yes, and taking it away would let somebody in.
+    if at(&user, "active").is_none() {
+        return Err(ScimError::Attribute("active"));
+    }
     Ok(Value::Object(user))
 }
 
@@ -264,5 +268,6 @@ mod tests {
         }
         assert_eq!(after(&json!([])), Err(ScimError::Patch(0)));
         assert_eq!(after(&json!([{ "op": "remove", "path": "userName" }])), Err(ScimError::Attribute("userName")));
+        assert_eq!(after(&json!([{ "op": "remove", "path": "active" }])), Err(ScimError::Attribute("active")));
     }
 }
